@@ -1,0 +1,37 @@
+/** The session's cookie on the wire, read as Django reads it. */
+
+/**
+ * The value of a cookie, null when there is none. Of several the last one counts,
+ * a quoted value loses its quotes, and nothing is percent-decoded
+ * (django.http.cookie.parse_cookie). Only the one cookie is parsed.
+ */
+export function readCookie(header: string | undefined, name: string): string | null {
+  if (header === undefined || !header.includes(name)) return null
+  let found: string | null = null
+  for (const part of header.split(';')) {
+    const equals = part.indexOf('=')
+    if (equals !== -1 && part.slice(0, equals).trim() === name) found = unquote(part.slice(equals + 1).trim())
+  }
+  return found
+}
+
+/** Python's `http.cookies._unquote`: `\"` and `\\` stand for the second character, `\101` for one in octal. */
+function unquote(value: string): string {
+  if (value.length < 2 || !value.startsWith('"') || !value.endsWith('"')) return value
+  return value
+    .slice(1, -1)
+    .replace(/\\(?:([0-3][0-7][0-7])|(.))/g, (_match, octal, character) =>
+      octal === undefined ? character : String.fromCharCode(Number.parseInt(octal, 8))
+    )
+}
+
+/** The header Vary with `Cookie` in it, once; `*` says it all (django.utils.cache.patch_vary_headers). */
+export function varyOnCookie(vary: string | undefined): string {
+  const names =
+    vary
+      ?.split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== '') ?? []
+  if (names.includes('*')) return '*'
+  return names.some((name) => name.toLowerCase() === 'cookie') ? names.join(', ') : [...names, 'Cookie'].join(', ')
+}

@@ -1,0 +1,101 @@
+/**
+ * The contract between a session and the place where sessions live. An engine is
+ * made once per process and keeps nothing of any request.
+ *
+ * Absence is `null` or the outcome `gone`, never an error. What an engine throws
+ * is a failure of the storage, and ends in a 503: throw `errors.StoreUnavailable`,
+ * with no key and no data in its message or cause.
+ *
+ * `create` and `save` are two verbs, never an upsert: a save that made a row
+ * again would undo a logout that happened meanwhile.
+ */
+
+/** A session as the storage has it. */
+export interface StoredSession {
+  /** The signed text, exactly as it was written. */
+  readonly text: string
+  /** The moment from which on the session is no longer found. */
+  readonly expireDate: Date
+}
+
+/** A session as it is about to be stored. */
+export interface SessionRecord extends StoredSession {
+  /** The decoded data, for engines that keep parts of it elsewhere, such as in columns. */
+  data(): Record<string, unknown>
+}
+
+/**
+ * What became of a save. `sessionKey` is the key from now on: the same one, unless
+ * the key is the data (signed_cookies).
+ */
+export type SaveResult =
+  | { readonly outcome: 'saved'; readonly sessionKey: string }
+  /** Another writer was faster; `stored` is what it left. */
+  | { readonly outcome: 'changed'; readonly stored: StoredSession }
+  | { readonly outcome: 'gone' }
+
+export interface ClearExpiredOptions {
+  /** Only sessions that ended more than this many seconds ago. @default 0 */
+  grace?: number
+  /** Rows per statement. @default what suits the database */
+  batchSize?: number
+  /** Stops before the next batch. */
+  signal?: AbortSignal
+  /** Called after each batch. */
+  onProgress?: (report: ClearExpiredReport) => void
+}
+
+export interface ClearExpiredReport {
+  /** Sessions removed so far. */
+  deleted: number
+  batches: number
+  milliseconds: number
+}
+
+export interface Engine {
+  /** Salt of the signature, where it is not that of Django's session stores. */
+  readonly salt?: string
+
+  /** The session stored under the key; null when there is none or it has expired. */
+  load(sessionKey: string): Promise<StoredSession | null>
+
+  /**
+   * Stores a new session under a key that was unused, and returns the key. Whether
+   * a key is unused is for the storage to say at the moment of writing.
+   */
+  create(record: SessionRecord): Promise<string>
+
+  /**
+   * Replaces a session that still holds exactly the text `snapshot`. With null it
+   * replaces whatever is there. It never makes a session that is not there.
+   */
+  save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult>
+
+  /**
+   * Replaces a session by what `merge` makes of it while no other writer can change
+   * it, so that it always ends. Does nothing when `merge` throws.
+   */
+  saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord): Promise<Exclude<SaveResult, { outcome: 'changed' }>>
+
+  /**
+   * Moves the end of a session that holds exactly the text `snapshot`. One that
+   * holds another text was renewed by its writer. False when there is none.
+   */
+  touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean>
+
+  /**
+   * Moves a session to a new key, in one step: never are both keys alive, never
+   * none. `expireDate` holds for the text `snapshot`; another text keeps its own.
+   * Null when there is no session.
+   */
+  rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null>
+
+  /** Nothing happens when there is no such session. */
+  delete(sessionKey: string): Promise<void>
+
+  /** Whether the key is taken, by a live session or an expired one. */
+  exists(sessionKey: string): Promise<boolean>
+
+  /** Removes expired sessions; does nothing where the storage does that by itself. */
+  clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport>
+}

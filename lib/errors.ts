@@ -1,0 +1,67 @@
+/**
+ * Every error that the package throws, with its code and HTTP status. Match on
+ * the class or on `code`, never on the text: no message holds a session key, a
+ * secret, session data or SQL.
+ */
+import createError from '@fastify/error'
+
+/** A read before `await session.load()`. */
+export const SessionNotLoaded = createError<[string]>(
+  'FST_SESSION_NOT_LOADED',
+  "Cannot call session.%s before the session is loaded: 'await request.session.load()' first, or load it for every request with the option load: 'eager' or for one route with config: { session: 'eager' }",
+  500
+)
+
+/** `request.session` on a route with `config: { session: false }`. */
+export const SessionDisabled = createError<[string]>(
+  'FST_SESSION_DISABLED',
+  'The route %s has config: { session: false }, so its requests have no session',
+  500
+)
+
+/** The session was deleted or signed in as someone else while the request ran (Django's `SessionInterrupted`). */
+export const SessionInterrupted = createError<[string]>('FST_SESSION_INTERRUPTED', 'The session %s while the request was processed', 400)
+
+/** The database failed or did not answer in time. `cause` has the driver's code and message. */
+export const StoreUnavailable = createError<[string, { cause?: unknown }?]>(
+  'FST_SESSION_STORE_UNAVAILABLE',
+  'The session store is unavailable: %s',
+  503
+)
+
+/** A session larger than the option `maxSize`, stored or about to be. */
+export const SessionTooLarge = createError<[number]>(
+  'FST_SESSION_TOO_LARGE',
+  'The session is larger than the %d bytes that the option maxSize allows',
+  500
+)
+
+/** The options given to `register`, every problem on a line of its own. */
+export const InvalidOptions = createError<[string]>('FST_SESSION_INVALID_OPTIONS', 'fastify-django-sessions: invalid options\n%s', 500)
+
+/** A second registration in one scope, or another plugin's `request.session`. */
+export const AlreadyRegistered = createError<[]>(
+  'FST_SESSION_ALREADY_REGISTERED',
+  'request.session exists in this scope: register fastify-django-sessions once, and no other session plugin beside it',
+  500
+)
+
+/** Logged, not thrown: a change of the session that came too late to reach the store or the browser. */
+export const ChangedAfterReply = createError<[]>(
+  'FST_SESSION_CHANGED_AFTER_REPLY',
+  'The session was changed after it had been saved for the reply: the change is lost. Change it earlier, or await session.save() yourself',
+  500
+)
+
+/** Signed text that was forged, cut or signed with another key or salt (Django's `signing.BadSignature`). */
+export const BadSignature = createError<[string]>('FST_SESSION_BAD_SIGNATURE', 'Bad signature: %s', 400)
+
+/** Signed text that is older than `maxAge` (Django's `signing.SignatureExpired`). */
+export const SignatureExpired = createError<[number, number]>(
+  'FST_SESSION_SIGNATURE_EXPIRED',
+  'The signature is %d seconds old, more than the %d allowed',
+  400
+)
+
+/** Stored text that is corrupt or forged (Django's `SuspiciousSession`): logged by the session, which then is empty. */
+export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS', 'Session data corrupted: %s', 400)

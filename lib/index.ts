@@ -1,0 +1,12 @@
+/** The main entry: the public names, and the type of `request.session`. */
+import type { Session } from './session.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The visitor's session. Using it costs nothing until it is loaded. */
+    session: Session
+  }
+}
+
+export * from './public.js'
+export { default } from './public.js'

@@ -1,0 +1,175 @@
+/**
+ * JSON as Python's `json` module writes and reads it: ASCII only, integers of any
+ * size (as bigint beyond ±(2^53−1)), NaN and ±Infinity. An object can be taken
+ * apart into members that keep the exact text of each value, so that what a
+ * request leaves alone is written back as it was found.
+ */
+
+/** Text that JSON.parse would damage or refuse: long integers, NaN and Infinity. */
+const SPECIAL = /\d{16}|NaN|Infinity/
+const SPECIAL_NUMBER = /(?<![\d.eE+-])-?\d{16,}(?![\d.eE])|NaN|-?Infinity/g
+
+/** @throws SyntaxError */
+export function parse(text: string): unknown {
+  return text[0] !== '"' && SPECIAL.test(text) ? parseSpecial(text) : JSON.parse(text)
+}
+
+/** Hides special numbers from JSON.parse in strings: `n12…` is a number, `s…` was a string before. */
+function parseSpecial(text: string): unknown {
+  const hidden = replaceParts(
+    text,
+    (string) => `"s${string.slice(1)}`,
+    (rest) => rest.replace(SPECIAL_NUMBER, '"n$&"')
+  )
+  return JSON.parse(hidden, (_name, value) => {
+    if (typeof value !== 'string') return value
+    return value[0] === 's' ? value.slice(1) : toNumber(value.slice(1))
+  })
+}
+
+/** Replaces the strings that are values, and what lies between strings. No regular expression: V8's run out of stack on long strings. */
+function replaceParts(text: string, onString: (string: string) => string, onRest: (rest: string) => string): string {
+  let replaced = ''
+  let at = 0
+  for (let quote = text.indexOf('"'); quote !== -1; quote = text.indexOf('"', at)) {
+    const end = endOfString(text, quote + 1)
+    const string = text.slice(quote, end)
+    const isName = text[skipSpace(text, end)] === ':'
+    replaced += onRest(text.slice(at, quote)) + (isName ? string : onString(string))
+    at = end
+  }
+  return replaced + onRest(text.slice(at))
+}
+
+function toNumber(text: string): number | bigint {
+  const number = Number(text)
+  return /\d/.test(text) && !Number.isSafeInteger(number) ? BigInt(text) : number
+}
+
+/**
+ * `json.dumps(value, separators=(',', ':'))`: what JSON.stringify gives, with the
+ * escapes of Python, and with bigint, NaN and ±Infinity as Python's JSON has them.
+ *
+ * @throws TypeError on functions, symbols and cycles, naming `name`
+ */
+export function stringify(value: unknown, name: string): string {
+  let special = false
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value, (_key, item) => {
+      if (typeof item === 'function' || typeof item === 'symbol') {
+        throw new TypeError(`a ${typeof item} cannot be stored`)
+      }
+      if (typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))) {
+        special = true
+        return `n${item}`
+      }
+      return item
+    })
+  } catch (error) {
+    throw unserializable(name, (error as Error).message)
+  }
+  if (text === undefined) throw unserializable(name, `${typeof value} cannot be stored`)
+  return escapeNonAscii(special ? stringifySpecial(value) : text)
+}
+
+/** The mirror of parseSpecial: every string gets the prefix `s`, every special number the prefix `n`. */
+function stringifySpecial(value: unknown): string {
+  const hidden = JSON.stringify(value, (_key, item) => {
+    if (typeof item === 'string') return `s${item}`
+    return typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item)) ? `n${item}` : item
+  })
+  return replaceParts(
+    hidden,
+    (string) => (string[1] === 'n' ? string.slice(2, -1) : `"${string.slice(2)}`),
+    (rest) => rest
+  )
+}
+
+function unserializable(name: string, reason: string): TypeError {
+  return new TypeError(
+    `Cannot store ${JSON.stringify(name)} in the session: ${reason}; expected what JSON can carry, a bigint, NaN or ±Infinity`
+  )
+}
+
+/** Python's `ensure_ascii`, which escapes U+007F too. JSON.stringify has escaped control characters and lone surrogates. */
+function escapeNonAscii(text: string): string {
+  if (!/[^ -~]/.test(text)) return text
+  return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/**
+ * Takes a JSON object apart into its members in their order, each with its exact
+ * text. Of a name that comes twice the last value counts, as in Python.
+ *
+ * @throws SyntaxError when the text is not one JSON object
+ */
+export function splitObject(text: string): Map<string, { text: string; value: unknown }> {
+  const values = parse(text)
+  if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new SyntaxError('Expected a JSON object')
+  const members = new Map<string, { text: string; value: unknown }>()
+  // The text is known to be well formed from here on.
+  for (let quote = text.indexOf('"'), end: number; quote !== -1; quote = text.indexOf('"', end)) {
+    const nameEnd = endOfString(text, quote + 1)
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
+    end = endOfValue(text, start)
+    const name = unquote(text.slice(quote, nameEnd))
+    members.set(name, { text: text.slice(start, end), value: (values as Record<string, unknown>)[name] })
+  }
+  return members
+}
+
+/** The inverse of splitObject, written as Python writes it. */
+export function joinObject(members: Iterable<readonly [string, { readonly text: string }]>): string {
+  let text = ''
+  for (const [name, member] of members) {
+    text += `${text === '' ? '{' : ','}${quote(name)}:${member.text}`
+  }
+  return text === '' ? '{}' : `${text}}`
+}
+
+function quote(name: string): string {
+  return /^[\w.-]*$/.test(name) ? `"${name}"` : escapeNonAscii(JSON.stringify(name))
+}
+
+function skipSpace(text: string, from: number): number {
+  let at = from
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\t' || text[at] === '\r') at++
+  return at
+}
+
+function unquote(string: string): string {
+  return string.includes('\\') ? (JSON.parse(string) as string) : string.slice(1, -1)
+}
+
+/** Where the string ends whose first character, after the opening quote, is at `from`. */
+function endOfString(text: string, from: number): number {
+  for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+    let backslashes = 0
+    while (text[quote - 1 - backslashes] === '\\') backslashes++
+    if (backslashes % 2 === 0) return quote + 1
+  }
+  throw new SyntaxError('Unterminated string in the JSON text')
+}
+
+function endOfValue(text: string, start: number): number {
+  const first = text[start]
+  if (first === '"') return endOfString(text, start + 1)
+  if (first === '{' || first === '[') return endOfContainer(text, start)
+  let end = start
+  while (!ENDS_SCALAR.includes(text[end] as string)) end++
+  return end
+}
+
+const ENDS_SCALAR = ',} \n\t\r'
+
+function endOfContainer(text: string, start: number): number {
+  let depth = 0
+  for (let at = start; ; at++) {
+    const character = text[at]
+    if (character === '"') at = endOfString(text, at + 1) - 1
+    else if (character === '{' || character === '[') depth++
+    else if (character === '}' || character === ']') depth--
+    if (depth === 0) return at + 1
+  }
+}

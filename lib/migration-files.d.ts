@@ -1,0 +1,6 @@
+/** The migrations are plain JavaScript, since Knex imports whatever lies in their folder. */
+declare module '*_create_django_session.js' {
+  import type { Knex } from 'knex'
+  export function up(knex: Knex): Promise<void>
+  export function down(knex: Knex): Promise<void>
+}

@@ -1,0 +1,223 @@
+/** The Fastify plugin: hooks, the cookie in and out, and nothing else. The only module, with `auth`, that knows Fastify. */
+import fastifyCookie from '@fastify/cookie'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { alreadyStored, type CookieAction, commit } from './commit.js'
+import { readCookie, varyOnCookie } from './cookies.js'
+import { AlreadyRegistered, ChangedAfterReply, SessionDisabled, SessionInterrupted } from './errors.js'
+import type { Session } from './session.js'
+import { Sessions } from './sessions.js'
+import { resolveSettings, type SessionOptions, type Settings } from './settings.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Sessions outside requests, and the table. */
+    sessions: Sessions
+  }
+  interface FastifyReply {
+    /**
+     * Saves the session now and puts its cookie and `Vary` into the reply's headers: for
+     * replies that Fastify does not send itself, before `reply.hijack()` or `reply.raw`.
+     */
+    saveSession(): Promise<void>
+  }
+  interface FastifyContextConfig {
+    /** false: no session on this route. 'lazy' or 'eager': instead of the option `load`. */
+    session?: false | 'lazy' | 'eager'
+  }
+}
+
+/** What a request holds on to, from the first use of its session. */
+interface RequestState {
+  readonly session: Session
+  readonly cookieSent: boolean
+  /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
+  commit: Promise<void> | null
+  committed: boolean
+}
+
+const kState = Symbol('fastify-django-sessions.state')
+type Stateful<T> = T & { [kState]: RequestState | null }
+
+/** The session of a request, for applications in which another plugin types `request.session`. */
+export function getSession(request: FastifyRequest): Session {
+  return (request as FastifyRequest & { session: Session }).session
+}
+
+async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
+  const settings = resolveSettings(withoutRegisterOptions(options))
+  if (fastify.hasRequestDecorator('session')) throw new AlreadyRegistered()
+  if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
+  const sessions = await Sessions.create(settings, fastify.log)
+  const commitSession = committer(settings)
+
+  fastify.decorate('sessions', sessions)
+  fastify.decorateRequest(kState, null)
+  fastify.decorateRequest('session', {
+    getter(this: FastifyRequest) {
+      return stateOf(this).session
+    }
+  })
+  fastify.decorateReply('saveSession', async function (this: FastifyReply) {
+    const state = (this.request as Stateful<FastifyRequest>)[kState]
+    if (state !== null) await commitOnce(this, state)
+  })
+
+  if (settings.load === 'eager') {
+    fastify.addHook('onRequest', async (request) => {
+      const mode = request.routeOptions.config?.session
+      if (mode === undefined || mode === 'eager') await stateOf(request).session.preload()
+    })
+  } else {
+    fastify.addHook('onRoute', loadEagerly)
+  }
+  fastify.addHook('onSend', (request, reply, payload, done) => {
+    const state = (request as Stateful<FastifyRequest>)[kState] ?? (isDueUntouched(request) ? stateOf(request) : null)
+    if (state === null || state.committed) return done(null, payload)
+    if (state.commit !== null) {
+      // A second send() while the first one is being saved for: two replies would end the process.
+      return request.log.warn(
+        { route: request.routeOptions.url },
+        'reply.send() was called twice: is a return or an await missing? The first reply is sent'
+      )
+    }
+    commitOnce(reply, state).then(() => done(null, payload), done)
+  })
+  fastify.addHook('onClose', () => sessions.close())
+
+  function stateOf(request: FastifyRequest): RequestState {
+    const stateful = request as Stateful<FastifyRequest>
+    stateful[kState] ??= open(request)
+    return stateful[kState]
+  }
+
+  function open(request: FastifyRequest): RequestState {
+    const { config, url } = request.routeOptions
+    if (config?.session === false) throw new SessionDisabled(String(url))
+    const sent = readCookie(request.headers.cookie, settings.cookie.name)
+    return { session: sessions.open(sent, request.log), cookieSent: sent !== null, commit: null, committed: false }
+  }
+
+  /** Two things are done for a session that nobody asked for: renewing it by option, and deleting a cookie that can be none. */
+  function isDueUntouched(request: FastifyRequest): boolean {
+    const sent = readCookie(request.headers.cookie, settings.cookie.name)
+    if (sent === null || request.routeOptions.config?.session === false) return false
+    return settings.saveEveryRequest || sessions.open(sent).isEmpty
+  }
+
+  function commitOnce(reply: FastifyReply, state: RequestState): Promise<void> {
+    state.commit ??= commitSession(reply, state).finally(() => {
+      state.committed = true
+    })
+    return state.commit
+  }
+}
+
+/** Saves a session for a reply and puts its cookie and Vary into the headers. */
+function committer(settings: Settings) {
+  const setCookie = cookieSetter(settings)
+  const warnOfDiscarded = process.env.NODE_ENV === 'production' || settings.saveNestedChanges ? () => {} : discardedChangesLog()
+
+  return async (reply: FastifyReply, { session, cookieSent }: RequestState): Promise<void> => {
+    // A second send() meanwhile must not change what the first one is.
+    const { statusCode } = reply
+    const contentType = reply.getHeader('content-type')
+    let action: CookieAction = 'none'
+    try {
+      await session.settled()
+      warnOfDiscarded(reply.request, session)
+      action = await commit(session, { cookieSent, statusCode }, settings)
+      reply.code(statusCode)
+      if (contentType !== undefined) reply.header('content-type', contentType)
+    } catch (error) {
+      // The browser may hold the successor of an interrupted session already.
+      if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
+      throw error
+    } finally {
+      if (action !== 'none') setCookie(reply, session, action)
+      if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(vary(reply)))
+      session.seal(lateChangeLog(reply, session))
+    }
+  }
+}
+
+/** Writes the header Set-Cookie as Django's `HttpResponse.set_cookie` and `delete_cookie` do. */
+function cookieSetter({ cookie }: Settings) {
+  let warned = false
+  return (reply: FastifyReply, session: Session, action: CookieAction): void => {
+    const { request } = reply
+    const isHttps = request.protocol === 'https'
+    if (cookie.secure === true && !isHttps && !warned) {
+      warned = true
+      request.log.warn(
+        'The session cookie is secure, but the request came over http, so that browsers drop it. Behind a proxy that ends TLS set the option trustProxy of Fastify'
+      )
+    }
+    const { name, ...attributes } = {
+      ...cookie,
+      secure: cookie.secure === 'auto' ? isHttps : cookie.secure,
+      encode: (value: string) => value
+    }
+    const [value, lifetime] =
+      action === 'delete'
+        ? ['', { maxAge: 0, expires: new Date(0) }]
+        : [
+            session.sessionKey as string,
+            session.getExpireAtBrowserClose() ? {} : { maxAge: Math.trunc(session.getExpiryAge()), expires: session.getExpiryDate() }
+          ]
+    reply.header('set-cookie', request.server.serializeCookie(name, value, { ...attributes, ...lifetime }))
+  }
+}
+
+/** In development: a change inside a value that is not saved, once for each route and key. */
+function discardedChangesLog() {
+  const seen = new Set<string>()
+  return (request: FastifyRequest, session: Session): void => {
+    for (const name of session.discardedChanges) {
+      const place = `${request.routeOptions.url} ${name}`
+      if (seen.has(place)) continue
+      seen.add(place)
+      request.log.warn(
+        { route: request.routeOptions.url, name },
+        'A change inside a value of the session is not saved: set() the value again, or set session.modified = true, or use the option saveNestedChanges'
+      )
+    }
+  }
+}
+
+/** A change after the commit is lost, unless its author saves it: known when the reply has ended. */
+function lateChangeLog(reply: FastifyReply, session: Session): () => void {
+  let reported = false
+  const report = () => {
+    if (!session.modified) return
+    const error = new ChangedAfterReply()
+    reply.log.warn({ code: error.code, route: reply.request.routeOptions.url }, error.message)
+  }
+  return () => {
+    if (reported) return
+    reported = true
+    if (reply.raw.writableFinished) setImmediate(report)
+    else reply.raw.once('close', report)
+  }
+}
+
+function vary(reply: FastifyReply): string | undefined {
+  const header = reply.getHeader('vary')
+  return Array.isArray(header) ? header.join(', ') : header?.toString()
+}
+
+async function preload(this: FastifyInstance, request: FastifyRequest): Promise<void> {
+  await getSession(request).preload()
+}
+
+function loadEagerly(route: RouteOptions): void {
+  if (route.config?.session === 'eager') route.onRequest = [preload, ...[route.onRequest ?? []].flat()]
+}
+
+/** Fastify's own options of `register` come along with the plugin's. */
+function withoutRegisterOptions(options: SessionOptions): SessionOptions {
+  const { prefix, logLevel, logSerializers, ...own } = options as SessionOptions & Record<string, unknown>
+  return own as SessionOptions
+}
+
+export default fp(plugin, { fastify: '5.x', name: 'fastify-django-sessions' })

@@ -1,0 +1,10 @@
+/** The public names of the package, without typing `request.session`: what the entry `fastify-django-sessions/plugin` gives. */
+export type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engines/engine.js'
+export * as errors from './errors.js'
+export type { Columns, Model, SessionRow } from './model.js'
+export { default, getSession } from './plugin.js'
+export type { Serializer } from './serializer.js'
+export type { Session, SessionData } from './session.js'
+export type { Sessions } from './sessions.js'
+export type { CookieOptions, SessionOptions } from './settings.js'
+export * as signing from './signing.js'

@@ -1,0 +1,58 @@
+/**
+ * How the members of a session become text and text becomes members. The JSON one
+ * is lossless: what a request leaves alone keeps the exact text of its writer.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import { joinObject, parse, splitObject, stringify } from './json.js'
+
+/** One value of a session. `text` is its exact JSON; a serializer of the user's own has none. */
+export interface Member {
+  readonly text: string
+  readonly value: unknown
+}
+
+/** The data of a session in its order. A Map, so that no name can be mistaken for a method or a prototype. */
+export type Members = Map<string, Member>
+
+/** Django's `SESSION_SERIALIZER`: text to and from a plain object. */
+export interface Serializer {
+  /** @returns text of Latin-1 characters only */
+  dumps(data: Record<string, unknown>): string
+  loads(text: string): Record<string, unknown>
+}
+
+export interface MemberSerializer {
+  join(members: Members): string
+  /** @throws when the text is none of this serializer's */
+  split(text: string): Members
+  /** @throws TypeError when the value cannot be stored, naming `name` */
+  member(name: string, value: unknown): Member
+  /** Whether both are the same value, of the type and with the digits that were stored. */
+  same(left: Member | undefined, right: Member | undefined): boolean
+  /** A copy of the value that may be changed in place. */
+  copy(member: Member): unknown
+}
+
+export const jsonSerializer: MemberSerializer = {
+  join: joinObject,
+  split: splitObject,
+  member: (name, value) => ({ text: stringify(value, name), value }),
+  same: (left, right) => left?.text === right?.text,
+  copy: ({ text, value }) => (typeof value === 'object' && value !== null ? parse(text) : value)
+}
+
+/** A serializer of the user's own has no text per value: what is untouched is written anew, and values are compared decoded. */
+export function wrapSerializer(serializer: Serializer): MemberSerializer {
+  return {
+    join: (members) => serializer.dumps(toObject(members)),
+    split: (text) => new Map(Object.entries(serializer.loads(text)).map(([name, value]) => [name, { text: '', value }])),
+    member: (_name, value) => ({ text: '', value: structuredClone(value) }),
+    same: (left, right) => isDeepStrictEqual(left?.value, right?.value),
+    copy: ({ value }) => structuredClone(value)
+  }
+}
+
+/** A plain object of the values. `__proto__` and integer-like names are ordinary own properties of it. */
+export function toObject(members: Members, copy: (member: Member) => unknown = (member) => member.value): Record<string, unknown> {
+  return Object.fromEntries(Array.from(members, ([name, member]) => [name, copy(member)]))
+}

@@ -1,0 +1,615 @@
+/**
+ * A session: a snapshot that is loaded once, and a list of changes that reaches the
+ * store once. It knows no cookies, no HTTP and no SQL. The semantics are those of
+ * django/contrib/sessions/backends/base.py (Django 5.x).
+ */
+import type { Codec } from './codec.js'
+import type { Engine, SessionRecord, StoredSession } from './engines/engine.js'
+import { SessionInterrupted, SessionNotLoaded, SuspiciousSession } from './errors.js'
+import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
+import type { KeyQueue } from './key-queue.js'
+import { Operations } from './operations.js'
+import { type Member, type Members, toObject } from './serializer.js'
+import { isSessionKey } from './session-key.js'
+import type { Settings } from './settings.js'
+
+/**
+ * The keys of your sessions and the types of their values, by declaration merging:
+ * `declare module 'fastify-django-sessions' { interface SessionData { num_visits: number } }`
+ */
+export interface SessionData {
+  /** Django's id of the user who is signed in, as text. */
+  _auth_user_id?: string
+  /** Django's path of the authentication backend. */
+  _auth_user_backend?: string
+  /** Django's hash of the user's password field. */
+  _auth_user_hash?: string
+  /** What `setExpiry` stored. */
+  _session_expiry?: number | string
+}
+
+type Name = keyof SessionData | (string & {})
+type Value<N> = N extends keyof SessionData ? Exclude<SessionData[N], undefined> : unknown
+type Update<N> = N extends keyof SessionData ? (current?: Value<N>) => Value<N> | undefined : never
+/** `get('visits', 0)` of an undeclared key is a number, not the literal 0. */
+type Widened<D> = D extends string ? string : D extends number ? number : D extends boolean ? boolean : D extends bigint ? bigint : D
+
+export interface SessionLog {
+  debug(details: object, message: string): void
+  warn(details: object, message: string): void
+}
+
+export interface SessionContext {
+  engine: Engine
+  codec: Codec
+  queue: KeyQueue
+  settings: Settings
+  log: SessionLog
+}
+
+/** Computes a member from what is stored: a constant, a removal, or the function form of `set`. */
+type Step = (current: Member | undefined) => Member | undefined
+const remove: Step = () => undefined
+
+/** What a request did, in terms that can be applied to any data: the snapshot, or what another writer made of it. */
+interface Changes {
+  cleared: boolean
+  steps: Map<string, Step[]>
+}
+const noChanges = (): Changes => ({ cleared: false, steps: new Map() })
+
+/** A row as it was read or written, and its data. */
+interface Snapshot extends StoredSession {
+  members: Members
+}
+
+const TEST_COOKIE_NAME = 'testcookie'
+const TEST_COOKIE_VALUE = 'worked'
+
+/** A request that goes on with a session in which these changed would act as the wrong user. */
+const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
+
+/** Saves that another writer overtook, until the merge is made under the row's lock. */
+const MAX_MISSES = 3
+
+export class Session {
+  /** Whether the session was read or changed: then the response depends on the cookie. Never loads. */
+  accessed = false
+
+  readonly #context: SessionContext
+  readonly #operations = new Operations()
+  #key: string | null
+  #snapshot: Snapshot | null = null
+  /** The data as this request sees it: null until it is loaded. */
+  #members: Members | null = null
+  #changes = noChanges()
+  #modified = false
+  /** `modified = true` was said: what was changed inside values counts. */
+  #nested = false
+  #handedOut = new Map<string, Member>()
+  #cookieIsDue = false
+  #onLateChange: (() => void) | null = null
+
+  /** @param sessionKey what a cookie says; text that cannot be a key is none */
+  constructor(context: SessionContext, sessionKey: string | null) {
+    this.#context = context
+    this.#key = sessionKey !== null && (context.engine.salt !== undefined || isSessionKey(sessionKey)) ? sessionKey : null
+  }
+
+  // --- state: never loads ------------------------------------------------------
+
+  /** The key, null until there is one. Before `load()` it is what the browser sent. */
+  get sessionKey(): string | null {
+    return this.#key
+  }
+
+  get isLoaded(): boolean {
+    return this.#members !== null
+  }
+
+  /** No key and no data (Django's `is_empty`): nothing to keep. */
+  get isEmpty(): boolean {
+    if (this.#key !== null) return false
+    if (this.#members !== null) return this.#members.size === 0
+    return ![...this.#changes.steps.values()].some((steps) => steps.at(-1) !== remove)
+  }
+
+  /** Whether the session is to be saved. Setting it to true also saves what was changed inside values, such as an array's items. */
+  get modified(): boolean {
+    return this.#modified
+  }
+
+  set modified(modified: boolean) {
+    if (modified) this.#change()
+    this.#modified = modified
+    this.#nested = modified
+  }
+
+  /** Whether the store has a key or an end of the session that the browser may not know yet. */
+  get cookieIsDue(): boolean {
+    return this.#cookieIsDue
+  }
+
+  // --- reads: synchronous, after load() -----------------------------------------
+
+  get<N extends Name>(name: N): Value<N> | undefined
+  get<N extends Name, D>(name: N, fallback: D): N extends keyof SessionData ? Value<N> | D : Widened<D>
+  get(name: string, fallback?: unknown): unknown {
+    const member = this.#read('get').get(name)
+    return member === undefined ? fallback : this.#handOut(name, member)
+  }
+
+  has(name: Name): boolean {
+    return this.#read('has').has(name)
+  }
+
+  get size(): number {
+    return this.#read('size').size
+  }
+
+  keys(): string[] {
+    return [...this.#read('keys').keys()]
+  }
+
+  values(): unknown[] {
+    return Array.from(this.#read('values'), ([name, member]) => this.#handOut(name, member))
+  }
+
+  entries(): [string, unknown][] {
+    return Array.from(this.#read('entries'), ([name, member]) => [name, this.#handOut(name, member)])
+  }
+
+  [Symbol.iterator](): Iterator<[string, unknown]> {
+    return this.entries().values()
+  }
+
+  /** A copy of the data, to change as you like. */
+  toObject(): Record<string, unknown> {
+    return toObject(this.#read('toObject'), this.#context.codec.serializer.copy)
+  }
+
+  testCookieWorked(): boolean {
+    return this.#read('testCookieWorked').get(TEST_COOKIE_NAME)?.value === TEST_COOKIE_VALUE
+  }
+
+  /** Seconds from now until the session ends, if it is saved now. */
+  getExpiryAge(): number {
+    return expiryAge(this.#expiry('getExpiryAge'), this.#context.settings.cookieAge, this.#context.settings.clock())
+  }
+
+  /** When the session ends, if it is saved now. */
+  getExpiryDate(): Date {
+    return expiryDate(this.#expiry('getExpiryDate'), this.#context.settings.cookieAge, this.#context.settings.clock())
+  }
+
+  getExpireAtBrowserClose(): boolean {
+    const expiry = this.#expiry('getExpireAtBrowserClose')
+    return expiry === undefined || expiry === null ? this.#context.settings.expireAtBrowserClose : expiry === 0
+  }
+
+  // --- writes: synchronous, need no load() ---------------------------------------
+
+  /**
+   * Stores a value, or what a function makes of the present one. A function is
+   * called again on the stored value when another request saved meanwhile, so that
+   * counters count right. `undefined` deletes.
+   *
+   * @throws TypeError when the value cannot be stored
+   */
+  set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this {
+    const given: unknown = value
+    if (given === undefined) return this.delete(name)
+    if (typeof given === 'function') return this.#record(name, this.#updateStep(name, given as (current: unknown) => unknown), false)
+    const member = this.#context.codec.serializer.member(name, given)
+    this.#record(name, () => member)
+    this.#handOut(name, member)
+    return this
+  }
+
+  /** Nothing happens when there is no such key. */
+  delete(name: Name): this {
+    this.accessed = true
+    if (this.#members !== null && !this.#members.has(name)) return this
+    return this.#record(name, remove)
+  }
+
+  update(data: { [N in keyof SessionData]?: SessionData[N] } & Record<string, unknown>): this {
+    for (const [name, value] of Object.entries(data)) this.#set(name, value)
+    return this
+  }
+
+  /** Deletes all data and keeps the key. */
+  clear(): this {
+    this.#change()
+    this.#changes = { cleared: true, steps: new Map() }
+    this.#handedOut.clear()
+    this.#members?.clear()
+    return this
+  }
+
+  /**
+   * When the session ends: seconds of inactivity, 0 for when the browser closes, a
+   * Date, or null for the setting `cookieAge` again. Inactivity counts from the last
+   * save (Django's `set_expiry`).
+   *
+   * @throws TypeError
+   */
+  setExpiry(value: number | Date | null): this {
+    return this.#set(EXPIRY_NAME, toStoredExpiry(value, this.#context.settings.clock()))
+  }
+
+  /** To find out in the next request, by `testCookieWorked()`, whether the browser keeps cookies. */
+  setTestCookie(): this {
+    return this.#set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE)
+  }
+
+  deleteTestCookie(): this {
+    return this.delete(TEST_COOKIE_NAME)
+  }
+
+  // --- reads that write: synchronous, after load() --------------------------------
+
+  /** Deletes a key and returns its value. */
+  pop<N extends Name>(name: N): Value<N> | undefined
+  pop<N extends Name, D>(name: N, fallback: D): N extends keyof SessionData ? Value<N> | D : Widened<D>
+  pop(name: string, fallback?: unknown): unknown {
+    const member = this.#read('pop').get(name)
+    if (member === undefined) return fallback
+    this.delete(name)
+    return member.value
+  }
+
+  /** The value of a key, which is stored first if there is none. */
+  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  setDefault(name: string, value: unknown): unknown {
+    if (!this.#read('setDefault').has(name)) this.#set(name, value)
+    return this.#handOut(name, this.#read('setDefault').get(name) as Member)
+  }
+
+  // --- the store: asynchronous, one after another ----------------------------------
+
+  /**
+   * Loads the session, once; without a key nothing is asked of the store. Afterwards
+   * reads are synchronous.
+   *
+   * @throws StoreUnavailable
+   * @throws SessionTooLarge
+   */
+  load(): Promise<this> {
+    this.accessed = true
+    return this.preload()
+  }
+
+  /** `load()` that does not count as access, for whoever loads before anybody asked. */
+  preload(): Promise<this> {
+    return this.#operations.run(async () => {
+      await this.#load()
+      return this
+    })
+  }
+
+  /**
+   * Stores the session now instead of with the reply, whether or not it changed.
+   *
+   * @throws SessionInterrupted when it was deleted meanwhile
+   * @throws StoreUnavailable
+   * @throws SessionTooLarge
+   */
+  save(): Promise<void> {
+    this.accessed = true
+    return this.#operations.run(() => this.#save())
+  }
+
+  /**
+   * Deletes the session with its data from the store; what is set from now on is in
+   * a new session under a new key. For signing out.
+   *
+   * @throws StoreUnavailable
+   */
+  flush(): Promise<void> {
+    this.clear()
+    return this.#operations.run(() => this.#flush())
+  }
+
+  /**
+   * Moves the session to a new key, with its data: the old key is worth nothing from
+   * now on. For signing in, against session fixation.
+   *
+   * @throws SessionInterrupted when it was deleted meanwhile
+   * @throws StoreUnavailable
+   */
+  cycleKey(): Promise<void> {
+    this.accessed = true
+    return this.#operations.run(async () => {
+      await this.#load()
+      // Without a live session the key is made when it is saved.
+      if (this.#key === null || this.#snapshot === null) return
+      const snapshot = this.#snapshot
+      const expireDate = this.#expireDate(snapshot.members)
+      const newKey = await this.#context.engine.rotate(this.#key, expireDate, snapshot.text)
+      if (newKey === null) throw new SessionInterrupted('was deleted')
+      this.#key = newKey
+      this.#cookieIsDue = true
+      this.#snapshot = { ...snapshot, expireDate }
+    })
+  }
+
+  /** Moves the end of an unchanged session, unless it was moved less than `touchAfter` seconds ago. */
+  touch(): Promise<void> {
+    return this.#operations.run(() => this.#touch())
+  }
+
+  /** Waits for the operations that were begun. @throws the error of one that nobody awaited */
+  settled(): Promise<void> {
+    return this.#operations.settled()
+  }
+
+  // --- what other session plugins call things --------------------------------------
+
+  /** `flush()`, then the kept keys again, under a new key. */
+  regenerate(keep: readonly string[] = []): Promise<void> {
+    this.accessed = true
+    return this.#operations.run(async () => {
+      await this.#load()
+      const kept = this.entries().filter(([name]) => keep.includes(name))
+      this.clear()
+      await this.#flush()
+      for (const [name, value] of kept) this.#set(name, value)
+    })
+  }
+
+  /** `flush()` */
+  destroy(): Promise<void> {
+    return this.flush()
+  }
+
+  /** `toObject()` */
+  data(): Record<string, unknown> {
+    return this.toObject()
+  }
+
+  /** `setExpiry(maxAge)`, in seconds */
+  options({ maxAge }: { maxAge: number }): void {
+    this.setExpiry(maxAge)
+  }
+
+  // --- for the plugin -------------------------------------------------------------
+
+  /** From now on nobody saves changes but who makes them: the function is called for each. */
+  seal(onLateChange: () => void): void {
+    this.#onLateChange = onLateChange
+  }
+
+  /** Records what was changed inside values that were handed out. */
+  recordNestedChanges(): void {
+    for (const [name, member] of this.#nestedChanges()) this.#record(name, () => member)
+  }
+
+  /** The keys whose values were changed inside, which will not be saved. */
+  get discardedChanges(): string[] {
+    return this.#nested ? [] : Array.from(this.#nestedChanges(), ([name]) => name)
+  }
+
+  // --- changes --------------------------------------------------------------------
+
+  #read(method: string): Members {
+    this.accessed = true
+    if (this.#members === null) throw new SessionNotLoaded(method)
+    return this.#members
+  }
+
+  #expiry(method: string): unknown {
+    return this.#read(method).get(EXPIRY_NAME)?.value
+  }
+
+  #nestedChanges(): [string, Member][] {
+    const { serializer } = this.#context.codec
+    return [...this.#handedOut].flatMap(([name, member]) => {
+      if (this.#members?.get(name) !== member) return []
+      const changed = serializer.member(name, member.value)
+      // Both written by us: another writer's text of the same value may be another one.
+      return serializer.same(changed, serializer.member(name, serializer.copy(member))) ? [] : [[name, changed] as [string, Member]]
+    })
+  }
+
+  #handOut(name: string, member: Member): unknown {
+    if (typeof member.value === 'object' && member.value !== null) this.#handedOut.set(name, member)
+    return member.value
+  }
+
+  /** `set` for names that are not known to the type checker. */
+  #set(name: string, value: unknown): this {
+    return this.set<string>(name, value)
+  }
+
+  #change(): void {
+    this.accessed = true
+    this.#modified = true
+    this.#onLateChange?.()
+  }
+
+  #record(name: string, step: Step, replaces = true): this {
+    // First, since the function form of `set` may throw.
+    if (this.#members !== null) applyStep(this.#members, name, step)
+    this.#change()
+    const before = this.#changes.steps.get(name) ?? []
+    // A removal stays: what is set after it goes to the end, as in Python.
+    const kept = replaces ? before.filter((earlier, index) => index === 0 && earlier === remove && step !== remove) : before
+    this.#changes.steps.set(name, [...kept, step])
+    return this
+  }
+
+  /** The function gets a copy, so that what it changes in place can be computed again on another value. */
+  #updateStep(name: string, update: (current: unknown) => unknown): Step {
+    const { serializer } = this.#context.codec
+    return (current) => {
+      const next = update(current === undefined ? undefined : serializer.copy(current))
+      return next === undefined ? undefined : serializer.member(name, next)
+    }
+  }
+
+  #replay(base: Members, { cleared, steps }: Changes): Members {
+    const members: Members = new Map(cleared ? [] : base)
+    for (const [name, list] of steps) {
+      for (const step of list) applyStep(members, name, step)
+    }
+    return members
+  }
+
+  // --- loading and saving -----------------------------------------------------------
+
+  async #load(): Promise<void> {
+    if (this.#members !== null) return
+    const stored = this.#key === null ? null : await this.#context.engine.load(this.#key)
+    // An unknown key is never adopted: what is saved gets a new one.
+    if (stored === null) this.#key = null
+    else this.#snapshot = { ...stored, members: this.#decode(stored) }
+    const members = this.#snapshot?.members ?? new Map()
+    this.#dropNeedlessRemovals(members)
+    this.#members = this.#replay(members, this.#changes)
+  }
+
+  /** Deleting what is not there is no change, which before loading nobody could know. */
+  #dropNeedlessRemovals(members: Members): void {
+    const { steps, cleared } = this.#changes
+    let dropped = false
+    for (const [name, list] of steps) {
+      if (list.length === 1 && list[0] === remove && !members.has(name)) dropped = steps.delete(name)
+    }
+    if (dropped && steps.size === 0 && !cleared && !this.#nested) this.#modified = false
+  }
+
+  /** Corrupt and forged data is empty; the row stays until it is saved again. */
+  #decode(stored: StoredSession): Members {
+    try {
+      return this.#context.codec.decode(stored.text)
+    } catch (error) {
+      if (!(error instanceof SuspiciousSession)) throw error
+      this.#context.log.warn({ code: error.code }, error.message)
+      return new Map()
+    }
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#key !== null) await this.#context.engine.delete(this.#key)
+    this.#key = null
+    this.#snapshot = null
+    this.#cookieIsDue = false
+    this.#changes.cleared = false
+    this.#members = this.#replay(new Map(), this.#changes)
+  }
+
+  async #save(): Promise<void> {
+    await this.#load()
+    if (this.#nested || this.#context.settings.saveNestedChanges) this.recordNestedChanges()
+    const members: Members = new Map(this.#members)
+    const changes = this.#changes
+    this.#changes = noChanges()
+    this.#modified = false
+    try {
+      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes))
+    } catch (error) {
+      this.#changes = joinChanges(changes, this.#changes)
+      this.#modified = true
+      throw error
+    }
+    this.#cookieIsDue = true
+    this.#nested = false
+    this.#handedOut.clear()
+    // Changes made while the save was under way are on top of it.
+    this.#members = this.#replay(this.#snapshot.members, this.#changes)
+  }
+
+  async #create(members: Members): Promise<Snapshot> {
+    const record = this.#recordOf(members)
+    this.#key = await this.#context.engine.create(record)
+    return { ...record, members }
+  }
+
+  /** Saves on top of what other writers did meanwhile, however many there are. */
+  #replace(snapshot: Snapshot, ours: Members, changes: Changes): Promise<Snapshot> {
+    const { engine, queue, settings, log } = this.#context
+    const key = this.#key as string
+    return queue.run(key, async () => {
+      let members = ours
+      let record = this.#recordOf(members)
+      const merge = (stored: StoredSession): SessionRecord => {
+        members = this.#merge(snapshot, stored, changes)
+        record = this.#recordOf(members)
+        return record
+      }
+      let result = await engine.save(key, record, settings.onConflict === 'overwrite' ? null : snapshot.text)
+      for (let misses = 1; result.outcome === 'changed'; misses++) {
+        log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
+        result =
+          misses < MAX_MISSES ? await engine.save(key, merge(result.stored), result.stored.text) : await engine.saveLocked(key, merge)
+      }
+      if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
+      this.#key = result.sessionKey
+      return { ...record, members }
+    })
+  }
+
+  /** This request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */
+  #merge(snapshot: Snapshot, stored: StoredSession, changes: Changes): Members {
+    const { codec, settings } = this.#context
+    const fresh = this.#decode(stored)
+    const differs = (name: string) => !codec.serializer.same(snapshot.members.get(name), fresh.get(name))
+    if (LOGIN_NAMES.some(differs)) throw new SessionInterrupted('was signed in or out by another request')
+    if (settings.onConflict === 'reject') {
+      const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
+      if (rivals.some(differs)) throw new SessionInterrupted('was changed by another request')
+    }
+    return this.#replay(fresh, changes)
+  }
+
+  async #touch(): Promise<void> {
+    await this.#load()
+    const { engine, settings } = this.#context
+    if (this.#key === null || this.#snapshot === null) return
+    const expiry = this.#snapshot.members.get(EXPIRY_NAME)?.value
+    if (fixedDate(expiry) !== null) return
+    const expireDate = this.#expireDate(this.#snapshot.members)
+    if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
+    if (!(await engine.touch(this.#key, expireDate, this.#snapshot.text))) throw new SessionInterrupted('was deleted')
+    this.#snapshot = { ...this.#snapshot, expireDate }
+  }
+
+  #expireDate(members: Members): Date {
+    return expiryDate(members.get(EXPIRY_NAME)?.value, this.#context.settings.cookieAge, this.#context.settings.clock())
+  }
+
+  #recordOf(members: Members): SessionRecord {
+    const { codec } = this.#context
+    return {
+      text: codec.encode(members),
+      expireDate: this.#expireDate(members),
+      data: () => toObject(members, codec.serializer.copy)
+    }
+  }
+}
+
+function applyStep(members: Members, name: string, step: Step): void {
+  const member = step(members.get(name))
+  if (member === undefined) members.delete(name)
+  else members.set(name, member)
+}
+
+function joinChanges(earlier: Changes, later: Changes): Changes {
+  if (later.cleared) return later
+  const steps = new Map(earlier.steps)
+  for (const [name, list] of later.steps) steps.set(name, [...(steps.get(name) ?? []), ...list])
+  return { cleared: earlier.cleared, steps }
+}
+
+// Assigning an unknown property must fail loudly, in sloppy code too: elsewhere
+// `session.user = …` is how a session is written. A proxy behind the prototype sees
+// just what neither the session nor its class has, so it costs nothing otherwise.
+Object.setPrototypeOf(
+  Session.prototype,
+  new Proxy(Object.prototype, {
+    set(_target, name) {
+      throw new TypeError(`A session has no property ${String(name)}: use session.set(${JSON.stringify(String(name))}, value)`)
+    }
+  })
+)

@@ -1,0 +1,271 @@
+/**
+ * The options of `register`: their types, Django's defaults, and the checks, made
+ * once and all together. What comes out is frozen and trusted everywhere else.
+ */
+import type { Knex } from 'knex'
+import { DRIVERS } from './dialect.js'
+import type { Engine } from './engines/engine.js'
+import { InvalidOptions } from './errors.js'
+import type { Columns } from './model.js'
+import type { Serializer } from './serializer.js'
+
+export interface CookieOptions {
+  /** `SESSION_COOKIE_NAME`. @default 'sessionid' */
+  name?: string
+  /** `SESSION_COOKIE_DOMAIN`. @default the host of the request only */
+  domain?: string
+  /** `SESSION_COOKIE_PATH`. @default '/' */
+  path?: string
+  /** `SESSION_COOKIE_SECURE`; 'auto' is true for requests that came over https (behind a proxy this needs Fastify's trustProxy). @default 'auto' */
+  secure?: boolean | 'auto'
+  /** `SESSION_COOKIE_HTTPONLY`. @default true */
+  httpOnly?: boolean
+  /** `SESSION_COOKIE_SAMESITE`; false sends no SameSite. @default 'lax' */
+  sameSite?: 'lax' | 'strict' | 'none' | false
+  /** Keeps the cookie apart per top-level site (CHIPS); needs `secure: true`. @default false */
+  partitioned?: boolean
+  /** Which cookies a browser drops last when it has too many. @default no Priority */
+  priority?: 'low' | 'medium' | 'high'
+}
+
+export interface SessionOptions {
+  /** `SECRET_KEY`: signs the data of sessions. Django's own, where sessions are shared. */
+  secretKey: string
+  /** `SECRET_KEY_FALLBACKS`: former keys, whose sessions are still read. @default [] */
+  secretKeyFallbacks?: readonly string[]
+  /** `SESSION_ENGINE`: where sessions live, by name or as an object of your own. @default 'db' */
+  engine?: 'db' | Engine
+  /** The database: a Knex instance, which stays yours to destroy, or a Knex configuration, whose connections end with `fastify.close()`. */
+  knex?: Knex | Knex.Config
+  /** @default 'django_session' */
+  tableName?: string
+  /** Values of further columns of the table, written at each create and save, as Django's `create_model_instance` does. */
+  columns?: (data: Record<string, unknown>, sessionKey: string) => Columns
+  /** `SESSION_SERIALIZER`. Another one than JSON keeps no exact text of untouched values. @default JSON */
+  serializer?: Serializer
+  cookie?: CookieOptions
+  /** `SESSION_COOKIE_AGE`, in seconds. @default 1209600 (two weeks) */
+  cookieAge?: number
+  /** `SESSION_EXPIRE_AT_BROWSER_CLOSE`. @default false */
+  expireAtBrowserClose?: boolean
+  /** `SESSION_SAVE_EVERY_REQUEST`: renews the session and its cookie with every request. @default false */
+  saveEveryRequest?: boolean
+  /** With `saveEveryRequest`: seconds since the last renewal in which the row is left alone. @default 0 */
+  touchAfter?: number
+  /** 'lazy' loads a session when `load()` is called, 'eager' before every handler. @default 'lazy' */
+  load?: 'lazy' | 'eager'
+  /**
+   * When another request saved the session meanwhile: 'merge' puts this request's changes on top of
+   * what it wrote, 'reject' does so unless both changed the same key, and 'overwrite' ignores it, as Django does. @default 'merge'
+   */
+  onConflict?: 'merge' | 'reject' | 'overwrite'
+  /** Saves changes made inside a value (`session.get('cart').push(…)`) without `session.modified = true`. @default false */
+  saveNestedChanges?: boolean
+  /** Seconds until an operation of the store fails that has no answer. @default 5 */
+  storeTimeout?: number
+  /** Greatest size of a session in bytes of JSON. @default 16777216 (16 MiB) */
+  maxSize?: number
+  /** Bytes of JSON from which on the data is deflated where that makes it shorter; 0 is Django's rule. Django reads both. @default 1024 */
+  compressAbove?: number
+  /** The time, for tests. @default the system's clock */
+  clock?: () => Date
+}
+
+export type Settings = Readonly<
+  Required<Omit<SessionOptions, 'knex' | 'columns' | 'serializer' | 'cookie'>> & {
+    knex: SessionOptions['knex']
+    columns: SessionOptions['columns']
+    serializer: SessionOptions['serializer']
+    cookie: Readonly<Required<Omit<CookieOptions, 'domain' | 'priority'>> & Pick<CookieOptions, 'domain' | 'priority'>>
+  }
+>
+
+/** RFC 6265bis §5.5: browsers keep no cookie for longer than 400 days. */
+const MAX_COOKIE_AGE = 34_560_000
+
+type Check = readonly [expected: string, holds: (value: unknown) => boolean]
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const isNumberFrom =
+  (least: number, most = Number.POSITIVE_INFINITY) =>
+  (value: unknown) =>
+    typeof value === 'number' && value >= least && value <= most && Number.isFinite(value)
+const oneOf = (...values: unknown[]): Check => [
+  values.map((value) => JSON.stringify(value)).join(' or '),
+  (value) => values.includes(value)
+]
+const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
+const FUNCTION: Check = ['a function', (value) => typeof value === 'function']
+
+const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+
+const CHECKS: Record<keyof SessionOptions, Check> = {
+  secretKey: ['a text that is not empty', isText],
+  secretKeyFallbacks: ['an array of texts that are not empty', (value) => Array.isArray(value) && value.every(isText)],
+  engine: [
+    `"db" or an object with the methods ${ENGINE_METHODS.join(', ')}`,
+    (value) => value === 'db' || (isObject(value) && ENGINE_METHODS.every((name) => typeof value[name] === 'function'))
+  ],
+  knex: [
+    `a Knex instance or configuration for one of ${DRIVERS.join(', ')}`,
+    (value) => (typeof value === 'function' && 'client' in value) || (isObject(value) && 'client' in value)
+  ],
+  tableName: ['the name of a table', isText],
+  columns: FUNCTION,
+  serializer: [
+    'an object with the functions dumps and loads',
+    (value) => isObject(value) && typeof value.dumps === 'function' && typeof value.loads === 'function'
+  ],
+  cookie: ['an object', isObject],
+  cookieAge: [
+    `whole seconds from 1 to ${MAX_COOKIE_AGE} (400 days, the most that browsers keep a cookie)`,
+    (value) => Number.isInteger(value) && isNumberFrom(1, MAX_COOKIE_AGE)(value)
+  ],
+  expireAtBrowserClose: BOOLEAN,
+  saveEveryRequest: BOOLEAN,
+  touchAfter: ['seconds from 0', isNumberFrom(0)],
+  load: oneOf('lazy', 'eager'),
+  onConflict: oneOf('merge', 'reject', 'overwrite'),
+  saveNestedChanges: BOOLEAN,
+  storeTimeout: ['seconds from 0.001 to 600', isNumberFrom(0.001, 600)],
+  maxSize: ['bytes from 1', isNumberFrom(1, 2 ** 30)],
+  compressAbove: ['bytes from 0', isNumberFrom(0)],
+  clock: FUNCTION
+}
+
+const COOKIE_CHECKS: Record<keyof CookieOptions, Check> = {
+  // RFC 9110 §5.6.2, token
+  name: ["a cookie name (letters, digits and !#$%&'*+-.^_`|~)", (value) => isText(value) && /^[\w!#$%&'*+.^`|~-]+$/.test(value)],
+  domain: ['a domain name', (value) => isText(value) && /^[\w.-]+$/.test(value)],
+  path: ['a path that starts with /', (value) => isText(value) && /^\/[ -:<-~]*$/.test(value)],
+  secure: oneOf(true, false, 'auto'),
+  httpOnly: BOOLEAN,
+  sameSite: oneOf('lax', 'strict', 'none', false),
+  partitioned: BOOLEAN,
+  priority: oneOf('low', 'medium', 'high')
+}
+
+/** What users of other session plugins, and of Django, write for options of ours. */
+const SUGGESTIONS: Record<string, string> = {
+  secret: 'secretKey',
+  secrets: 'secretKeyFallbacks',
+  store: 'engine',
+  maxage: 'cookieAge',
+  ttl: 'cookieAge',
+  cookiename: 'cookie.name',
+  rolling: 'saveEveryRequest',
+  table: 'tableName',
+  timeout: 'storeTimeout'
+}
+
+/**
+ * Checks the options and fills in the defaults. The caller's object is left alone.
+ *
+ * @throws InvalidOptions with all problems
+ */
+export function resolveSettings(options: SessionOptions): Settings {
+  const problems = isObject(options) ? findProblems(options) : [`expected an object with options, got ${received('', options)}`]
+  if (problems.length > 0) throw new InvalidOptions(problems.map((problem) => `- ${problem}`).join('\n'))
+  const settings: Settings = {
+    secretKeyFallbacks: [],
+    engine: 'db',
+    knex: undefined,
+    tableName: 'django_session',
+    columns: undefined,
+    serializer: undefined,
+    cookieAge: 1_209_600, // two weeks
+    expireAtBrowserClose: false,
+    saveEveryRequest: false,
+    touchAfter: 0,
+    load: 'lazy',
+    onConflict: 'merge',
+    saveNestedChanges: false,
+    storeTimeout: 5,
+    maxSize: 16 * 1024 * 1024,
+    compressAbove: 1024,
+    clock: () => new Date(),
+    ...defined(options),
+    cookie: Object.freeze({
+      name: 'sessionid',
+      path: '/',
+      secure: 'auto' as const,
+      httpOnly: true,
+      sameSite: 'lax' as const,
+      partitioned: false,
+      ...defined(options.cookie ?? {})
+    })
+  }
+  return Object.freeze(settings)
+}
+
+function findProblems(options: SessionOptions): string[] {
+  const problems = [
+    ...checkAll(options, CHECKS, ''),
+    ...(isObject(options.cookie) ? checkAll(options.cookie, COOKIE_CHECKS, 'cookie.') : [])
+  ]
+  if (options.secretKey === undefined) {
+    problems.push(`secretKey: expected ${CHECKS.secretKey[0]}, got nothing. Where sessions are shared with Django it is its SECRET_KEY`)
+  }
+  if ((options.engine ?? 'db') === 'db' && options.knex === undefined) {
+    problems.push(`knex: expected ${CHECKS.knex[0]}, which the engine "db" needs, got nothing`)
+  }
+  return problems.length > 0 ? problems : checkCookieRules(options.cookie ?? {})
+}
+
+function checkAll(options: object, checks: Record<string, Check>, prefix: string): string[] {
+  return Object.entries(options).flatMap(([name, value]) => {
+    if (!Object.hasOwn(checks, name)) return [`${prefix}${name}: unknown option${suggest(name, Object.keys(checks), prefix)}`]
+    const [expected, holds] = checks[name] as Check
+    return value === undefined || holds(value) ? [] : [`${prefix}${name}: expected ${expected}, got ${received(name, value)}`]
+  })
+}
+
+function suggest(name: string, known: string[], prefix: string): string {
+  const plain = name
+    .toLowerCase()
+    .replace(/[^a-z]/g, '')
+    .replace(/^session(?:cookie)?/, '')
+  const found = known.find((candidate) => candidate.toLowerCase() === plain || candidate.toLowerCase() === name.toLowerCase())
+  const suggestion = found === undefined ? SUGGESTIONS[plain] : prefix + found
+  return suggestion === undefined ? `; there are ${known.join(', ')}` : `, did you mean ${suggestion}?`
+}
+
+/** What was given, without its text where that may be a secret. */
+function received(name: string, value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return `an array of ${value.length}`
+  if (typeof value === 'string' && name !== 'secretKey') return value === '' ? 'an empty text' : JSON.stringify(value)
+  if (typeof value === 'string') return value === '' ? 'an empty text' : 'a text'
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : `a value of type ${typeof value}`
+}
+
+/** What browsers demand of cookies (RFC 6265bis §4.1.3 and §5.6, CHIPS); a cookie that fails is dropped without a word. */
+function checkCookieRules({
+  name = 'sessionid',
+  secure = 'auto',
+  domain,
+  path = '/',
+  httpOnly = true,
+  sameSite = 'lax',
+  partitioned = false
+}: CookieOptions): string[] {
+  const prefix = /^__(?:host-http-|host-|secure-|http-)/i.exec(name)?.[0].toLowerCase() ?? ''
+  const problems: string[] = []
+  const demand = (holds: boolean, who: string, what: string) => {
+    if (!holds) problems.push(`${who} needs ${what}`)
+  }
+  if (prefix !== '') demand(secure === true, `cookie.name ${JSON.stringify(name)}`, 'cookie.secure: true')
+  if (prefix.startsWith('__host-')) {
+    demand(domain === undefined, `cookie.name ${JSON.stringify(name)}`, 'no cookie.domain')
+    demand(path === '/', `cookie.name ${JSON.stringify(name)}`, "cookie.path: '/'")
+  }
+  if (prefix.endsWith('http-')) demand(httpOnly, `cookie.name ${JSON.stringify(name)}`, 'cookie.httpOnly: true')
+  if (sameSite === 'none') demand(secure === true, "cookie.sameSite: 'none'", 'cookie.secure: true')
+  if (partitioned) demand(secure === true, 'cookie.partitioned: true', 'cookie.secure: true')
+  return problems
+}
+
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
+}
