@@ -1,0 +1,233 @@
+/**
+ * The engine contract as tests, for whoever writes an engine. They need no test
+ * runner in particular:
+ *
+ *     for (const { name, run } of engineContract) test(name, () => run(createEngine))
+ */
+import assert from 'node:assert/strict'
+import type { Engine, SessionRecord } from './engines/engine.js'
+
+/** Makes the engine under test, on empty storage or not, with its idea of the present. */
+export type CreateEngine = (clock: () => Date) => Engine | Promise<Engine>
+
+export interface ContractCase {
+  /** What holds, as a sentence. */
+  name: string
+  /** Rejects with an AssertionError where it does not. */
+  run(createEngine: CreateEngine): Promise<void>
+}
+
+const START = new Date('2026-01-02T03:04:05.678Z')
+
+/** A moment some seconds after the start. */
+const at = (seconds: number): Date => new Date(START.getTime() + seconds * 1000)
+
+const record = (text: string, expireDate = at(100)): SessionRecord => ({ text, expireDate, data: () => ({ text }) })
+
+/** An engine with a clock that a test moves, and a session in it. */
+interface Fixture {
+  engine: Engine
+  sessionKey: string
+  setTime(seconds: number): void
+}
+
+type Body = (fixture: Fixture) => Promise<void>
+
+function contractCase(name: string, body: Body): ContractCase {
+  return {
+    name,
+    async run(createEngine) {
+      let now = START
+      const engine = await createEngine(() => now)
+      const sessionKey = await engine.create(record('first'))
+      await body({
+        engine,
+        sessionKey,
+        setTime: (seconds) => {
+          now = at(seconds)
+        }
+      })
+    }
+  }
+}
+
+const UNKNOWN = 'unknownunknownunknownunknown0000'
+
+/** The contract of engines that keep sessions under a key of their own choice. */
+export const engineContract: readonly ContractCase[] = [
+  contractCase('create() stores a session under a new key', async ({ engine, sessionKey }) => {
+    assert.match(sessionKey, /^[a-z0-9]{32}$/)
+    assert.deepEqual(await engine.load(sessionKey), { text: 'first', expireDate: at(100) })
+    assert.notEqual(await engine.create(record('first')), sessionKey)
+  }),
+
+  contractCase('load() finds no unknown key', async ({ engine }) => {
+    assert.equal(await engine.load(UNKNOWN), null)
+  }),
+
+  contractCase('keys compare exactly', async ({ engine, sessionKey }) => {
+    assert.equal(await engine.load(sessionKey.toUpperCase()), null)
+    assert.equal(await engine.load(`${sessionKey} `), null)
+    assert.equal(await engine.exists(sessionKey.toUpperCase()), false)
+  }),
+
+  contractCase('a session is found until the moment it ends, and not at it', async ({ engine, sessionKey, setTime }) => {
+    setTime(99.999)
+    assert.notEqual(await engine.load(sessionKey), null)
+    setTime(100)
+    assert.equal(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('text of any length comes back as it was', async ({ engine }) => {
+    const text = 'aA0-_:.='.repeat(131_072)
+    const sessionKey = await engine.create(record(text))
+    assert.equal((await engine.load(sessionKey))?.text, text)
+  }),
+
+  contractCase('save() replaces a session that holds the snapshot', async ({ engine, sessionKey }) => {
+    assert.deepEqual(await engine.save(sessionKey, record('second', at(200)), 'first'), { outcome: 'saved', sessionKey })
+    assert.deepEqual(await engine.load(sessionKey), { text: 'second', expireDate: at(200) })
+  }),
+
+  contractCase('save() with the same text and date is saved', async ({ engine, sessionKey }) => {
+    assert.deepEqual(await engine.save(sessionKey, record('first'), 'first'), { outcome: 'saved', sessionKey })
+  }),
+
+  contractCase('save() leaves alone what another writer stored, and says what that is', async ({ engine, sessionKey }) => {
+    await engine.save(sessionKey, record('other', at(300)), 'first')
+    assert.deepEqual(await engine.save(sessionKey, record('mine'), 'first'), {
+      outcome: 'changed',
+      stored: { text: 'other', expireDate: at(300) }
+    })
+    assert.deepEqual(await engine.save(sessionKey, record('mine'), 'OTHER'), {
+      outcome: 'changed',
+      stored: { text: 'other', expireDate: at(300) }
+    })
+    assert.equal((await engine.load(sessionKey))?.text, 'other')
+  }),
+
+  contractCase('save() without a snapshot replaces whatever is there', async ({ engine, sessionKey }) => {
+    assert.deepEqual(await engine.save(sessionKey, record('second'), null), { outcome: 'saved', sessionKey })
+    assert.equal((await engine.load(sessionKey))?.text, 'second')
+  }),
+
+  contractCase('save() brings no session back that was deleted', async ({ engine, sessionKey }) => {
+    await engine.delete(sessionKey)
+    assert.deepEqual(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'gone' })
+    assert.deepEqual(await engine.save(sessionKey, record('second'), null), { outcome: 'gone' })
+    assert.equal(await engine.load(sessionKey), null)
+    assert.equal(await engine.exists(sessionKey), false)
+  }),
+
+  contractCase('of many saves of one snapshot just one is saved', async ({ engine, sessionKey }) => {
+    const saves = Array.from({ length: 10 }, (_, index) => engine.save(sessionKey, record(`writer ${index}`), 'first'))
+    const outcomes = (await Promise.all(saves)).map(({ outcome }) => outcome)
+    assert.equal(outcomes.filter((outcome) => outcome === 'saved').length, 1)
+    assert.equal(outcomes.filter((outcome) => outcome === 'changed').length, 9)
+    assert.equal((await engine.load(sessionKey))?.text, `writer ${outcomes.indexOf('saved')}`)
+  }),
+
+  contractCase('saveLocked() saves what merge makes of the stored session', async ({ engine, sessionKey }) => {
+    const result = await engine.saveLocked(sessionKey, ({ text, expireDate }) => {
+      assert.deepEqual(expireDate, at(100))
+      return record(`${text}, second`, at(200))
+    })
+    assert.deepEqual(result, { outcome: 'saved', sessionKey })
+    assert.deepEqual(await engine.load(sessionKey), { text: 'first, second', expireDate: at(200) })
+  }),
+
+  contractCase('saveLocked() loses no merge of many at once', async ({ engine, sessionKey }) => {
+    const append = () => engine.saveLocked(sessionKey, ({ text }) => record(`${text}+`))
+    await Promise.all(Array.from({ length: 10 }, append))
+    assert.equal((await engine.load(sessionKey))?.text, 'first++++++++++')
+  }),
+
+  contractCase('saveLocked() changes nothing when merge throws, and goes on working', async ({ engine, sessionKey }) => {
+    const refusal = new Error('refused')
+    const refuse = () => {
+      throw refusal
+    }
+    await assert.rejects(engine.saveLocked(sessionKey, refuse), refusal)
+    assert.equal((await engine.load(sessionKey))?.text, 'first')
+    assert.equal((await engine.saveLocked(sessionKey, () => record('second'))).outcome, 'saved')
+  }),
+
+  contractCase('saveLocked() brings no session back that was deleted', async ({ engine, sessionKey }) => {
+    await engine.delete(sessionKey)
+    assert.deepEqual(await engine.saveLocked(sessionKey, () => record('second')), { outcome: 'gone' })
+    assert.equal(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('touch() moves the end of a session that holds the snapshot', async ({ engine, sessionKey, setTime }) => {
+    assert.equal(await engine.touch(sessionKey, at(200), 'first'), true)
+    assert.deepEqual(await engine.load(sessionKey), { text: 'first', expireDate: at(200) })
+    setTime(150)
+    assert.notEqual(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('touch() leaves a session alone that its writer renewed', async ({ engine, sessionKey }) => {
+    await engine.save(sessionKey, record('other', at(300)), 'first')
+    assert.equal(await engine.touch(sessionKey, at(200), 'first'), true)
+    assert.deepEqual(await engine.load(sessionKey), { text: 'other', expireDate: at(300) })
+  }),
+
+  contractCase('touch() brings no session back that was deleted', async ({ engine, sessionKey }) => {
+    await engine.delete(sessionKey)
+    assert.equal(await engine.touch(sessionKey, at(200), 'first'), false)
+    assert.equal(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('rotate() moves a session to a new key', async ({ engine, sessionKey }) => {
+    const newKey = await engine.rotate(sessionKey, at(200), 'first')
+    assert.match(String(newKey), /^[a-z0-9]{32}$/)
+    assert.notEqual(newKey, sessionKey)
+    assert.equal(await engine.load(sessionKey), null)
+    assert.equal(await engine.exists(sessionKey), false)
+    assert.deepEqual(await engine.load(String(newKey)), { text: 'first', expireDate: at(200) })
+  }),
+
+  contractCase('rotate() takes along what another writer stored, with its end', async ({ engine, sessionKey }) => {
+    await engine.save(sessionKey, record('other', at(300)), 'first')
+    const newKey = await engine.rotate(sessionKey, at(200), 'first')
+    assert.deepEqual(await engine.load(String(newKey)), { text: 'other', expireDate: at(300) })
+  }),
+
+  contractCase('rotate() brings no session back that was deleted', async ({ engine, sessionKey }) => {
+    await engine.delete(sessionKey)
+    assert.equal(await engine.rotate(sessionKey, at(200), 'first'), null)
+    assert.equal(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('of many rotations at once just one gets the session', async ({ engine, sessionKey }) => {
+    const keys = await Promise.all(Array.from({ length: 5 }, () => engine.rotate(sessionKey, at(200), 'first')))
+    const winners = keys.filter((key) => key !== null)
+    assert.equal(winners.length, 1)
+    assert.deepEqual(await engine.load(String(winners[0])), { text: 'first', expireDate: at(200) })
+  }),
+
+  contractCase('a save under the old key of a rotated session is gone', async ({ engine, sessionKey }) => {
+    const newKey = await engine.rotate(sessionKey, at(200), 'first')
+    assert.deepEqual(await engine.save(sessionKey, record('late'), 'first'), { outcome: 'gone' })
+    assert.equal((await engine.load(String(newKey)))?.text, 'first')
+  }),
+
+  contractCase('delete() removes a session, and is content when there is none', async ({ engine, sessionKey }) => {
+    await engine.delete(sessionKey)
+    await engine.delete(sessionKey)
+    assert.equal(await engine.load(sessionKey), null)
+  }),
+
+  contractCase('exists() knows a session', async ({ engine, sessionKey }) => {
+    assert.equal(await engine.exists(sessionKey), true)
+    assert.equal(await engine.exists(UNKNOWN), false)
+  }),
+
+  contractCase('clearExpired() leaves live sessions alone', async ({ engine, sessionKey, setTime }) => {
+    const expired = await engine.create(record('short', at(10)))
+    setTime(50)
+    await engine.clearExpired()
+    assert.equal(await engine.load(expired), null)
+    assert.equal(await engine.exists(expired), false)
+    assert.equal((await engine.load(sessionKey))?.text, 'first')
+  })
+]
