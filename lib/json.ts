@@ -57,9 +57,8 @@ export function stringify(value: unknown, name: string): string {
   let text: string | undefined
   try {
     text = JSON.stringify(value, (_key, item) => {
-      if (typeof item === 'function' || typeof item === 'symbol') {
-        throw new TypeError(`a ${typeof item} cannot be stored`)
-      }
+      if (typeof item === 'function' || typeof item === 'symbol') throw new TypeError(`a ${typeof item} cannot be stored`)
+      if (item instanceof Promise) throw new TypeError('a promise cannot be stored, is an await missing?')
       if (typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))) {
         special = true
         return `n${item}`

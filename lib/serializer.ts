@@ -2,10 +2,9 @@
  * How the members of a session become text and text becomes members. The JSON one
  * is lossless: what a request leaves alone keeps the exact text of its writer.
  */
-import { isDeepStrictEqual } from 'node:util'
 import { joinObject, parse, splitObject, stringify } from './json.js'
 
-/** One value of a session. `text` is its exact JSON; a serializer of the user's own has none. */
+/** One value of a session, and its exact serialized text. */
 export interface Member {
   readonly text: string
   readonly value: unknown
@@ -41,14 +40,19 @@ export const jsonSerializer: MemberSerializer = {
   copy: ({ text, value }) => (typeof value === 'object' && value !== null ? parse(text) : value)
 }
 
-/** A serializer of the user's own has no text per value: what is untouched is written anew, and values are compared decoded. */
+/**
+ * A serializer of the user's own: the text of a value is the serializer's, of an
+ * object with nothing else in it, and the session is written anew at each save.
+ */
 export function wrapSerializer(serializer: Serializer): MemberSerializer {
+  const member = (value: unknown): Member => ({ text: serializer.dumps({ value }), value })
+  const copy = ({ text }: Member): unknown => serializer.loads(text).value
   return {
-    join: (members) => serializer.dumps(toObject(members)),
-    split: (text) => new Map(Object.entries(serializer.loads(text)).map(([name, value]) => [name, { text: '', value }])),
-    member: (_name, value) => ({ text: '', value: structuredClone(value) }),
-    same: (left, right) => isDeepStrictEqual(left?.value, right?.value),
-    copy: ({ value }) => structuredClone(value)
+    join: (members) => serializer.dumps(toObject(members, copy)),
+    split: (text) => new Map(Object.entries(serializer.loads(text)).map(([name, value]) => [name, member(value)])),
+    member: (_name, value) => member(value),
+    same: (left, right) => left?.text === right?.text,
+    copy
   }
 }
 

@@ -370,7 +370,7 @@ t.test('a session works in the handler of 404', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app } = await createApp(t, { knex }, (app) => {
     app.setNotFoundHandler(async (request, reply) => {
-      request.session.set('misses', (misses = 0) => (misses as number) + 1)
+      request.session.set('misses', (misses = 0) => misses + 1)
       reply.code(404)
       return (await request.session.load()).toObject()
     })

@@ -1,0 +1,284 @@
+/** The database is away, busy, broken or wrong: a 503 or a clear error, nothing lost, nothing let in, and no process dies. */
+import { mkdir } from 'node:fs/promises'
+import createKnex, { type Knex } from 'knex'
+import t, { type Test } from 'tap'
+import type { SessionOptions } from '../lib/index.ts'
+import { migrationSource } from '../lib/migrations.ts'
+import { Browser, createApp } from './fixtures/app.ts'
+import { createDatabase, databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createProxy } from './fixtures/proxy.ts'
+
+const rejections: unknown[] = []
+process.on('unhandledRejection', (error) => rejections.push(error))
+
+async function createSite(t: Test, options: Partial<SessionOptions>) {
+  const site = await createApp(t, options, (app) => {
+    app.get('/untouched', async () => 'untouched')
+    app.get('/read', async (request) => (await request.session.load()).toObject())
+    app.get('/count', async (request) => {
+      request.session.set('count', (count = 0) => count + 1)
+      return 'counted'
+    })
+    app.get('/cycle', async (request) => {
+      await request.session.cycleKey()
+      return 'cycled'
+    })
+    app.get('/flush', async (request) => {
+      await request.session.flush()
+      return 'flushed'
+    })
+    for (const name of ['load', 'save', 'flush', 'cycleKey'] as const) {
+      app.get(`/forgotten/${name}`, async (request) => {
+        request.session[name]()
+        return 'did not wait'
+      })
+    }
+  })
+  return { ...site, browser: new Browser(site.app) }
+}
+
+/** No log line has the key, the data, SQL or the secret. */
+function assertNothingLeaks(t: Test, logs: Record<string, unknown>[], ...secrets: (string | null)[]): void {
+  const text = JSON.stringify(logs)
+  for (const secret of ['the secret key of the tests', ...secrets]) {
+    if (secret !== null) t.notMatch(text, secret)
+  }
+  t.notMatch(text, /SELECT|INSERT|UPDATE|DELETE|session_data|eyJ/)
+}
+
+const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }
+
+for (const database of databases) {
+  t.test(`faults on ${database}`, { skip: missing(database) }, async (t) => {
+    t.test('the table is missing: 503 with what to do, nothing leaks, and service resumes', async (t) => {
+      const knex = await openDatabase(t, database)
+      const { app, logs, browser } = await createSite(t, { knex })
+      await browser.get('/count')
+      const key = browser.cookie
+      await knex.schema.renameTable('django_session', 'elsewhere')
+      for (const url of ['/read', '/count', '/cycle', '/flush']) {
+        const response = await browser.get(url)
+        t.match(response.json(), UNAVAILABLE, url)
+        t.match(response.json().message, /run the migration/)
+        t.notOk(response.headers['set-cookie'])
+      }
+      t.equal((await browser.get('/untouched')).statusCode, 200, 'a route that leaves the session alone is not affected')
+      t.match((await new Browser(app).get('/count')).json(), UNAVAILABLE, 'a new session')
+      assertNothingLeaks(t, logs, key)
+      t.ok(
+        logs.some(({ err }) => /elsewhere|django_session|no such table|does not exist/.test(JSON.stringify(err))),
+        'the cause is logged'
+      )
+      await knex.schema.renameTable('elsewhere', 'django_session')
+      t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    })
+
+    t.test('gone at save: one attempt, one 503, no cookie', async (t) => {
+      const knex = await openDatabase(t, database)
+      const queries = recordQueries(knex)
+      const { app } = await createApp(t, { knex }, (app) => {
+        app.get('/', async (request) => {
+          const session = await request.session.load()
+          await knex.schema.renameTable('django_session', 'elsewhere')
+          queries.length = 0
+          session.set('a', 1)
+          return 'set'
+        })
+        app.get('/start', async (request) => String(request.session.set('a', 0).modified))
+      })
+      const browser = new Browser(app)
+      await browser.get('/start')
+      const response = await browser.get('/')
+      t.match(response.json(), UNAVAILABLE)
+      t.notOk(response.headers['set-cookie'])
+      t.equal(queries.length, 1)
+    })
+
+    for (const name of ['load', 'save', 'flush', 'cycleKey']) {
+      t.test(`a forgotten await on ${name}() fails the reply, and the process lives`, async (t) => {
+        const knex = await openDatabase(t, database)
+        const { browser, logs } = await createSite(t, { knex })
+        await browser.get('/count')
+        const key = browser.cookie
+        t.equal((await browser.fork().get(`/forgotten/${name}`)).statusCode, 200)
+        const other = await createSite(t, { knex })
+        await other.browser.get('/count')
+        await knex.schema.renameTable('django_session', 'elsewhere')
+        t.match((await other.browser.get(`/forgotten/${name}`)).json(), UNAVAILABLE)
+        t.strictSame(rejections, [])
+        assertNothingLeaks(t, [...logs, ...other.logs], key, other.browser.cookie)
+      })
+    }
+
+    t.test('all connections are taken by the handler’s own transaction: 503 that names the cause', async (t) => {
+      const config = await createDatabase(t, database)
+      const knex = createKnex({ ...config, pool: { min: 0, max: 1 } })
+      t.teardown(() => knex.destroy())
+      await knex.migrate.latest({ migrationSource })
+      const { app, browser } = await createSite(t, { knex, storeTimeout: 0.1 })
+      await browser.get('/count')
+      t.teardown(() => app.close())
+      const inTransaction = await createApp(t, { knex, storeTimeout: 0.1 }, (app) => {
+        app.get('/', (request) => knex.transaction(async () => (await request.session.load()).toObject()))
+      })
+      const response = await new Browser(inTransaction.app, browser.cookie).get('/')
+      t.match(response.json(), UNAVAILABLE)
+      t.match(response.json().message, /inside an open transaction/)
+      t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'service resumes')
+    })
+  })
+}
+
+t.test('PostgreSQL', { skip: missing('postgres') }, async (t) => {
+  /** A migrated database, seen through a proxy. */
+  async function createFaulty(t: Test, options: Partial<SessionOptions> = {}) {
+    const config = await createDatabase(t, 'postgres')
+    const proxy = await createProxy(t, config.connection as string)
+    const knex: Knex = createKnex({ client: 'pg', connection: proxy.url, pool: { min: 0, max: 4 } })
+    t.teardown(() => knex.destroy())
+    await knex.migrate.latest({ migrationSource })
+    return { proxy, knex, ...(await createSite(t, { knex, ...options })) }
+  }
+
+  t.test('a connection cut before an UPDATE: 503, and the next request is served', async (t) => {
+    const { proxy, browser, logs } = await createFaulty(t)
+    await browser.get('/count')
+    proxy.fail('UPDATE', 'before')
+    t.match((await browser.get('/count')).json(), UNAVAILABLE)
+    await browser.get('/count')
+    t.strictSame((await browser.get('/read')).json(), { count: 2 })
+    assertNothingLeaks(t, logs, browser.cookie)
+  })
+
+  t.test('a connection cut after an UPDATE was committed: the row is read once, and counts as saved', async (t) => {
+    const { proxy, browser } = await createFaulty(t)
+    await browser.get('/count')
+    proxy.fail('UPDATE', 'after')
+    const response = await browser.get('/count')
+    t.equal(response.statusCode, 200)
+    t.ok(response.headers['set-cookie'])
+    t.equal(proxy.failures, 1)
+    t.strictSame((await browser.get('/read')).json(), { count: 2 })
+  })
+
+  t.test('a connection cut after an INSERT was committed: the browser gets the key of the row', async (t) => {
+    const { proxy, browser, knex } = await createFaulty(t)
+    proxy.fail('INSERT', 'after')
+    t.equal((await browser.get('/count')).statusCode, 200)
+    t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    t.equal((await knex('django_session').select()).length, 1)
+  })
+
+  t.test('a connection cut after a key was changed: the browser gets the new key', async (t) => {
+    const { proxy, browser, knex } = await createFaulty(t)
+    await browser.get('/count')
+    const before = browser.cookie
+    proxy.fail('UPDATE', 'after')
+    t.equal((await browser.get('/cycle')).statusCode, 200)
+    t.not(browser.cookie, before)
+    t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    t.equal((await knex('django_session').select()).length, 1)
+  })
+
+  t.test('a connection cut while loading: 503, never an anonymous visitor', async (t) => {
+    for (const when of ['before', 'after'] as const) {
+      const { proxy, browser } = await createFaulty(t)
+      await browser.get('/count')
+      proxy.fail('SELECT', when)
+      const response = await browser.get('/read')
+      t.match(response.json(), UNAVAILABLE)
+      t.notOk(response.headers['set-cookie'])
+      t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    }
+  })
+
+  t.test('a logout whose DELETE fails is no logout, and says so', async (t) => {
+    const { proxy, browser } = await createFaulty(t)
+    await browser.get('/count')
+    proxy.fail('DELETE', 'before')
+    const response = await browser.get('/flush')
+    t.match(response.json(), UNAVAILABLE)
+    t.notOk(response.headers['set-cookie'])
+    t.strictSame((await browser.get('/read')).json(), { count: 1 })
+  })
+
+  t.test('no answer within storeTimeout: 503, and the connection is not used again', async (t) => {
+    const { proxy, browser, knex } = await createFaulty(t, { storeTimeout: 0.2 })
+    await browser.get('/count')
+    proxy.fail('SELECT', 'silence')
+    const response = await browser.get('/read')
+    t.match(response.json(), UNAVAILABLE)
+    t.match(response.json().message, /no answer within 0.2 seconds/)
+    t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    t.equal(knex.client.pool.numUsed(), 0)
+  })
+
+  t.test('a row locked by another transaction: 503 within storeTimeout, and service resumes', async (t) => {
+    const knex = await openDatabase(t, 'postgres')
+    const { browser } = await createSite(t, { knex, storeTimeout: 0.2 })
+    await browser.get('/count')
+    const trx = await knex.transaction()
+    await trx('django_session').select().forUpdate()
+    t.match((await browser.get('/count')).json(), UNAVAILABLE)
+    await trx.rollback()
+    t.equal((await browser.get('/count')).statusCode, 200)
+  })
+
+  t.test('a database that does not exist yet: the server starts, answers 503, and serves when it is there', async (t) => {
+    const config = await createDatabase(t, 'postgres')
+    const url = new URL(config.connection as string)
+    const later = `${url.pathname.slice(1)}_later`
+    const admin = createKnex(config)
+    url.pathname = `/${later}`
+    const knex = createKnex({ client: 'pg', connection: url.href })
+    const { browser } = await createSite(t, { knex })
+    t.match((await browser.get('/count')).json(), UNAVAILABLE)
+    t.match((await browser.get('/count')).json().message, /cannot be reached/)
+    await admin.raw('CREATE DATABASE ??', [later])
+    await knex.migrate.latest({ migrationSource })
+    t.equal((await browser.get('/count')).statusCode, 200)
+    await knex.destroy()
+    await admin.raw('DROP DATABASE ?? WITH (FORCE)', [later])
+    await admin.destroy()
+  })
+})
+
+t.test('SQLite', async (t) => {
+  t.test('a file in a folder that does not exist yet: 503, and service when it is there', async (t) => {
+    const folder = `${t.testdir()}/later`
+    const config = { client: 'better-sqlite3', connection: { filename: `${folder}/test.sqlite3` }, useNullAsDefault: true }
+    const { browser } = await createSite(t, { knex: config })
+    t.match((await browser.get('/count')).json(), UNAVAILABLE)
+    await mkdir(folder)
+    const knex = createKnex(config)
+    await knex.migrate.latest({ migrationSource })
+    await knex.destroy()
+    t.equal((await browser.get('/count')).statusCode, 200)
+  })
+
+  t.test('a database locked by another writer is asked again until storeTimeout, and never stops the event loop', async (t) => {
+    const config = await createDatabase(t, 'sqlite')
+    const rival = createKnex(config)
+    t.teardown(() => rival.destroy())
+    await rival.migrate.latest({ migrationSource })
+    const { browser, logs } = await createSite(t, { knex: config, storeTimeout: 0.3 })
+    await browser.get('/count')
+
+    const lock = await rival.transaction()
+    await lock.raw('UPDATE django_session SET expire_date = expire_date')
+    let turns = 0
+    const ticking = setInterval(() => turns++, 1)
+    t.match((await browser.get('/count')).json(), UNAVAILABLE)
+    clearInterval(ticking)
+    t.ok(turns > 3, `the event loop turned ${turns} times`)
+    t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'readers are served all the while')
+
+    const waiting = browser.get('/count')
+    await browser.fork().get('/untouched')
+    await lock.commit()
+    t.equal((await waiting).statusCode, 200, 'a writer is served as soon as the lock is gone')
+    assertNothingLeaks(t, logs, browser.cookie)
+  })
+})
+
+t.test('nothing was left unhandled', async (t) => t.strictSame(rejections, []))

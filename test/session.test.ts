@@ -1,0 +1,486 @@
+/** The session object, on real rows. */
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { STORE_SALT } from '../lib/codec.ts'
+import type { SessionOptions } from '../lib/index.ts'
+import { TimestampSigner } from '../lib/signing.ts'
+import { createApp, secretKey } from './fixtures/app.ts'
+import { openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createCodec } from './fixtures/engines.ts'
+
+async function createStore(t: Test, options: Partial<SessionOptions> = {}) {
+  const knex = await openDatabase(t, 'sqlite')
+  const { app, logs } = await createApp(t, { knex, ...options })
+  const { sessions } = app
+  /** A session with these data, loaded anew. */
+  const stored = async (data: Record<string, unknown>) => {
+    const session = sessions.open()
+    session.update(data)
+    await session.save()
+    return sessions.open(session.sessionKey).load()
+  }
+  const reload = (session: { sessionKey: string | null }) => sessions.open(session.sessionKey).load()
+  return { sessions, knex, logs, stored, reload }
+}
+
+t.test('a read before load() throws, with a key or without; a write does not', async (t) => {
+  const { sessions, stored } = await createStore(t)
+  for (const session of [sessions.open(), sessions.open((await stored({ a: 1 })).sessionKey)]) {
+    const reads = {
+      get: () => session.get('a'),
+      has: () => session.has('a'),
+      keys: () => session.keys(),
+      values: () => session.values(),
+      entries: () => session.entries(),
+      size: () => session.size,
+      toObject: () => session.toObject(),
+      pop: () => session.pop('a'),
+      setDefault: () => session.setDefault('a', 1),
+      testCookieWorked: () => session.testCookieWorked(),
+      getExpiryAge: () => session.getExpiryAge(),
+      getExpiryDate: () => session.getExpiryDate(),
+      getExpireAtBrowserClose: () => session.getExpireAtBrowserClose()
+    }
+    for (const [name, read] of Object.entries(reads)) t.throws(read, { code: 'FST_SESSION_NOT_LOADED', message: new RegExp(name) })
+    t.throws(() => [...session], { code: 'FST_SESSION_NOT_LOADED' })
+    t.equal(session.isLoaded, false)
+    session.set('b', 2).delete('a').setExpiry(10).setTestCookie().deleteTestCookie().update({ c: 3 })
+    await session.load()
+    t.equal(session.isLoaded, true)
+    t.strictSame(session.toObject(), { b: 2, _session_expiry: 10, c: 3 })
+  }
+})
+
+t.test('load() is done once, by callers that share it, and a failure is not remembered', async (t) => {
+  const { sessions, stored, knex } = await createStore(t)
+  const { sessionKey } = await stored({ a: 1 })
+  const queries = recordQueries(knex)
+  const session = sessions.open(sessionKey)
+  const [first, second] = await Promise.all([session.load(), session.load()])
+  t.equal(first, second)
+  await session.load()
+  t.equal(queries.length, 1)
+
+  await knex.schema.renameTable('django_session', 'elsewhere')
+  const other = sessions.open(sessionKey)
+  await t.rejects(other.load(), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  await knex.schema.renameTable('elsewhere', 'django_session')
+  t.equal((await other.load()).get('a'), 1)
+})
+
+t.test('reads', async (t) => {
+  const { stored } = await createStore(t)
+  const session = await stored({ a: 1, b: null, c: [1, { d: 2 }] })
+  t.equal(session.get('a'), 1)
+  t.equal(session.get('b', 'fallback'), null)
+  t.equal(session.get('x'), undefined)
+  t.equal(session.get('x', 'fallback'), 'fallback')
+  t.equal(session.has('b'), true)
+  t.equal(session.has('x'), false)
+  t.equal(session.size, 3)
+  t.strictSame(session.keys(), ['a', 'b', 'c'])
+  t.strictSame(session.values(), [1, null, [1, { d: 2 }]])
+  t.strictSame(session.entries(), [...session])
+  t.equal(session.modified, false)
+  const copy = session.toObject()
+  ;(copy.c as unknown[]).push('more')
+  t.strictSame(session.get('c'), [1, { d: 2 }])
+})
+
+t.test('writes', async (t) => {
+  const { stored, reload } = await createStore(t)
+  const session = await stored({ a: 1, b: 2, c: 3, list: [1] })
+  session.set('a', 'one').delete('b').update({ d: 4 })
+  t.equal(session.pop('c'), 3)
+  t.equal(session.pop('c', 'gone'), 'gone')
+  t.equal(session.setDefault('a', 'other'), 'one')
+  t.equal(session.setDefault('e', 5), 5)
+  session.set('list', (list: number[] = []) => [...list, 2])
+  session.set('a', undefined)
+  t.strictSame(session.toObject(), { list: [1, 2], d: 4, e: 5 })
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { list: [1, 2], d: 4, e: 5 })
+  session.clear()
+  t.equal(session.size, 0)
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), {})
+})
+
+t.test('accessed and modified follow Django', async (t) => {
+  const { sessions, stored } = await createStore(t)
+  const session = await stored({ a: 1 })
+  const touched = (use: () => unknown) => {
+    session.accessed = false
+    session.modified = false
+    use()
+    return [session.accessed, session.modified]
+  }
+  t.strictSame(
+    touched(() => session.get('a')),
+    [true, false]
+  )
+  t.strictSame(
+    touched(() => session.pop('x')),
+    [true, false]
+  )
+  t.strictSame(
+    touched(() => session.delete('x')),
+    [true, false]
+  )
+  t.strictSame(
+    touched(() => session.setDefault('a', 2)),
+    [true, false]
+  )
+  t.strictSame(
+    touched(() => session.setDefault('b', 2)),
+    [true, true]
+  )
+  t.strictSame(
+    touched(() => session.set('a', 1)),
+    [true, true]
+  )
+  t.strictSame(
+    touched(() => session.update({ a: 1 })),
+    [true, true]
+  )
+  t.strictSame(
+    touched(() => session.clear()),
+    [true, true]
+  )
+  t.strictSame(
+    touched(() => [session.sessionKey, session.isEmpty, session.isLoaded]),
+    [false, false]
+  )
+  const fresh = sessions.open()
+  t.strictSame([fresh.accessed, fresh.modified, fresh.isEmpty, fresh.sessionKey], [false, false, true, null])
+})
+
+t.test('isEmpty: no key and no data', async (t) => {
+  const { sessions, stored } = await createStore(t)
+  t.equal(sessions.open('short').isEmpty, true)
+  t.equal(sessions.open('plausible').isEmpty, false)
+  t.equal((await sessions.open('plausible').load()).isEmpty, true)
+  t.equal(sessions.open().set('a', 1).isEmpty, false)
+  t.equal(sessions.open().set('a', 1).delete('a').isEmpty, true)
+  t.equal((await stored({})).isEmpty, false)
+})
+
+t.test('any text is a key, in its order, and no key is a method or a prototype', async (t) => {
+  const { stored, reload, sessions } = await createStore(t)
+  const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(sessions.open()))
+  const names = [
+    ...methods,
+    '__proto__',
+    'constructor',
+    'prototype',
+    'hasOwnProperty',
+    '',
+    '10',
+    '9',
+    'toString',
+    'then',
+    'ключ',
+    '\u0000',
+    '"\\'
+  ]
+  const session = await stored({})
+  for (const name of names) session.set(name, `value of ${name}`)
+  await session.save()
+  const again = await reload(session)
+  t.strictSame(again.keys(), [...new Set(names)])
+  for (const name of names) t.equal(again.get(name), `value of ${name}`)
+  again.set('__proto__', { polluted: true })
+  await again.save()
+  t.strictSame((await reload(again)).get('__proto__'), { polluted: true })
+  t.notOk('polluted' in {})
+})
+
+t.test('assigning an unknown property throws and says what to do, in sloppy code too', async (t) => {
+  const { sessions } = await createStore(t)
+  const session = sessions.open()
+  const sloppy = new Function('session', 'session.user = 1')
+  t.throws(() => sloppy(session), { name: 'TypeError', message: /session\.set\("user", value\)/ })
+  t.equal((session as unknown as Record<string, unknown>).user, undefined)
+})
+
+t.test('values that cannot be stored throw a TypeError that names the key, at once', async (t) => {
+  const { sessions } = await createStore(t)
+  const cycle: Record<string, unknown> = {}
+  cycle.self = cycle
+  const wrong = { function: { f: () => 1 }, symbol: Symbol('s'), 'symbol inside': [Symbol('s')], cycle, promise: Promise.resolve(1) }
+  for (const [what, value] of Object.entries(wrong)) {
+    const session = sessions.open()
+    t.throws(() => session.set('the key', value), { name: 'TypeError', message: /"the key"/ }, what)
+    t.equal(session.modified, false)
+  }
+  const loaded = await sessions.open().load()
+  t.throws(() => loaded.set('the key', async () => 1), { name: 'TypeError', message: /"the key"/ }, 'an asynchronous function')
+  for (const expiry of ['soon', Number.NaN, Number.POSITIVE_INFINITY, new Date(Number.NaN), new Date('+010000-01-01'), 1e15, undefined]) {
+    t.throws(() => loaded.setExpiry(expiry as number), { name: 'TypeError', message: /setExpiry/ }, String(expiry))
+  }
+})
+
+t.test('a key that is left alone keeps the exact text of its writer', async (t) => {
+  const { sessions, knex } = await createStore(t)
+  const json =
+    '{"big":18446744073709551616,"one":1.0,"nan":NaN,"inf":-Infinity,"esc":"\\/\\u0041","nested":{"z":1.50,"a":[9007199254740993]},"10":1,"9":2}'
+  const codec = createCodec()
+  const members = codec.serializer.split(json)
+  await knex('django_session').insert({
+    session_key: 'writtenbyanother',
+    session_data: codec.encode(members),
+    expire_date: '2999-01-01 00:00:00'
+  })
+  const session = await sessions.open('writtenbyanother').load()
+  t.equal(session.get('big'), 18446744073709551616n)
+  t.equal(session.get('one'), 1)
+  t.ok(Number.isNaN(session.get('nan')))
+  t.equal(session.get('inf'), Number.NEGATIVE_INFINITY)
+  t.strictSame(session.get('nested'), { z: 1.5, a: [9007199254740993n] })
+  session.set('new', [2n ** 70n, Number.NaN, 1])
+  await session.save()
+  const row = await sessions.model.find('writtenbyanother')
+  const text = codec.serializer.join(codec.decode(row?.sessionData as string))
+  t.equal(text, `${json.slice(0, -1)},"new":[1180591620717411303424,NaN,1]}`)
+})
+
+t.test('corrupt and forged rows are empty, logged once without key or data, and kept until the next save', async (t) => {
+  const vectors = JSON.parse(await readFile(new URL('fixtures/vectors/django-sessions.json', import.meta.url), 'utf8'))
+  const sign = (json: string) => new TimestampSigner({ secretKey, salt: STORE_SALT }).signBytes(Buffer.from(json), false)
+  const rows: { reason: string; secret: string; session_data: string }[] = [
+    ...vectors.must_decode_to_empty,
+    ...['[1,2]', '7', '"text"', 'null'].map((json) => ({ reason: `signed ${json}`, secret: secretKey, session_data: sign(json) }))
+  ]
+  for (const { reason, secret, session_data } of rows) {
+    const { sessions, knex, logs } = await createStore(t, { secretKey: secret })
+    await knex('django_session').insert({ session_key: 'thekeyofthesession', session_data, expire_date: '2999-01-01 00:00:00' })
+    const session = await sessions.open('thekeyofthesession').load()
+    t.strictSame(session.toObject(), {}, reason)
+    const warnings = logs.filter(({ code }) => code === 'FST_SESSION_SUSPICIOUS')
+    t.equal(warnings.length, 1)
+    t.notMatch(JSON.stringify(logs), 'thekeyofthesession')
+    if (session_data.length > 10) t.notMatch(JSON.stringify(logs), session_data.slice(0, 10))
+    t.equal((await knex('django_session').first()).session_data, session_data)
+    session.set('a', 1)
+    await session.save()
+    t.equal(session.sessionKey, 'thekeyofthesession', 'the key is kept')
+    t.strictSame((await sessions.open('thekeyofthesession').load()).toObject(), { a: 1 })
+  }
+})
+
+t.test('a bomb is empty and logged; what honestly grew over maxSize is an error, and is not overwritten', async (t) => {
+  const { sessions, knex, logs } = await createStore(t, { maxSize: 100_000 })
+  const store = (session_key: string, json: string) => {
+    const session_data = new TimestampSigner({ secretKey, salt: STORE_SALT }).signBytes(Buffer.from(json), true)
+    return knex('django_session').insert({ session_key, session_data, expire_date: '2999-01-01 00:00:00' })
+  }
+  // Half a kilobyte that inflates to half a megabyte, and 100 kB that inflate to 200.
+  await store('bombbombbomb', `{"a":"${'0'.repeat(300_000)}"}`)
+  await store('growngrowngrown', JSON.stringify({ a: randomBytes(100_000).toString('hex') }))
+  t.strictSame((await sessions.open('bombbombbomb').load()).toObject(), {})
+  t.equal(logs.filter(({ code }) => code === 'FST_SESSION_SUSPICIOUS').length, 1)
+
+  const before = await sessions.model.find('growngrowngrown')
+  await t.rejects(sessions.open('growngrowngrown').load(), { code: 'FST_SESSION_TOO_LARGE', statusCode: 500 })
+  await t.rejects(sessions.open('growngrowngrown').set('b', 1).save(), { code: 'FST_SESSION_TOO_LARGE' })
+  t.equal((await sessions.model.find('growngrowngrown'))?.sessionData, before?.sessionData)
+  await t.rejects(sessions.open().set('a', 'x'.repeat(100_000)).save(), { code: 'FST_SESSION_TOO_LARGE' })
+})
+
+t.test('a megabyte of data comes back as it was', async (t) => {
+  const { stored } = await createStore(t)
+  const text = 'ein Text mit Umläuten, “Zitaten” und 😀 '.repeat(25_000)
+  t.equal((await stored({ text })).get('text'), text)
+})
+
+t.test('after save() the list of changes is empty, and the reply has nothing to write', async (t) => {
+  const { sessions, knex } = await createStore(t)
+  const session = sessions.open().set('count', (count = 0) => count + 1)
+  await session.save()
+  t.equal(session.modified, false)
+  t.equal(session.cookieIsDue, true)
+  const queries = recordQueries(knex)
+  session.set('other', 1)
+  await session.save()
+  t.match(queries, [/^UPDATE/])
+  t.strictSame((await sessions.open(session.sessionKey).load()).toObject(), { count: 1, other: 1 })
+})
+
+t.test('a change made while a save is under way is kept for the next one', async (t) => {
+  const { sessions, stored, reload } = await createStore(t)
+  const session = sessions.open((await stored({ count: 1 })).sessionKey)
+  session.set('count', (count = 0) => count + 1)
+  const saving = session.save()
+  await session.settled()
+  session.set('count', (count = 0) => count + 1).set('late', true)
+  await saving
+  t.strictSame(session.toObject(), { count: 3, late: true })
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { count: 3, late: true })
+})
+
+t.test('modified = true saves what was changed inside values that were handed out', async (t) => {
+  const { stored, reload } = await createStore(t)
+  const session = await stored({ list: [1], other: [1], float: 1 })
+  ;(session.get('list') as number[]).push(2)
+  t.strictSame((await reload(session)).get('list'), [1])
+  session.modified = true
+  await session.save()
+  t.strictSame((await reload(session)).get('list'), [1, 2])
+})
+
+t.test('setExpiry', async (t) => {
+  const now = new Date('2026-01-02T03:04:05.678Z')
+  const { stored, reload, sessions } = await createStore(t, { clock: () => now })
+  const session = await stored({ a: 1 })
+  t.strictSame([session.getExpiryAge(), session.getExpireAtBrowserClose()], [1_209_600, false])
+  const saved = async () => {
+    await session.save()
+    return (await sessions.model.find(session.sessionKey as string))?.expireDate
+  }
+  session.setExpiry(300)
+  t.strictSame([session.getExpiryAge(), session.getExpiryDate()], [300, new Date('2026-01-02T03:09:05.678Z')])
+  t.strictSame(await saved(), new Date('2026-01-02T03:09:05.678Z'))
+  session.setExpiry(0)
+  t.strictSame([session.getExpiryAge(), session.getExpireAtBrowserClose()], [1_209_600, true])
+  session.setExpiry(new Date('2026-01-03T00:00:00.000Z'))
+  t.equal(session.get('_session_expiry'), '2026-01-03T00:00:00.000+00:00')
+  t.strictSame(await saved(), new Date('2026-01-03T00:00:00.000Z'))
+  t.equal((await reload(session)).getExpiryAge(), 75_354)
+  session.setExpiry(null)
+  t.equal(session.has('_session_expiry'), false)
+  session.setExpiry(-10)
+  t.equal(session.getExpiryAge(), -10)
+  await session.save()
+  t.strictSame((await reload(session)).isEmpty, true, 'it has ended')
+})
+
+t.test('the test cookie', async (t) => {
+  const { stored } = await createStore(t)
+  const session = await stored({})
+  t.equal(session.testCookieWorked(), false)
+  session.setTestCookie()
+  t.strictSame(session.toObject(), { testcookie: 'worked' })
+  t.equal(session.testCookieWorked(), true)
+  session.deleteTestCookie()
+  t.equal(session.testCookieWorked(), false)
+})
+
+t.test('flush() deletes the session; what is set afterwards is another one', async (t) => {
+  const { stored, sessions, knex } = await createStore(t)
+  const session = await stored({ a: 1 })
+  const before = session.sessionKey as string
+  session.set('lost', 1)
+  const flushing = session.flush()
+  session.set('kept', 1)
+  await flushing
+  t.strictSame([session.sessionKey, session.toObject()], [null, { kept: 1 }])
+  t.equal(await sessions.model.find(before), null)
+  await session.save()
+  t.not(session.sessionKey, before)
+  t.equal((await knex('django_session').select()).length, 1)
+})
+
+t.test('cycleKey() keeps changes that are not saved yet', async (t) => {
+  const { stored, reload, sessions } = await createStore(t)
+  const session = await stored({ a: 1 })
+  const before = session.sessionKey as string
+  session.set('b', 2)
+  await session.cycleKey()
+  t.equal(await sessions.model.find(before), null)
+  t.strictSame((await reload(session)).toObject(), { a: 1 })
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { a: 1, b: 2 })
+})
+
+t.test('regenerate, destroy, data and options mean what other session plugins mean', async (t) => {
+  const { stored, reload, sessions } = await createStore(t)
+  const session = await stored({ a: 1, b: 2 })
+  const before = session.sessionKey as string
+  await session.regenerate(['b', 'missing'])
+  t.strictSame([session.sessionKey, session.data()], [null, { b: 2 }])
+  t.equal(await sessions.model.find(before), null)
+  session.options({ maxAge: 60 })
+  await session.save()
+  t.equal((await reload(session)).getExpiryAge(), 60)
+  await session.destroy()
+  t.equal(session.sessionKey, null)
+})
+
+t.test('a serializer of your own: untouched values are written anew, merges compare decoded values', async (t) => {
+  const serializer = {
+    dumps: (data: Record<string, unknown>) => `v1 ${encodeURIComponent(JSON.stringify(data))}`,
+    loads: (text: string) => {
+      if (!text.startsWith('v1 ')) throw new Error('not mine')
+      return JSON.parse(decodeURIComponent(text.slice(3)))
+    }
+  }
+  const { sessions, stored, reload } = await createStore(t, { serializer })
+  const session = await stored({ a: 1, list: [1] })
+  const other = await reload(session)
+  other.set('b', 2)
+  await other.save()
+  session.set('a', (a = 0) => a + 1)
+  ;(session.get('list') as number[]).push(2)
+  session.modified = true
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { a: 2, list: [1, 2], b: 2 })
+  const row = await sessions.model.find(session.sessionKey as string)
+  t.strictSame(row?.decoded(), { a: 2, list: [1, 2], b: 2 })
+})
+
+t.test('sessions outside requests: forCookie and model', async (t) => {
+  const { sessions, stored } = await createStore(t)
+  const { sessionKey } = await stored({ a: 1 })
+  t.equal((await sessions.forCookie(`x=y; sessionid=${sessionKey}`).load()).get('a'), 1)
+  t.equal((await sessions.forCookie(undefined).load()).isEmpty, true)
+  const row = await sessions.model.find(sessionKey as string)
+  t.match(row, { sessionKey, sessionData: /^[\w-]+:[\w]+:[\w-]+$/, expireDate: Date })
+  t.strictSame(row?.decoded(), { a: 1 })
+  t.equal(await sessions.model.find('unknownunknown'), null)
+  t.strictSame(await sessions.model.query().count({ rows: '*' }), [{ rows: 1 }])
+})
+
+t.test('former secret keys still read', async (t) => {
+  const before = await createStore(t, { secretKey: 'old' })
+  const session = await before.stored({ a: 1 })
+  const open = async (options: Partial<SessionOptions>) => {
+    const { app } = await createApp(t, { knex: before.knex, ...options })
+    return app.sessions.open(session.sessionKey).load()
+  }
+  const rotated = await open({ secretKey: 'new', secretKeyFallbacks: ['older', 'old'] })
+  t.equal(rotated.get('a'), 1)
+  rotated.modified = true
+  await rotated.save()
+  t.equal((await open({ secretKey: 'new' })).get('a'), 1, 'a save signs with the new key')
+})
+
+t.test('columns are written at each create and save', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  await knex.schema.alterTable('django_session', (table) => void table.integer('account_id'))
+  const { app } = await createApp(t, { knex, columns: (data, key) => ({ account_id: Number(data._auth_user_id ?? key.length) }) })
+  const session = app.sessions.open().set('a', 1)
+  await session.save()
+  t.match(await knex('django_session').first(), { account_id: 32 })
+  session.set('_auth_user_id', '42')
+  await session.save()
+  t.match(await knex('django_session').first(), { account_id: 42 })
+})
+
+t.test('clearExpired removes what has expired, in batches, and says so', async (t) => {
+  let now = new Date('2026-01-02T03:04:05Z')
+  const { sessions, stored, knex } = await createStore(t, { clock: () => now, cookieAge: 60 })
+  for (let index = 0; index < 25; index++) await stored({ index })
+  now = new Date('2026-01-02T03:05:05Z')
+  const live = await stored({ live: true })
+  now = new Date('2026-01-02T03:05:06Z')
+  t.match(await sessions.clearExpired({ grace: 60 }), { deleted: 0, batches: 1 })
+  const progress: number[] = []
+  const report = await sessions.clearExpired({ batchSize: 10, onProgress: ({ deleted }) => progress.push(deleted) })
+  t.match(report, { deleted: 25, batches: 3, milliseconds: Number })
+  t.strictSame(progress, [10, 20, 25])
+  t.match(await knex('django_session').select('session_key'), [{ session_key: live.sessionKey }])
+  now = new Date('2027-01-02T03:05:06Z')
+  t.match(await sessions.clearExpired({ signal: AbortSignal.abort() }), { deleted: 0, batches: 0 })
+})
