@@ -214,6 +214,7 @@ export class Session {
   }
 
   update(data: { [N in keyof SessionData]?: SessionData[N] } & Record<string, unknown>): this {
+    this.#change()
     for (const [name, value] of Object.entries(data)) this.#set(name, value)
     return this
   }

@@ -1,0 +1,518 @@
+/**
+ * A worker of the conformance kit: Django's `SessionStore` over a pipe, one line of
+ * JSON for each call and each answer. What is the kit's and Python's own is made here
+ * (exceptions, stores that change under way); all else is the library's doing.
+ */
+import { createInterface } from 'node:readline'
+import type { Knex } from 'knex'
+import { STORE_SALT } from '../../lib/codec.ts'
+import type { Engine } from '../../lib/engines/engine.ts'
+import { expiryAge, expiryDate, toStoredExpiry } from '../../lib/expiry.ts'
+import { type SessionOptions, signing } from '../../lib/index.ts'
+import { parse, stringify } from '../../lib/json.ts'
+import type { Session } from '../../lib/session.ts'
+import { newSessionKey } from '../../lib/session-key.ts'
+import { openKnex, Sessions } from '../../lib/sessions.ts'
+import { resolveSettings } from '../../lib/settings.ts'
+
+class PythonError extends Error {
+  constructor(name: string, message = '') {
+    super(message)
+    this.name = name
+  }
+}
+
+// --- values on the wire ----------------------------------------------------------
+
+type Plain = string | number | boolean | null
+type Wire = Plain | { $json: string } | { $datetime: string } | { $timedelta: number }
+
+class Timedelta {
+  readonly seconds: number
+  constructor(seconds: number) {
+    this.seconds = seconds
+  }
+}
+
+function incoming(value: Wire): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if ('$json' in value) return parse(value.$json)
+  return '$datetime' in value ? new Date(value.$datetime) : new Timedelta(value.$timedelta)
+}
+
+const json = (value: unknown): Wire => ({ $json: stringify(value, 'the result') })
+const datetime = (date: Date): Wire => ({ $datetime: date.toISOString().replace('Z', '+00:00') })
+
+// --- settings, and what follows from them ----------------------------------------
+
+interface DjangoSettings {
+  SECRET_KEY: string
+  SECRET_KEY_FALLBACKS: string[]
+  SESSION_COOKIE_AGE: number
+  SESSION_EXPIRE_AT_BROWSER_CLOSE: boolean
+}
+
+interface LogLine {
+  logger: string
+  level: string
+  message: string
+}
+
+let settings: DjangoSettings
+let knex: Knex | undefined
+let now: Date | null = null
+let queries = 0
+let logs: LogLine[] = []
+const clock = () => now ?? new Date()
+
+const log = {
+  debug() {},
+  warn(details: object, message: string) {
+    const isSuspicious = 'code' in details && details.code === 'FST_SESSION_SUSPICIOUS'
+    const line = isSuspicious
+      ? { logger: 'django.security.SuspiciousSession', message: 'Session data corrupted' }
+      : { logger: 'django.contrib.sessions', message }
+    logs.push({ level: 'WARNING', ...line })
+  }
+}
+
+const unimplemented = async (): Promise<never> => {
+  throw new PythonError('NotImplementedError')
+}
+
+const abstractEngine: Engine = {
+  load: unimplemented,
+  create: unimplemented,
+  save: unimplemented,
+  saveLocked: unimplemented,
+  touch: unimplemented,
+  rotate: unimplemented,
+  delete: unimplemented,
+  exists: unimplemented,
+  clearExpired: unimplemented
+}
+
+type EngineName = keyof typeof engines
+const engines = {
+  db: (): Partial<SessionOptions> => ({ knex }),
+  custom_db: (): Partial<SessionOptions> => ({
+    knex,
+    tableName: 'sessions_tests_customsession',
+    columns: ({ _auth_user_id: id }) => ({ account_id: /^\d+$/.test(String(id)) ? Number(id) : null }),
+    cookieAge: 86_400
+  }),
+  base: (): Partial<SessionOptions> => ({ engine: abstractEngine })
+}
+
+const serializers = {
+  json: {},
+  raising: {
+    serializer: {
+      dumps: (data: object) => stringify(data, 'the session'),
+      loads() {
+        throw new Error('this serializer reads nothing')
+      }
+    }
+  }
+}
+type SerializerName = keyof typeof serializers
+
+const cookieAgeOf = (engine: EngineName) => engines[engine]().cookieAge ?? settings.SESSION_COOKIE_AGE
+
+function createSessions(engine: EngineName, serializer: SerializerName, options: Partial<SessionOptions> = {}): Promise<Sessions> {
+  const resolved = resolveSettings({
+    secretKey: settings.SECRET_KEY,
+    secretKeyFallbacks: settings.SECRET_KEY_FALLBACKS,
+    expireAtBrowserClose: settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
+    clock,
+    ...engines[engine](),
+    ...serializers[serializer],
+    ...options
+  })
+  // Not by the option, which refuses ages that Django takes.
+  return Sessions.create({ ...resolved, cookieAge: cookieAgeOf(engine) }, log)
+}
+
+/** One for each engine, until the settings change. */
+const sessionsOf = new Map<string, Promise<Sessions>>()
+
+function findSessions(engine: EngineName, serializer: SerializerName = 'json'): Promise<Sessions> {
+  const name = `${engine} ${serializer}`
+  const found = sessionsOf.get(name) ?? createSessions(engine, serializer)
+  sessionsOf.set(name, found)
+  return found
+}
+
+// --- Django's session object -------------------------------------------------------
+
+interface ExpiryArguments {
+  modification?: Date
+  expiry?: Date | string | number | null
+}
+
+/** Methods have Django's names. Unlike a Session, a store can be given another key, other settings and another serializer. */
+class Store {
+  session: Session
+  serializer: SerializerName = 'json'
+  readonly engine: EngineName
+  #sessions: Sessions
+
+  constructor(engine: EngineName, sessions: Sessions, key: string | null) {
+    this.engine = engine
+    this.#sessions = sessions
+    this.session = sessions.open(key)
+  }
+
+  /** Takes over settings that have changed. */
+  async refresh(): Promise<void> {
+    const sessions = await findSessions(this.engine, this.serializer)
+    if (sessions === this.#sessions) return
+    this.#sessions = sessions
+    await this.reopen(this.session.sessionKey, this.data)
+  }
+
+  /** Goes on under this key; `data` is what counts as loaded. */
+  async reopen(key: string | null, data: Record<string, unknown> | null): Promise<void> {
+    const { accessed, modified } = this.session
+    this.session = this.#sessions.open(key)
+    if (data !== null) await this.session.clear().update(data).preload()
+    this.session.modified = modified
+    this.session.accessed = accessed
+  }
+
+  get data(): Record<string, unknown> | null {
+    const { accessed } = this.session
+    const data = this.session.isLoaded ? this.session.toObject() : null
+    this.session.accessed = accessed
+    return data
+  }
+
+  // --- the data
+
+  async #loadWith(name: string): Promise<Session> {
+    const session = await this.session.load()
+    if (!session.has(name)) throw new PythonError('KeyError', name)
+    return session
+  }
+
+  async get(name: string, fallback: unknown): Promise<Wire> {
+    return json((await this.session.load()).get(name, fallback))
+  }
+
+  async getitem(name: string): Promise<Wire> {
+    return json((await this.#loadWith(name)).get(name))
+  }
+
+  async set(name: string, value: unknown): Promise<void> {
+    ;(await this.session.load()).set(name, value)
+  }
+
+  async delitem(name: string): Promise<void> {
+    ;(await this.#loadWith(name)).delete(name)
+  }
+
+  async pop(name: string, ...fallback: unknown[]): Promise<Wire> {
+    const session = fallback.length === 0 ? await this.#loadWith(name) : await this.session.load()
+    return json(session.pop(name, fallback[0]))
+  }
+
+  async setdefault(name: string, value: unknown): Promise<Wire> {
+    return json((await this.session.load()).setDefault(name, value))
+  }
+
+  async update(data: Record<string, unknown>): Promise<void> {
+    ;(await this.session.load()).update(data)
+  }
+
+  async has_key(name: string): Promise<Wire> {
+    return (await this.session.load()).has(name)
+  }
+
+  async keys(): Promise<Wire> {
+    return json((await this.session.load()).keys())
+  }
+
+  async values(): Promise<Wire> {
+    return json((await this.session.load()).values())
+  }
+
+  async items(): Promise<Wire> {
+    return json((await this.session.load()).entries())
+  }
+
+  async clear(): Promise<void> {
+    ;(await this.session.load()).clear()
+  }
+
+  is_empty(): Wire {
+    return this.session.isEmpty
+  }
+
+  async set_test_cookie(): Promise<void> {
+    ;(await this.session.load()).setTestCookie()
+  }
+
+  async test_cookie_worked(): Promise<Wire> {
+    return (await this.session.load()).testCookieWorked()
+  }
+
+  async delete_test_cookie(): Promise<void> {
+    ;(await this.session.load()).deleteTestCookie()
+  }
+
+  // --- signed text
+
+  encode(data: Record<string, unknown>): Wire {
+    return signing.dumps(data, { secretKey: settings.SECRET_KEY, salt: STORE_SALT, compress: true, clock })
+  }
+
+  /** What a session makes of the text that it finds stored. */
+  async decode(text: string): Promise<Wire> {
+    const engine = { ...abstractEngine, load: async () => ({ text, expireDate: clock() }) }
+    const sessions = await createSessions(this.engine, this.serializer, { engine })
+    return json((await sessions.open(newSessionKey()).load()).toObject())
+  }
+
+  // --- when it ends
+
+  get_session_cookie_age(): number {
+    return cookieAgeOf(this.engine)
+  }
+
+  async #expiry(given: ExpiryArguments): Promise<[expiry: unknown, cookieAge: number, now: Date]> {
+    const expiry = 'expiry' in given ? given.expiry : (await this.session.load()).get('_session_expiry')
+    const stored = expiry instanceof Date ? toStoredExpiry(expiry, clock()) : expiry
+    return [stored, this.get_session_cookie_age(), given.modification ?? clock()]
+  }
+
+  async get_expiry_age(given?: ExpiryArguments): Promise<Wire> {
+    if (given === undefined) return (await this.session.load()).getExpiryAge()
+    return expiryAge(...(await this.#expiry(given)))
+  }
+
+  async get_expiry_date(given?: ExpiryArguments): Promise<Wire> {
+    if (given === undefined) return datetime((await this.session.load()).getExpiryDate())
+    return datetime(expiryDate(...(await this.#expiry(given))))
+  }
+
+  async set_expiry(value: number | Date | Timedelta | null): Promise<void> {
+    const session = await this.session.load()
+    session.setExpiry(value instanceof Timedelta ? new Date(clock().getTime() + value.seconds * 1000) : value)
+  }
+
+  async get_expire_at_browser_close(): Promise<Wire> {
+    return (await this.session.load()).getExpireAtBrowserClose()
+  }
+
+  // --- the storage
+
+  /** Another object for the same session, as another request would have. */
+  other(key: string | null = this.session.sessionKey): Session {
+    return this.#sessions.open(key)
+  }
+
+  flush(): Promise<void> {
+    return this.session.flush()
+  }
+
+  cycle_key(): Promise<void> {
+    return this.session.cycleKey()
+  }
+
+  async exists(key: string | null): Promise<Wire> {
+    return (await this.other(key).preload()).sessionKey !== null
+  }
+
+  async load(): Promise<Wire> {
+    const stored = await this.other().preload()
+    if (stored.sessionKey === null) await this.reopen(null, this.data)
+    return json(stored.toObject())
+  }
+
+  async create(): Promise<void> {
+    await this.reopen(null, this.data)
+    await this.save(false)
+  }
+
+  async save(mustCreate: boolean): Promise<void> {
+    const { sessionKey, modified } = this.session
+    if (mustCreate && sessionKey !== null) {
+      if (await this.exists(sessionKey)) throw new PythonError('CreateError')
+      return this.create()
+    }
+    await this.session.save()
+    // Django's create() sets it, and a save leaves it alone.
+    this.session.modified = modified || sessionKey === null
+  }
+
+  delete(key: string | null = null): Promise<void> {
+    return this.other(key ?? undefined).flush()
+  }
+
+  _get_new_session_key(): Wire {
+    return newSessionKey()
+  }
+}
+
+/** What Django's abstract class leaves to its subclasses fails with or without a key. */
+class AbstractStore extends Store {
+  override exists = unimplemented
+  override load = unimplemented
+  override create = unimplemented
+  override save = unimplemented
+  override delete = unimplemented
+}
+
+async function testCookie(store: Store): Promise<[name: string, value: unknown]> {
+  const session = await store.other(null).setTestCookie().load()
+  return session.entries()[0] as [string, unknown]
+}
+
+interface Attribute {
+  read(store: Store): unknown
+  write?(store: Store, value: unknown): unknown
+}
+
+const attributes: Record<string, Attribute> = {
+  session_key: { read: ({ session }) => session.sessionKey },
+  _session_key: {
+    read: ({ session }) => session.sessionKey,
+    write: (store, key) => store.reopen(key as string | null, store.data)
+  },
+  accessed: {
+    read: ({ session }) => session.accessed,
+    write({ session }, accessed) {
+      session.accessed = accessed as boolean
+    }
+  },
+  modified: {
+    read: ({ session }) => session.modified,
+    write({ session }, modified) {
+      const { accessed } = session
+      session.modified = modified as boolean
+      session.accessed = accessed
+    }
+  },
+  _session_cache: {
+    read({ data }) {
+      if (data === null) throw new PythonError('AttributeError', '_session_cache')
+      return json(data)
+    }
+  },
+  serializer: {
+    read: ({ serializer }) => serializer,
+    async write(store, name) {
+      store.serializer = name as SerializerName
+      await store.refresh()
+    }
+  },
+  key_salt: { read: () => STORE_SALT },
+  TEST_COOKIE_NAME: { read: async (store) => (await testCookie(store))[0] },
+  TEST_COOKIE_VALUE: { read: async (store) => (await testCookie(store))[1] }
+}
+
+// --- the operations ----------------------------------------------------------------
+
+interface Message {
+  id: number
+  op: keyof typeof operations
+  now?: string
+  db: { client: 'sqlite'; filename: string } | { client: 'pg'; url: string }
+  settings: DjangoSettings
+  handle: number
+  engine: EngineName
+  key: string | null
+  method: string
+  name: string
+  args: Wire[]
+  kwargs?: Record<string, Wire>
+  value: Wire
+}
+
+const stores = new Map<number, Store>()
+
+async function storeOf({ handle }: Message): Promise<Store> {
+  const store = stores.get(handle)
+  if (store === undefined) throw new Error(`there is no session ${handle}`)
+  await store.refresh()
+  return store
+}
+
+function attributeOf({ name }: Message): Attribute {
+  const attribute = attributes[name]
+  if (attribute === undefined) throw new PythonError('AttributeError', name)
+  return attribute
+}
+
+/** All of it is asynchronous anyway, so Django's `aget` is `get`. */
+const withoutA = (target: object, method: string) => (method in target ? method : method.replace(/^a/, ''))
+
+const operations = {
+  async init({ db, settings: given }: Message) {
+    settings = given
+    const opened = await openKnex(
+      db.client === 'pg' ? { client: 'pg', connection: db.url } : { client: 'better-sqlite3', connection: { filename: db.filename } }
+    )
+    knex = opened.knex as Knex
+    knex.on('query', () => {
+      queries += 1
+    })
+    return { name: 'fastify-django-sessions', engines: Object.keys(engines), capabilities: ['modern'], time_resolution: 'ms' }
+  },
+  settings({ settings: given }: Message) {
+    settings = given
+    sessionsOf.clear()
+  },
+  reset() {
+    stores.clear()
+  },
+  async new({ handle, engine, key }: Message) {
+    const StoreClass = engine === 'base' ? AbstractStore : Store
+    stores.set(handle, new StoreClass(engine, await findSessions(engine), key))
+  },
+  async call(message: Message) {
+    const store = await storeOf(message)
+    const args = message.args.map(incoming)
+    if (message.kwargs) args.push(Object.fromEntries(Object.entries(message.kwargs).map(([name, value]) => [name, incoming(value)])))
+    const methods = store as unknown as Record<string, (...args: unknown[]) => unknown>
+    const method = methods[withoutA(store, message.method)]
+    if (method === undefined) throw new PythonError('AttributeError', message.method)
+    return method.apply(store, args)
+  },
+  async get(message: Message) {
+    return attributeOf(message).read(await storeOf(message))
+  },
+  async set(message: Message) {
+    const { write } = attributeOf(message)
+    if (write === undefined) throw new PythonError('AttributeError', `${message.name} is read-only`)
+    await write(await storeOf(message), incoming(message.value))
+  },
+  async del(message: Message) {
+    const store = await storeOf(message)
+    await store.reopen(store.session.sessionKey, null)
+  },
+  async static({ engine }: Message) {
+    await (await findSessions(engine)).clearExpired()
+  }
+}
+
+function errorOf(thrown: unknown): { type: string; message: string } {
+  const error = thrown as Error & { code?: string }
+  return { type: error.code === 'FST_SESSION_INTERRUPTED' ? 'UpdateError' : error.name, message: error.message }
+}
+
+async function answer(message: Message) {
+  logs = []
+  queries = 0
+  now = message.now === undefined ? null : new Date(message.now)
+  try {
+    return { id: message.id, ok: (await operations[message.op](message)) ?? null, logs, queries }
+  } catch (error) {
+    return { id: message.id, error: errorOf(error), logs, queries }
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`)
+}
+await knex?.destroy()
