@@ -1,4 +1,5 @@
 /** Session data to signed text and back: `encode` and `decode` of django/contrib/sessions/backends/base.py. */
+import { constants, inflateSync } from 'node:zlib'
 import { BadSignature, SessionTooLarge, SignatureExpired, SuspiciousSession } from './errors.js'
 import type { MemberSerializer, Members } from './serializer.js'
 import { TimestampSigner } from './signing.js'
@@ -57,6 +58,11 @@ export class Codec {
     }
   }
 
+  /** When a text was signed that `decode` accepts. */
+  signedAt(text: string): Date {
+    return this.#signer.signedAt(text)
+  }
+
   #unsign(text: string, maxAge: number | undefined): Buffer {
     try {
       return this.#signer.unsignBytes(text, this.#maxSize, maxAge)
@@ -64,8 +70,19 @@ export class Codec {
       if (error instanceof BadSignature || error instanceof SignatureExpired) throw new SuspiciousSession(error.message)
       if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw new SuspiciousSession('it cannot be inflated')
       // A session that an honest writer let grow is not thrown away; a bomb is no session.
-      if (text.length * BOMB_RATIO > this.#maxSize) throw new SessionTooLarge(this.#maxSize)
+      if (!this.#isBomb(text)) throw new SessionTooLarge(this.#maxSize)
       throw new SuspiciousSession('it inflates beyond maxSize')
+    }
+  }
+
+  /** Whether as little as maxSize / BOMB_RATIO of it is too large already. Inflates no more than maxSize. */
+  #isBomb(text: string): boolean {
+    const start = Buffer.from(text.slice(1, text.indexOf(':')), 'base64url').subarray(0, Math.ceil(this.#maxSize / BOMB_RATIO))
+    try {
+      inflateSync(start, { maxOutputLength: this.#maxSize, finishFlush: constants.Z_SYNC_FLUSH })
+      return false
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
     }
   }
 }

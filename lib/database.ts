@@ -6,25 +6,41 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Knex } from 'knex'
-import type { Dialect, DriverError } from './dialect.js'
+import { Batcher } from './batcher.js'
+import type { Binding, Dialect, DriverError } from './dialect.js'
 import { StoreUnavailable } from './errors.js'
 
 /** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
 interface Client {
   acquireConnection(): Promise<Connection>
   releaseConnection(connection: Connection): Promise<void>
-  query(connection: Connection, statement: { sql: string; bindings: readonly Binding[] }): Promise<{ response: unknown }>
+  listenerCount(event: string): number
+  emit(event: 'query', query: { sql: string; bindings: readonly Binding[]; __knexUid: unknown }): void
 }
 
 interface Connection {
+  __knexUid?: unknown
   /** Set on a connection that Knex's pool must not hand out again. */
   __knex__disposed?: unknown
 }
 
-export type Binding = string | number | boolean | null
+interface Statement {
+  sql: string
+  bindings: readonly Binding[]
+}
 
 /** Sends one statement, with `?` for bindings, and returns the driver's answer. */
 export type Send = (sql: string, bindings: readonly Binding[]) => Promise<unknown>
+
+/** What an error of the driver means for the statement. */
+interface Verdict {
+  busy: boolean
+  outcomeUnknown: boolean
+  keyTaken: boolean
+  unreachable: boolean
+}
+
+const UNREACHABLE: Verdict = { busy: false, outcomeUnknown: false, keyTaken: false, unreachable: true }
 
 /** What a driver reported, without SQL and without the values that were bound. */
 class StatementError extends Error {
@@ -32,12 +48,16 @@ class StatementError extends Error {
   readonly code: string | undefined
   readonly busy: boolean
   readonly outcomeUnknown: boolean
+  readonly keyTaken: boolean
+  readonly unreachable: boolean
 
-  constructor(error: DriverError, message: string, sent: { busy: boolean; outcomeUnknown: boolean }) {
+  constructor(error: DriverError, message: string, { busy, outcomeUnknown, keyTaken, unreachable }: Verdict) {
     super(message)
     this.code = error.code
-    this.busy = sent.busy
-    this.outcomeUnknown = sent.outcomeUnknown
+    this.busy = busy
+    this.outcomeUnknown = outcomeUnknown
+    this.keyTaken = keyTaken
+    this.unreachable = unreachable
     // The frames say where it failed; the first lines repeat the driver's message.
     const frames = error.stack?.match(/^ {4}at .*$/gm) ?? []
     this.stack = [`${this.name}: ${message}`, ...frames].join('\n')
@@ -49,29 +69,58 @@ export function isOutcomeUnknown(error: Error): boolean {
   return error.cause instanceof StatementError && error.cause.outcomeUnknown
 }
 
+/** Whether the database refused a statement: nothing was done, and another one may be accepted. */
+export function isRefused(error: unknown): boolean {
+  return (
+    error instanceof StoreUnavailable && error.cause instanceof StatementError && !error.cause.outcomeUnknown && !error.cause.unreachable
+  )
+}
+
+/** Whether an INSERT failed because its key is that of another row. */
+export function isKeyTaken(error: unknown): boolean {
+  return error instanceof StoreUnavailable && error.cause instanceof StatementError && error.cause.keyTaken
+}
+
 export interface DatabaseOptions {
   knex: Knex
   dialect: Dialect
   /** Seconds until an operation fails that has no answer, waiting for a connection included. */
   timeout: number
+  /** Whether statements are prepared on the server, once for each connection. */
+  preparedStatements: boolean
 }
+
+/** Statements in a turn of a database that works in our own process: others wait meanwhile. */
+const MAX_PER_TURN = 100
 
 export class Database {
   readonly knex: Knex
   readonly dialect: Dialect
   readonly #client: Client
   readonly #timeout: number
+  readonly #prepares: boolean
+  readonly #reads: Batcher<Statement, unknown>
+  readonly #writes: Batcher<Statement, unknown>
 
-  constructor({ knex, dialect, timeout }: DatabaseOptions) {
+  constructor({ knex, dialect, timeout, preparedStatements }: DatabaseOptions) {
     this.knex = knex
     this.dialect = dialect
     this.#client = knex.client
     this.#timeout = timeout
+    this.#prepares = preparedStatements
+    // Apart, since a writer that waits for a lock must hold up no reader.
+    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1 }
+    this.#reads = new Batcher({ ...options, run: (statements, since) => this.#sendEach(statements, since) })
+    this.#writes = new Batcher({ ...options, run: (statements, since) => this.#sendTogether(statements, since) })
   }
 
-  /** @throws StoreUnavailable */
-  send(sql: string, bindings: readonly Binding[]): Promise<unknown> {
-    return this.#bounded((send) => send(sql, bindings))
+  /**
+   * @param since when the wait for the answer began, in milliseconds of `performance.now()`
+   * @throws StoreUnavailable
+   */
+  send(sql: string, bindings: readonly Binding[], since?: number): Promise<unknown> {
+    if (!this.dialect.isInProcess) return this.#bounded((send) => send(sql, bindings), this.#prepares, since)
+    return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
   }
 
   /**
@@ -80,9 +129,9 @@ export class Database {
    *
    * @throws StoreUnavailable, or what `work` throws
    */
-  transaction<T>(work: (send: Send) => Promise<T>): Promise<T> {
-    return this.#bounded(async (send) => {
-      await send(this.dialect.begin, [])
+  transaction<T>(work: (send: Send) => Promise<T>, since?: number): Promise<T> {
+    const run = async (send: Send): Promise<T> => {
+      for (const statement of this.dialect.begin) await send(statement, [])
       try {
         const result = await work(send)
         await send('COMMIT', [])
@@ -92,15 +141,33 @@ export class Database {
         await send('ROLLBACK', []).catch(() => {})
         throw error
       }
-    })
+    }
+    // Too rare, and partly of a kind that cannot be prepared.
+    return this.#bounded(run, false, since)
   }
 
-  /** Gives `work` a connection, for no longer than the timeout in all. */
-  async #bounded<T>(work: (send: Send) => Promise<T>): Promise<T> {
-    const use = new Use(this.#client, this.dialect)
+  #sendEach(statements: readonly Statement[], since: number): Promise<Promise<unknown>[]> {
+    return this.#bounded(async (send) => settled(statements.map(({ sql, bindings }) => send(sql, bindings))), false, since)
+  }
+
+  /** One transaction for all writes of a turn, which costs one commit. When one of them fails each is tried alone. */
+  async #sendTogether(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
+    if (statements.length === 1) return this.#sendEach(statements, since)
+    try {
+      return await this.transaction((send) => Promise.all(statements.map(({ sql, bindings }) => send(sql, bindings))), since)
+    } catch (error) {
+      if (!isRefused(error)) throw error
+      return this.#sendEach(statements, since)
+    }
+  }
+
+  /** Gives `work` a connection, until the timeout has passed. */
+  async #bounded<T>(work: (send: Send) => Promise<T>, prepare: boolean, since = performance.now()): Promise<T> {
+    const use = new Use(this.#client, this.dialect, prepare)
     let timer: NodeJS.Timeout | undefined
     const overdue = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(use.expire(this.#timeout)), this.#timeout * 1000)
+      const milliseconds = this.#timeout * 1000 - (performance.now() - since)
+      timer = setTimeout(() => reject(use.expire(this.#timeout)), Math.max(milliseconds, 0))
     })
     try {
       return await Promise.race([use.run(work), overdue])
@@ -110,16 +177,24 @@ export class Database {
   }
 }
 
+/** When all have ended: those that failed fail their caller alone. */
+async function settled(answers: Promise<unknown>[]): Promise<Promise<unknown>[]> {
+  await Promise.allSettled(answers)
+  return answers
+}
+
 /** One use of a connection: from waiting for it to giving it back, which may be after nobody waits any longer. */
 class Use {
   readonly #client: Client
   readonly #dialect: Dialect
   #connection: Connection | null = null
   #expired = false
+  readonly #prepare: boolean
 
-  constructor(client: Client, dialect: Dialect) {
+  constructor(client: Client, dialect: Dialect, prepare: boolean) {
     this.#client = client
     this.#dialect = dialect
+    this.#prepare = prepare
   }
 
   async run<T>(work: (send: Send) => Promise<T>): Promise<T> {
@@ -164,18 +239,17 @@ class Use {
     try {
       return await this.#client.acquireConnection()
     } catch (error) {
-      throw unavailable(error as DriverError, 'it cannot be reached', [], { busy: false, outcomeUnknown: false })
+      throw unavailable(error as DriverError, 'it cannot be reached', (error as Error).message, UNREACHABLE)
     }
   }
 
   async #send(connection: Connection, sql: string, bindings: readonly Binding[]): Promise<unknown> {
     try {
-      const { response } = await this.#client.query(connection, { sql, bindings })
-      return response
+      // For whoever logs or counts what Knex sends.
+      if (this.#client.listenerCount('query') > 0) this.#client.emit('query', { sql, bindings, __knexUid: connection.__knexUid })
+      return await this.#dialect.execute(connection, sql, bindings, this.#prepare)
     } catch (error) {
       const driverError = error as DriverError
-      // Knex puts SQL and bindings before the driver's own message.
-      driverError.message = driverError.message.slice(driverError.message.lastIndexOf(' - ') + 3)
       const lost = this.#dialect.isConnectionLost(driverError)
       if (lost || sql === 'ROLLBACK') connection.__knex__disposed = 'its connection was lost'
       const summary = this.#dialect.isMissingTable(driverError)
@@ -183,15 +257,24 @@ class Use {
         : lost
           ? 'the connection was lost'
           : 'a statement failed'
-      throw unavailable(driverError, summary, bindings, { busy: this.#dialect.isBusy(driverError), outcomeUnknown: lost })
+      throw unavailable(driverError, summary, masked(this.#dialect.describe(driverError), bindings), {
+        busy: this.#dialect.isBusy(driverError),
+        outcomeUnknown: lost,
+        keyTaken: this.#dialect.isKeyTaken(driverError),
+        unreachable: false
+      })
     }
   }
 }
 
-function unavailable(error: DriverError, summary: string, bindings: readonly Binding[], sent: { busy: boolean; outcomeUnknown: boolean }) {
-  let message = error.message
+function masked(message: string, bindings: readonly Binding[]): string {
+  let text = message
   for (const binding of bindings) {
-    if (typeof binding === 'string' && binding !== '') message = message.replaceAll(binding, '?')
+    if (typeof binding === 'string' && binding !== '') text = text.replaceAll(binding, '?')
   }
-  return new StoreUnavailable(summary, { cause: new StatementError(error, message, sent) })
+  return text
+}
+
+function unavailable(error: DriverError, summary: string, message: string, verdict: Verdict) {
+  return new StoreUnavailable(summary, { cause: new StatementError(error, message, verdict) })
 }

@@ -1,4 +1,9 @@
 /** What differs between databases, as data: one object each, and no other place that asks which database it is. */
+import { createHash } from 'node:crypto'
+import type { Knex } from 'knex'
+
+/** What a statement's `?` stands for. */
+export type Binding = string | number | boolean | null | readonly (string | null)[]
 
 /** A row as the driver gives it, before any mapping that the Knex instance may be set up for. */
 export type Row = Record<string, unknown>
@@ -6,10 +11,18 @@ export type Row = Record<string, unknown>
 export interface Dialect {
   /** Quotes an identifier; a dot parts schema and table. */
   quote(identifier: string): string
+  /** Whether it knows the statements for many sessions at once (arrays, `unnest`, `RETURNING`). */
+  canBatch: boolean
+  /** Whether the database works in our own process, so that a statement costs no round trip and stops the event loop. */
+  isInProcess: boolean
+  /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. */
+  execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): Promise<unknown>
   /** What a Date is bound as. */
   bindDate(date: Date): string
   /** SQL for a bound date where its type is not clear from the statement. */
   dateParameter: string
+  /** SQL for a bound text that a column is compared with, byte for byte. */
+  exactParameter: string
   /** SQL for the column `expire_date` in a form that `readDate` understands. */
   selectDate: string
   readDate(value: unknown): Date
@@ -18,14 +31,18 @@ export interface Dialect {
   affected(response: unknown): number
   /** Ends an INSERT of a key that may be taken: then no row is made, and it is no error. */
   onConflict: string
-  /** Starts a transaction that will write. */
-  begin: string
+  /** The error of such an INSERT, where the database has no words for that. */
+  isKeyTaken(error: DriverError): boolean
+  /** The statements that start a transaction that will write. */
+  begin: readonly string[]
   /** Ends a SELECT that locks its rows. */
   forUpdate: string
-  /** Deletes a batch: the moment, the size, the moment again. */
-  deleteExpired(table: string): string
-  /** Asks for the right to clean up, until the end of the transaction; null where the database lets only one write anyway. */
+  /** The statement that deletes a batch, and its bindings. */
+  deleteExpired(table: string, date: string, limit: number): [string, Binding[]]
+  /** Asks for the right to clean up; null where the database lets only one write anyway. */
   tryLock: string | null
+  /** Gives it back; null where the end of the transaction does. */
+  unlock: string | null
   /** First size of a cleanup batch, and whether it is fitted to what the database makes of it. */
   cleanup: { initialBatchSize: number; adapts: boolean }
   /** Another writer was in the way and nothing was done: the statement may be sent again. */
@@ -33,13 +50,26 @@ export interface Dialect {
   /** The connection broke: the statement may have been carried out. */
   isConnectionLost(error: DriverError): boolean
   isMissingTable(error: DriverError): boolean
+  /** What went wrong, in the database's words, and without data that it quotes. */
+  describe(error: DriverError): string
   /** Ends a connection whose answer is overdue. */
   abort(connection: unknown): void
 }
 
 export interface DriverError extends Error {
   code?: string
+  /** MySQL: the server's number of the error, its SQLSTATE and its own words; none of a socket's error. */
+  errno?: number
+  sqlState?: string
+  sqlMessage?: string
+  /** MySQL: the connection is of no use any more. */
+  fatal?: boolean
 }
+
+/** Django's format of a datetime, to the microsecond. */
+const toDjangoText = (date: Date) => date.toISOString().replace('T', ' ').replace('Z', '000')
+
+const fromDjangoText = (value: unknown) => new Date(`${String(value).replace(' ', 'T')}Z`)
 
 const doubleQuote = (identifier: string) =>
   identifier
@@ -52,54 +82,198 @@ interface PostgresResult {
   rowCount: number | null
 }
 
+interface PostgresClient {
+  query(query: { name?: string; text: string; values: readonly Binding[] }): Promise<PostgresResult>
+  connection: { stream: { destroy(): void } }
+}
+
+/** PostgreSQL's own form of each statement, and its name: the text makes it, so that others who share a pool cannot take it. */
+const postgresForms = new Map<string, { text: string; name: string }>()
+
+function postgresForm(sql: string): { text: string; name: string } {
+  let form = postgresForms.get(sql)
+  if (form === undefined) {
+    let count = 0
+    const text = sql.replaceAll('?', () => `$${++count}`)
+    form = { text, name: `sessions_${createHash('sha256').update(text).digest('hex').slice(0, 32)}` }
+    postgresForms.set(sql, form)
+  }
+  return form
+}
+
 const postgres: Dialect = {
   quote: doubleQuote,
+  canBatch: true,
+  isInProcess: false,
+  execute: (connection, sql, values, prepare) => {
+    const { text, name } = postgresForm(sql)
+    return (connection as PostgresClient).query(prepare ? { name, text, values } : { text, values })
+  },
   bindDate: (date) => date.toISOString(),
   dateParameter: '?::timestamptz',
+  exactParameter: '?',
   // A number, since applications replace the driver's parsers of dates.
   selectDate: '(extract(epoch from expire_date) * 1000)::float8',
   readDate: (value) => new Date(Number(value)),
   rows: (response) => (response as PostgresResult).rows,
   affected: (response) => (response as PostgresResult).rowCount ?? 0,
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
-  begin: 'BEGIN',
+  isKeyTaken: () => false,
+  begin: ['BEGIN'],
   forUpdate: 'FOR UPDATE',
   // By ctid it costs no more than one DELETE of all. The predicate again spares a session that was renewed meanwhile.
-  deleteExpired: (table) =>
+  deleteExpired: (table, date, limit) => [
     `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
+    [date, limit, date]
+  ],
   tryLock: 'SELECT pg_try_advisory_xact_lock(hashtext(?)) AS held',
+  unlock: null,
   cleanup: { initialBatchSize: 10_000, adapts: false },
   // https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock.
   isBusy: ({ code }) => code === '40001' || code === '40P01',
   // The server always names a SQLSTATE: what has none comes from the socket. 08 and 57P say that the connection is gone.
   isConnectionLost: ({ code }) => code === undefined || !/^[0-9A-Z]{5}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
   isMissingTable: ({ code }) => code === '42P01',
-  abort: (connection) => (connection as { connection: { stream: { destroy(): void } } }).connection.stream.destroy()
+  describe: ({ message }) => message,
+  abort: (connection) => (connection as PostgresClient).connection.stream.destroy()
+}
+
+interface SqliteStatement {
+  reader: boolean
+  all(...bindings: readonly Binding[]): Row[]
+  run(...bindings: readonly Binding[]): { changes: number }
+}
+
+interface SqliteConnection {
+  prepare(sql: string): SqliteStatement
+  pragma(setting: string): unknown
+}
+
+const sqliteStatements = new WeakMap<SqliteConnection, Map<string, SqliteStatement>>()
+
+function sqliteStatement(connection: SqliteConnection, sql: string): SqliteStatement {
+  const statements = sqliteStatements.get(connection) ?? new Map<string, SqliteStatement>()
+  sqliteStatements.set(connection, statements)
+  const statement = statements.get(sql) ?? connection.prepare(sql)
+  statements.set(sql, statement)
+  return statement
 }
 
 const sqlite: Dialect = {
   quote: doubleQuote,
-  // Django's format. Knex would bind a Date as an integer, which SQLite orders below every text.
-  bindDate: (date) => date.toISOString().replace('T', ' ').replace('Z', '000'),
+  canBatch: false,
+  isInProcess: true,
+  execute: async (connection, sql, bindings) => {
+    const statement = sqliteStatement(connection as SqliteConnection, sql)
+    return statement.reader ? statement.all(...bindings) : statement.run(...bindings)
+  },
+  // Knex would bind a Date as an integer, which SQLite orders below every text.
+  bindDate: toDjangoText,
   dateParameter: '?',
+  exactParameter: '?',
   selectDate: 'expire_date',
-  readDate: (value) => new Date(`${String(value).replace(' ', 'T')}Z`),
+  readDate: fromDjangoText,
   rows: (response) => response as Row[],
   affected: (response) => (response as { changes: number }).changes,
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
-  begin: 'BEGIN IMMEDIATE',
+  isKeyTaken: () => false,
+  begin: ['BEGIN IMMEDIATE'],
   forUpdate: '',
-  deleteExpired: (table) =>
+  deleteExpired: (table, date, limit) => [
     `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ?) AND expire_date < ?`,
+    [date, limit, date]
+  ],
   tryLock: null,
+  unlock: null,
   cleanup: { initialBatchSize: 100, adapts: true },
   isBusy: ({ code }) => code !== undefined && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')),
   isConnectionLost: () => false,
   isMissingTable: ({ message }) => message.startsWith('no such table'),
+  describe: ({ message }) => message,
   abort: () => {}
 }
 
-const dialects: Record<string, Dialect> = { pg: postgres, 'better-sqlite3': sqlite }
+interface MysqlHeader {
+  affectedRows: number
+  /** "Rows matched: 1  Changed: 0  Warnings: 0" after an UPDATE, in the server's language. */
+  info: string
+}
+
+interface MysqlConnection {
+  query(query: object, done: (error: Error | null, ...answer: unknown[]) => void): void
+  execute(query: object, done: (error: Error | null, ...answer: unknown[]) => void): void
+  stream: { destroy(): void }
+}
+
+/** Against settings of the driver that change what it answers. */
+const MYSQL_OPTIONS = { typeCast: (_field: unknown, next: () => unknown) => next(), rowsAsArray: false }
+
+/**
+ * A text as SQL. The driver would escape with backslashes, which under the sql_mode
+ * NO_BACKSLASH_ESCAPES lets a cookie end the string and go on in SQL.
+ */
+const literal = (text: string) =>
+  text.includes('\\') ? `_utf8mb4 X'${Buffer.from(text).toString('hex')}'` : `'${text.replaceAll("'", "''")}'`
+
+/** MySQL and MariaDB. */
+const mysql: Dialect = {
+  quote: (identifier) =>
+    identifier
+      .split('.')
+      .map((part) => `\`${part.replaceAll('`', '``')}\``)
+      .join('.'),
+  canBatch: false,
+  isInProcess: false,
+  execute: (connection, sql, bindings, prepare) =>
+    new Promise((resolve, reject) => {
+      const done = (error: Error | null, ...answer: unknown[]) => (error === null ? resolve(answer) : reject(error))
+      const toSql = (value: Binding) => (typeof value === 'string' ? { toSqlString: () => literal(value) } : value)
+      if (prepare) (connection as MysqlConnection).execute({ ...MYSQL_OPTIONS, sql, values: bindings }, done)
+      else (connection as MysqlConnection).query({ ...MYSQL_OPTIONS, sql, values: bindings.map(toSql) }, done)
+    }),
+  // Text, since a Date would be shifted by the driver's option `timezone`.
+  bindDate: toDjangoText,
+  dateParameter: 'CAST(? AS DATETIME(6))',
+  // The usual collations ignore case and trailing spaces. Cast is the value, not the column: an index finds what is
+  // equal by the collation, of which the bytes are compared then.
+  exactParameter: 'CAST(? AS BINARY)',
+  // Text, since drivers read a datetime in a time zone of their own, to the millisecond, or not at all (`dateStrings`).
+  selectDate: 'CAST(expire_date AS CHAR(26))',
+  readDate: fromDjangoText,
+  rows: (response) => (response as [Row[]])[0],
+  // The count of affected rows is that of changed ones where the flag FOUND_ROWS was taken off.
+  affected: (response) => {
+    const [{ info, affectedRows }] = response as [MysqlHeader]
+    return Number(/\d+/.exec(info)?.[0] ?? affectedRows)
+  },
+  // ON DUPLICATE KEY UPDATE counts the row that was there as well, INSERT IGNORE passes over other errors too.
+  onConflict: '',
+  // The last that the message names is the key, in any language, and with or without its table.
+  isKeyTaken: ({ errno, sqlMessage = '' }) => errno === 1062 && /['.]PRIMARY'[^']*$/.test(sqlMessage),
+  // REPEATABLE READ would lock the gaps between rows too, and so stop others from making sessions.
+  begin: ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED', 'START TRANSACTION'],
+  forUpdate: 'FOR UPDATE',
+  deleteExpired: (table, date, limit) => [`DELETE FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ?`, [date, limit]],
+  // Such locks are the server's, names have at most 64 characters, and the connection keeps them beyond the transaction.
+  // A text, since the driver may give numbers as text, and '0' is true.
+  tryLock: "SELECT IF(GET_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)), 0), 'yes', NULL) AS held",
+  unlock: "DO RELEASE_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)))",
+  cleanup: { initialBatchSize: 1000, adapts: false },
+  // Deadlock (the transaction was rolled back), lock wait timeout, and MariaDB's "record has changed since last read".
+  isBusy: ({ errno }) => errno === 1213 || errno === 1205 || errno === 1020,
+  // What has no SQLSTATE comes from the socket. 08: the server shuts down; killed (MariaDB); idle for too long (MySQL).
+  isConnectionLost: ({ fatal, sqlState, errno }) =>
+    fatal === true || !sqlState || sqlState.startsWith('08') || errno === 1927 || errno === 4031,
+  isMissingTable: ({ errno }) => errno === 1146,
+  // Other messages than those about names quote values, cut or escaped: Duplicate entry 'Ann' for key 'email'.
+  describe: (error) => {
+    const message = error.sqlMessage ?? error.message
+    return error.errno === 1146 || error.errno === 1054 ? message : message.replace(/'.*'(?!\w)/s, "'?'")
+  },
+  abort: (connection) => (connection as MysqlConnection).stream.destroy()
+}
+
+const dialects: Record<string, Dialect> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }
 
 /**
  * @param driver what Knex calls it: `knex.client.driverName`
@@ -110,3 +284,23 @@ export function dialectOf(driver: string): Dialect | null {
 }
 
 export const DRIVERS = Object.keys(dialects)
+
+type AfterCreate = (connection: unknown, done: (error: Error | null, connection: unknown) => void) => void
+
+/**
+ * The configuration of a database that is opened for sessions. For SQLite: readers and one
+ * writer side by side, commits that do not wait for the disk (safe but for a power cut), and
+ * no waiting for locks inside SQLite, which would stop the event loop: a busy database is
+ * asked again later.
+ */
+export function tuned(config: Knex.Config): Knex.Config {
+  if (config.client !== 'better-sqlite3') return config
+  const own = config.pool?.afterCreate as AfterCreate | undefined
+  const afterCreate: AfterCreate = (connection, done) => {
+    const sqliteConnection = connection as SqliteConnection
+    for (const setting of ['busy_timeout = 0', 'journal_mode = WAL', 'synchronous = NORMAL']) sqliteConnection.pragma(setting)
+    if (own === undefined) done(null, connection)
+    else own(connection, done)
+  }
+  return { useNullAsDefault: true, ...config, pool: { ...config.pool, afterCreate } }
+}

@@ -3,7 +3,7 @@
  * the class or on `code`, never on the text: no message holds a session key, a
  * secret, session data or SQL.
  */
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 
 /** A read before `await session.load()`. */
 export const SessionNotLoaded = createError<[string]>(
@@ -36,6 +36,13 @@ export const SessionTooLarge = createError<[number]>(
   500
 )
 
+/** With the engine `signed_cookies`: more data than a browser keeps in a cookie. Nothing was sent. */
+export const CookieTooLarge = createError<[number, number]>(
+  'FST_SESSION_COOKIE_TOO_LARGE',
+  'The session makes a cookie of %d bytes, and browsers drop cookies of more than %d: store less in it, or use another engine',
+  500
+)
+
 /** The options given to `register`, every problem on a line of its own. */
 export const InvalidOptions = createError<[string]>('FST_SESSION_INVALID_OPTIONS', 'fastify-django-sessions: invalid options\n%s', 500)
 
@@ -65,3 +72,9 @@ export const SignatureExpired = createError<[number, number]>(
 
 /** Stored text that is corrupt or forged (Django's `SuspiciousSession`): logged by the session, which then is empty. */
 export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS', 'Session data corrupted: %s', 400)
+
+/** A request that only a user may make, by nobody who could be sent to a login page. */
+export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
+
+/** A password field in a format that `checkPassword` does not know, such as Argon2. */
+export const UnsupportedPassword = createError<[string]>('FST_SESSION_UNSUPPORTED_PASSWORD', 'A password field cannot be checked: %s', 500)

@@ -7,7 +7,7 @@
 
 /** Text that JSON.parse would damage or refuse: long integers, NaN and Infinity. */
 const SPECIAL = /\d{16}|NaN|Infinity/
-const SPECIAL_NUMBER = /(?<![\d.eE+-])-?\d{16,}(?![\d.eE])|NaN|-?Infinity/g
+const SPECIAL_NUMBER = /(?:(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])|NaN|-?Infinity)(?!\s*:)/g
 
 /** @throws SyntaxError */
 export function parse(text: string): unknown {
@@ -75,7 +75,7 @@ export function stringify(value: unknown, name: string): string {
 /** The mirror of parseSpecial: every string gets the prefix `s`, every special number the prefix `n`. */
 function stringifySpecial(value: unknown): string {
   const hidden = JSON.stringify(value, (_key, item) => {
-    if (typeof item === 'string') return `s${item}`
+    if (typeof item === 'string' || item instanceof String) return `s${item}`
     return typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item)) ? `n${item}` : item
   })
   return replaceParts(

@@ -3,9 +3,10 @@
  * queries. It knows keys, signed text and dates, and nothing of what they mean.
  */
 import type { Knex } from 'knex'
+import { Batches } from './batches.js'
 import type { Codec } from './codec.js'
-import type { Binding, Database } from './database.js'
-import type { Dialect, Row } from './dialect.js'
+import { type Database, isKeyTaken } from './database.js'
+import type { Binding, Dialect, Row } from './dialect.js'
 import type { SessionRecord, StoredSession } from './engines/engine.js'
 import { toObject } from './serializer.js'
 
@@ -31,7 +32,12 @@ export interface ModelOptions {
   database: Database
   codec: Codec
   tableName: string
+  /** Whether statements of several sessions leave together, where the database can do that. */
+  batching: boolean
 }
+
+/** Rows with further columns are written one by one. */
+const isPlain = (columns: Columns) => Object.keys(columns).length === 0
 
 export class Model {
   readonly tableName: string
@@ -39,13 +45,15 @@ export class Model {
   readonly #dialect: Dialect
   readonly #codec: Codec
   readonly #table: string
+  readonly #batches: Batches | null
 
-  constructor({ database, codec, tableName }: ModelOptions) {
+  constructor({ database, codec, tableName, batching }: ModelOptions) {
     this.tableName = tableName
     this.#database = database
     this.#dialect = database.dialect
     this.#codec = codec
     this.#table = database.dialect.quote(tableName)
+    this.#batches = batching && database.dialect.canBatch ? this.#createBatches() : null
   }
 
   /** A Knex query builder on the table, for whatever else an application wants to know. */
@@ -59,34 +67,32 @@ export class Model {
    * @throws StoreUnavailable
    */
   async find(sessionKey: string): Promise<SessionRow | null> {
-    const [row] = await this.#select('session_key = ?', [sessionKey])
+    const [row] = await this.#select(this.#equals('session_key'), [sessionKey])
     if (row === undefined) return null
     const { text, expireDate } = this.#read(row)
     return { sessionKey, sessionData: text, expireDate, decoded: () => toObject(this.#codec.decode(text)) }
   }
 
   /** The row of a key that ends after `now`. */
-  async findLive(sessionKey: string, now: Date): Promise<StoredSession | null> {
-    const [row] = await this.#select('session_key = ? AND expire_date > ?', [sessionKey, this.#dialect.bindDate(now)])
-    return row === undefined ? null : this.#read(row)
+  findLive(sessionKey: string, now: Date): Promise<StoredSession | null> {
+    return this.#batches === null ? this.#findLive(sessionKey, now) : this.#batches.findLive(sessionKey, now)
   }
 
   async exists(sessionKey: string): Promise<boolean> {
-    const response = await this.#database.send(`SELECT 1 AS found FROM ${this.#table} WHERE session_key = ?`, [sessionKey])
+    const response = await this.#database.send(`SELECT 1 AS found FROM ${this.#table} WHERE ${this.#equals('session_key')}`, [sessionKey])
     return this.#dialect.rows(response).length > 0
   }
 
   /** False when the key is taken. */
-  insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): Promise<boolean> {
-    const names = ['session_key', 'session_data', 'expire_date', ...this.#quoted(columns)]
-    const sql = `INSERT INTO ${this.#table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')}) ${this.#dialect.onConflict}`
-    return this.#write(sql, [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)])
+  insert(sessionKey: string, stored: StoredSession, columns: Columns): Promise<boolean> {
+    if (this.#batches !== null && isPlain(columns)) return this.#batches.insert({ sessionKey, stored })
+    return this.#insert(sessionKey, stored, columns)
   }
 
   /** False when there is no such row, or it does not hold the text `snapshot` any more. */
-  update(sessionKey: string, record: StoredSession, columns: Columns, snapshot: string | null): Promise<boolean> {
-    const [sql, bindings] = this.#updateStatement(sessionKey, record, columns)
-    return snapshot === null ? this.#write(sql, bindings) : this.#write(`${sql} AND session_data = ?`, [...bindings, snapshot])
+  update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null): Promise<boolean> {
+    if (this.#batches !== null && isPlain(columns)) return this.#batches.update({ sessionKey, stored, snapshot })
+    return this.#update(sessionKey, stored, columns, snapshot)
   }
 
   /** Replaces the live row by what `merge` makes of it, under its lock. False when there is none. */
@@ -96,7 +102,7 @@ export class Model {
     merge: (stored: StoredSession) => { record: SessionRecord; columns: Columns }
   ): Promise<boolean> {
     return this.#database.transaction(async (send) => {
-      const where = `session_key = ? AND expire_date > ? ${this.#dialect.forUpdate}`
+      const where = `${this.#equals('session_key')} AND expire_date > ? ${this.#dialect.forUpdate}`
       const [row] = this.#dialect.rows(await send(this.#selectStatement(where), [sessionKey, this.#dialect.bindDate(now)]))
       if (row === undefined) return false
       const { record, columns } = merge(this.#read(row))
@@ -106,18 +112,18 @@ export class Model {
 
   /** False when there is no such row, or it does not hold the text `snapshot` any more. */
   updateExpireDate(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    const sql = `UPDATE ${this.#table} SET expire_date = ? WHERE session_key = ? AND session_data = ?`
+    const sql = `UPDATE ${this.#table} SET expire_date = ? WHERE ${this.#equals('session_key')} AND ${this.#equals('session_data')}`
     return this.#write(sql, [this.#dialect.bindDate(expireDate), sessionKey, snapshot])
   }
 
   /** False when there is no such row. The date is set only while the row holds the text `snapshot`. */
   updateSessionKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    const sql = `UPDATE ${this.#table} SET session_key = ?, expire_date = CASE WHEN session_data = ? THEN ${this.#dialect.dateParameter} ELSE expire_date END WHERE session_key = ?`
+    const sql = `UPDATE ${this.#table} SET session_key = ?, expire_date = CASE WHEN ${this.#equals('session_data')} THEN ${this.#dialect.dateParameter} ELSE expire_date END WHERE ${this.#equals('session_key')}`
     return this.#write(sql, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey])
   }
 
   delete(sessionKey: string): Promise<boolean> {
-    return this.#write(`DELETE FROM ${this.#table} WHERE session_key = ?`, [sessionKey])
+    return this.#batches === null ? this.#delete(sessionKey) : this.#batches.delete(sessionKey)
   }
 
   /** How `deleteExpired` is best called on this database. */
@@ -127,23 +133,70 @@ export class Model {
 
   /** Deletes at most `limit` rows that ended before the date. Null when another cleaner is at work. */
   deleteExpired(before: Date, limit: number): Promise<number | null> {
-    const date = this.#dialect.bindDate(before)
-    const { tryLock } = this.#dialect
+    const { tryLock, unlock } = this.#dialect
+    const lockName = `clearsessions ${this.tableName}`
     return this.#database.transaction(async (send) => {
       if (tryLock !== null) {
-        const [lock] = this.#dialect.rows(await send(tryLock, [`clearsessions ${this.tableName}`]))
+        const [lock] = this.#dialect.rows(await send(tryLock, [lockName]))
         if (!lock?.held) return null
       }
-      return this.#dialect.affected(await send(this.#dialect.deleteExpired(this.#table), [date, limit, date]))
+      try {
+        const statement = this.#dialect.deleteExpired(this.#table, this.#dialect.bindDate(before), limit)
+        return this.#dialect.affected(await send(...statement))
+      } finally {
+        // A connection that cannot give it back is lost, and the lock with it: the first error is the one to report.
+        if (unlock !== null) await send(unlock, [lockName]).catch(() => {})
+      }
     })
   }
 
-  async #select(where: string, bindings: Binding[]): Promise<Row[]> {
-    return this.#dialect.rows(await this.#database.send(this.#selectStatement(where), bindings))
+  #createBatches(): Batches {
+    return new Batches({
+      database: this.#database,
+      table: this.#table,
+      read: (row) => this.#read(row),
+      single: {
+        findLive: ({ sessionKey, now }, since) => this.#findLive(sessionKey, now, since),
+        update: ({ sessionKey, stored, snapshot }, since) => this.#update(sessionKey, stored, {}, snapshot, since),
+        insert: ({ sessionKey, stored }, since) => this.#insert(sessionKey, stored, {}, since),
+        delete: ({ sessionKey }, since) => this.#delete(sessionKey, since)
+      }
+    })
   }
 
-  async #write(sql: string, bindings: Binding[]): Promise<boolean> {
-    return this.#dialect.affected(await this.#database.send(sql, bindings)) > 0
+  async #findLive(sessionKey: string, now: Date, since?: number): Promise<StoredSession | null> {
+    const where = `${this.#equals('session_key')} AND expire_date > ?`
+    const [row] = await this.#select(where, [sessionKey, this.#dialect.bindDate(now)], since)
+    return row === undefined ? null : this.#read(row)
+  }
+
+  async #insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
+    const names = ['session_key', 'session_data', 'expire_date', ...this.#quoted(columns)]
+    const sql = `INSERT INTO ${this.#table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')}) ${this.#dialect.onConflict}`
+    try {
+      return await this.#write(sql, [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)], since)
+    } catch (error) {
+      if (isKeyTaken(error)) return false
+      throw error
+    }
+  }
+
+  #update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null, since?: number): Promise<boolean> {
+    const [sql, bindings] = this.#updateStatement(sessionKey, stored, columns)
+    if (snapshot === null) return this.#write(sql, bindings, since)
+    return this.#write(`${sql} AND ${this.#equals('session_data')}`, [...bindings, snapshot], since)
+  }
+
+  #delete(sessionKey: string, since?: number): Promise<boolean> {
+    return this.#write(`DELETE FROM ${this.#table} WHERE ${this.#equals('session_key')}`, [sessionKey], since)
+  }
+
+  async #select(where: string, bindings: Binding[], since?: number): Promise<Row[]> {
+    return this.#dialect.rows(await this.#database.send(this.#selectStatement(where), bindings, since))
+  }
+
+  async #write(sql: string, bindings: Binding[], since?: number): Promise<boolean> {
+    return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
   }
 
   #selectStatement(where: string): string {
@@ -152,8 +205,12 @@ export class Model {
 
   #updateStatement(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
     const assignments = ['session_data', 'expire_date', ...this.#quoted(columns)].map((name) => `${name} = ?`)
-    const sql = `UPDATE ${this.#table} SET ${assignments.join(', ')} WHERE session_key = ?`
+    const sql = `UPDATE ${this.#table} SET ${assignments.join(', ')} WHERE ${this.#equals('session_key')}`
     return [sql, [text, this.#dialect.bindDate(expireDate), ...Object.values(columns), sessionKey]]
+  }
+
+  #equals(column: string): string {
+    return `${column} = ${this.#dialect.exactParameter}`
   }
 
   #quoted(columns: Columns): string[] {

@@ -45,12 +45,28 @@ export const jsonSerializer: MemberSerializer = {
  * object with nothing else in it, and the session is written anew at each save.
  */
 export function wrapSerializer(serializer: Serializer): MemberSerializer {
-  const member = (value: unknown): Member => ({ text: serializer.dumps({ value }), value })
+  const member = (name: string, value: unknown): Member => {
+    try {
+      return { text: serializer.dumps({ value }), value }
+    } catch (error) {
+      throw new TypeError(`Cannot store ${JSON.stringify(name)} in the session: the serializer refuses it`, { cause: error })
+    }
+  }
   const copy = ({ text }: Member): unknown => serializer.loads(text).value
   return {
-    join: (members) => serializer.dumps(toObject(members, copy)),
-    split: (text) => new Map(Object.entries(serializer.loads(text)).map(([name, value]) => [name, member(value)])),
-    member: (_name, value) => member(value),
+    join(members) {
+      const text = serializer.dumps(toObject(members, copy))
+      // Each character becomes one byte: any other would be cut off without a word.
+      if (/[^\0-\xff]/.test(text)) throw new TypeError('Expected serializer.dumps() to return Latin-1 characters only')
+      return text
+    },
+    split(text) {
+      const data: unknown = serializer.loads(text)
+      if (typeof data !== 'object' || data === null || Array.isArray(data))
+        throw new TypeError('Expected serializer.loads() to return an object')
+      return new Map(Object.entries(data).map(([name, value]) => [name, member(name, value)]))
+    },
+    member,
     same: (left, right) => left?.text === right?.text,
     copy
   }

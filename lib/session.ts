@@ -4,7 +4,7 @@
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
 import type { Codec } from './codec.js'
-import type { Engine, SessionRecord, StoredSession } from './engines/engine.js'
+import type { Engine, SessionLog, SessionRecord, StoredSession } from './engines/engine.js'
 import { SessionInterrupted, SessionNotLoaded, SuspiciousSession } from './errors.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
 import type { KeyQueue } from './key-queue.js'
@@ -34,11 +34,6 @@ type Update<N> = N extends keyof SessionData ? (current?: Value<N>) => Value<N> 
 /** `get('visits', 0)` of an undeclared key is a number, not the literal 0. */
 type Widened<D> = D extends string ? string : D extends number ? number : D extends boolean ? boolean : D extends bigint ? bigint : D
 
-export interface SessionLog {
-  debug(details: object, message: string): void
-  warn(details: object, message: string): void
-}
-
 export interface SessionContext {
   engine: Engine
   codec: Codec
@@ -63,6 +58,7 @@ interface Snapshot extends StoredSession {
   members: Members
 }
 
+const ALL_NAMES = 'all names of the data'
 const TEST_COOKIE_NAME = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
 
@@ -75,6 +71,8 @@ const MAX_MISSES = 3
 export class Session {
   /** Whether the session was read or changed: then the response depends on the cookie. Never loads. */
   accessed = false
+  /** Elsewhere a session's own keys are those of its data: @fastify/passport gives them to `regenerate` to keep all. */
+  readonly [ALL_NAMES] = true
 
   readonly #context: SessionContext
   readonly #operations = new Operations()
@@ -93,7 +91,7 @@ export class Session {
   /** @param sessionKey what a cookie says; text that cannot be a key is none */
   constructor(context: SessionContext, sessionKey: string | null) {
     this.#context = context
-    this.#key = sessionKey !== null && (context.engine.salt !== undefined || isSessionKey(sessionKey)) ? sessionKey : null
+    this.#key = sessionKey !== null && (context.engine.keyIsData || isSessionKey(sessionKey)) ? sessionKey : null
   }
 
   // --- state: never loads ------------------------------------------------------
@@ -133,7 +131,7 @@ export class Session {
   // --- reads: synchronous, after load() -----------------------------------------
 
   get<N extends Name>(name: N): Value<N> | undefined
-  get<N extends Name, D>(name: N, fallback: D): N extends keyof SessionData ? Value<N> | D : Widened<D>
+  get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   get(name: string, fallback?: unknown): unknown {
     const member = this.#read('get').get(name)
     return member === undefined ? fallback : this.#handOut(name, member)
@@ -252,7 +250,7 @@ export class Session {
 
   /** Deletes a key and returns its value. */
   pop<N extends Name>(name: N): Value<N> | undefined
-  pop<N extends Name, D>(name: N, fallback: D): N extends keyof SessionData ? Value<N> | D : Widened<D>
+  pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   pop(name: string, fallback?: unknown): unknown {
     const member = this.#read('pop').get(name)
     if (member === undefined) return fallback
@@ -347,15 +345,24 @@ export class Session {
 
   // --- what other session plugins call things --------------------------------------
 
-  /** `flush()`, then the kept keys again, under a new key. */
+  /** `flush()`, then the kept keys again, under a new key; of `Object.keys(session)` all are kept. */
   regenerate(keep: readonly string[] = []): Promise<void> {
     this.accessed = true
-    return this.#operations.run(async () => {
-      await this.#load()
-      const kept = this.entries().filter(([name]) => keep.includes(name))
+    const isKept = ([name]: [string, unknown]) => keep.includes(name) || keep.includes(ALL_NAMES)
+    const clear = () => {
+      const kept = keep.length === 0 ? [] : this.entries().filter(isKept)
       this.clear()
-      await this.#flush()
       for (const [name, value] of kept) this.#set(name, value)
+    }
+    // At once where that can be: elsewhere it needs no await, and what is set next is in the new session.
+    const isPossible = this.isLoaded || keep.length === 0
+    if (isPossible) clear()
+    return this.#operations.run(async () => {
+      if (!isPossible) {
+        await this.#load()
+        clear()
+      }
+      await this.#flush()
     })
   }
 
@@ -369,9 +376,9 @@ export class Session {
     return this.toObject()
   }
 
-  /** `setExpiry(maxAge)`, in seconds */
-  options({ maxAge }: { maxAge: number }): void {
-    this.setExpiry(maxAge)
+  /** `setExpiry(maxAge)`, in seconds; a cookie's other attributes are those of the plugin's options. */
+  options({ maxAge }: { maxAge?: number }): void {
+    if (maxAge !== undefined) this.setExpiry(maxAge)
   }
 
   // --- for the plugin -------------------------------------------------------------
@@ -572,6 +579,7 @@ export class Session {
     if (fixedDate(expiry) !== null) return
     const expireDate = this.#expireDate(this.#snapshot.members)
     if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
+    if (engine.keyIsData) return this.#save()
     if (!(await engine.touch(this.#key, expireDate, this.#snapshot.text))) throw new SessionInterrupted('was deleted')
     this.#snapshot = { ...this.#snapshot, expireDate }
   }

@@ -2,18 +2,19 @@
  * Sessions outside requests: what Django does with `SessionStore(session_key=…)` and
  * `Session.objects`. Also what the plugin makes the session of each request from.
  */
+import { createHash, createHmac } from 'node:crypto'
 import type { Knex } from 'knex'
 import { Codec, STORE_SALT } from './codec.js'
 import { readCookie } from './cookies.js'
 import { Database } from './database.js'
-import { DRIVERS, dialectOf } from './dialect.js'
-import { DbEngine } from './engines/db.js'
-import type { ClearExpiredOptions, ClearExpiredReport, Engine } from './engines/engine.js'
+import { DRIVERS, dialectOf, tuned } from './dialect.js'
+import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
+import { createEngine, saltOf } from './engines/index.js'
 import { InvalidOptions } from './errors.js'
 import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
 import { jsonSerializer, wrapSerializer } from './serializer.js'
-import { Session, type SessionContext, type SessionLog } from './session.js'
+import { Session, type SessionContext } from './session.js'
 import type { Settings } from './settings.js'
 
 export class Sessions {
@@ -29,13 +30,12 @@ export class Sessions {
 
   /** @throws InvalidOptions */
   static async create(settings: Settings, log: SessionLog): Promise<Sessions> {
-    const { engine: given, knex: database, clock, columns } = settings
     const serializer = settings.serializer === undefined ? jsonSerializer : wrapSerializer(settings.serializer)
-    const salt = typeof given === 'string' ? STORE_SALT : (given.salt ?? STORE_SALT)
+    const salt = saltOf(settings.engine) ?? STORE_SALT
     const codec = new Codec({ ...settings, serializer, salt })
-    const { knex, close } = await openKnex(database)
+    const { knex, close } = await openKnex(settings.knex)
     const model = knex === null ? null : createModel(knex, codec, settings)
-    const engine: Engine = typeof given === 'string' ? new DbEngine({ model: model as Model, clock, columns }) : given
+    const engine = createEngine({ settings, codec, model, log })
     return new Sessions({ engine, codec, queue: new KeyQueue(), settings, log }, model, close)
   }
 
@@ -63,6 +63,27 @@ export class Sessions {
   }
 
   /**
+   * The HMAC-SHA256 of a text by the secret key, then by each of its fallbacks: for what
+   * Django signs without a timestamp, by callers who are not to hold the key
+   * (django.utils.crypto.salted_hmac).
+   *
+   * @param keySalt the namespace of the signature
+   */
+  saltedHmacs(keySalt: string, text: string): [Buffer, ...Buffer[]] {
+    const { secretKey, secretKeyFallbacks } = this.#context.settings
+    const hmac = (secret: string) =>
+      createHmac(
+        'sha256',
+        createHash('sha256')
+          .update(keySalt + secret)
+          .digest()
+      )
+        .update(text)
+        .digest()
+    return [hmac(secretKey), ...secretKeyFallbacks.map(hmac)]
+  }
+
+  /**
    * Removes expired sessions from the store in small batches (`manage.py clearsessions`).
    *
    * @throws StoreUnavailable
@@ -83,35 +104,19 @@ export async function openKnex(database: Knex | Knex.Config | undefined): Promis
   if (database === undefined) return { knex: null, close: nothing }
   if (typeof database === 'function') return { knex: database, close: nothing }
   const { default: createKnex } = await import('knex')
-  const knex = createKnex(isSqlite(database) ? tunedForSqlite(database) : database)
+  const knex = createKnex(tuned(database))
   return { knex, close: () => knex.destroy() }
 }
 
-function isSqlite({ client }: Knex.Config): boolean {
-  return client === 'better-sqlite3'
-}
+type ModelSettings = Pick<Settings, 'storeTimeout' | 'tableName' | 'preparedStatements' | 'batching'>
 
-type AfterCreate = (connection: unknown, done: (error: Error | null, connection: unknown) => void) => void
-
-/**
- * Readers and one writer side by side, commits without waiting for the disk (safe but
- * for a power cut), and no waiting for locks inside SQLite, which would stop the event
- * loop: a busy database is asked again later.
- */
-function tunedForSqlite(config: Knex.Config): Knex.Config {
-  const own = config.pool?.afterCreate as AfterCreate | undefined
-  const afterCreate: AfterCreate = (connection, done) => {
-    const { pragma } = connection as { pragma(text: string): void }
-    for (const setting of ['busy_timeout = 0', 'journal_mode = WAL', 'synchronous = NORMAL']) pragma.call(connection, setting)
-    if (own === undefined) done(null, connection)
-    else own(connection, done)
-  }
-  return { useNullAsDefault: true, ...config, pool: { ...config.pool, afterCreate } }
-}
-
-export function createModel(knex: Knex, codec: Codec, { storeTimeout, tableName }: Pick<Settings, 'storeTimeout' | 'tableName'>): Model {
+export function createModel(
+  knex: Knex,
+  codec: Codec,
+  { storeTimeout: timeout, tableName, preparedStatements, batching }: ModelSettings
+): Model {
   const driver: string = knex.client.driverName
   const dialect = dialectOf(driver)
   if (dialect === null) throw new InvalidOptions(`- knex: expected a client of ${DRIVERS.join(', ')}, got ${driver}`)
-  return new Model({ database: new Database({ knex, dialect, timeout: storeTimeout }), codec, tableName })
+  return new Model({ database: new Database({ knex, dialect, timeout, preparedStatements }), codec, tableName, batching })
 }

@@ -3,7 +3,9 @@
  * once and all together. What comes out is frozen and trusted everywhere else.
  */
 import type { Knex } from 'knex'
+import type { Cache } from './cache.js'
 import { DRIVERS } from './dialect.js'
+import type { DjangoCache } from './engines/django-cache.js'
 import type { Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
 import type { Columns } from './model.js'
@@ -28,19 +30,31 @@ export interface CookieOptions {
   priority?: 'low' | 'medium' | 'high'
 }
 
+/** Django's names of its engines. */
+export type EngineName = 'db' | 'cached_db' | 'cache' | 'file' | 'signed_cookies'
+
+/** An engine of your own as a class: an instance is made when the plugin is registered. */
+export type EngineClass = new (options: { clock: () => Date }) => Engine
+
 export interface SessionOptions {
   /** `SECRET_KEY`: signs the data of sessions. Django's own, where sessions are shared. */
   secretKey: string
   /** `SECRET_KEY_FALLBACKS`: former keys, whose sessions are still read. @default [] */
   secretKeyFallbacks?: readonly string[]
   /** `SESSION_ENGINE`: where sessions live, by name or as an object of your own. @default 'db' */
-  engine?: 'db' | Engine
+  engine?: EngineName | Engine | EngineClass
   /** The database: a Knex instance, which stays yours to destroy, or a Knex configuration, whose connections end with `fastify.close()`. */
   knex?: Knex | Knex.Config
   /** @default 'django_session' */
   tableName?: string
   /** Values of further columns of the table, written at each create and save, as Django's `create_model_instance` does. */
   columns?: (data: Record<string, unknown>, sessionKey: string) => Columns
+  /** Where the engines `cache` and `cached_db` keep sessions: a MemoryCache, RedisCache, KeyvCache, or one of your own. */
+  cache?: Cache
+  /** With the engine `db` on a table that Django reads by its `cached_db`: Django's cache, from which changed sessions are deleted. */
+  djangoCache?: DjangoCache
+  /** `SESSION_FILE_PATH`: the folder of the engine `file`. @default the system's folder for temporary files */
+  filePath?: string
   /** `SESSION_SERIALIZER`. Another one than JSON keeps no exact text of untouched values. @default JSON */
   serializer?: Serializer
   cookie?: CookieOptions
@@ -67,15 +81,19 @@ export interface SessionOptions {
   maxSize?: number
   /** Bytes of JSON from which on the data is deflated where that makes it shorter; 0 is Django's rule. Django reads both. @default 1024 */
   compressAbove?: number
+  /** Prepares statements on PostgreSQL and MariaDB, once for each connection. Not for a PgBouncer before 1.21 that pools transactions. @default true */
+  preparedStatements?: boolean
+  /** Reads, saves, creates and deletes of several sessions leave as one statement each, where the database can do that. @default true */
+  batching?: boolean
   /** The time, for tests. @default the system's clock */
   clock?: () => Date
 }
 
+/** Options that stay undefined where they are not given. */
+type Absent = 'knex' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
+
 export type Settings = Readonly<
-  Required<Omit<SessionOptions, 'knex' | 'columns' | 'serializer' | 'cookie'>> & {
-    knex: SessionOptions['knex']
-    columns: SessionOptions['columns']
-    serializer: SessionOptions['serializer']
+  Required<Omit<SessionOptions, Absent | 'cookie'>> & { [Name in Absent]: SessionOptions[Name] } & {
     cookie: Readonly<Required<Omit<CookieOptions, 'domain' | 'priority'>> & Pick<CookieOptions, 'domain' | 'priority'>>
   }
 >
@@ -86,7 +104,7 @@ const MAX_COOKIE_AGE = 34_560_000
 type Check = readonly [expected: string, holds: (value: unknown) => boolean]
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 const isNumberFrom =
   (least: number, most = Number.POSITIVE_INFINITY) =>
   (value: unknown) =>
@@ -95,17 +113,19 @@ const oneOf = (...values: unknown[]): Check => [
   values.map((value) => JSON.stringify(value)).join(' or '),
   (value) => values.includes(value)
 ]
+const hasMethods = (value: unknown, names: string[]) => isObject(value) && names.every((name) => typeof value[name] === 'function')
 const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
 const FUNCTION: Check = ['a function', (value) => typeof value === 'function']
 
+const ENGINE_NAMES: readonly string[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies'] satisfies EngineName[]
 const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
 
 const CHECKS: Record<keyof SessionOptions, Check> = {
   secretKey: ['a text that is not empty', isText],
   secretKeyFallbacks: ['an array of texts that are not empty', (value) => Array.isArray(value) && value.every(isText)],
   engine: [
-    `"db" or an object with the methods ${ENGINE_METHODS.join(', ')}`,
-    (value) => value === 'db' || (isObject(value) && ENGINE_METHODS.every((name) => typeof value[name] === 'function'))
+    `${ENGINE_NAMES.map((name) => JSON.stringify(name)).join(', ')}, a class, or an object with the methods ${ENGINE_METHODS.join(', ')}`,
+    (value) => ENGINE_NAMES.includes(value as string) || typeof value === 'function' || hasMethods(value, ENGINE_METHODS)
   ],
   knex: [
     `a Knex instance or configuration for one of ${DRIVERS.join(', ')}`,
@@ -113,6 +133,12 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   ],
   tableName: ['the name of a table', isText],
   columns: FUNCTION,
+  cache: ['a cache with the methods get, add, replace, delete', (value) => hasMethods(value, ['get', 'add', 'replace', 'delete'])],
+  djangoCache: [
+    "an object with delete(key), and keyPrefix, version, deleteAgainAfter where they are not Django's defaults",
+    (value) => hasMethods(value, ['delete'])
+  ],
+  filePath: ['the path of a folder', isText],
   serializer: [
     'an object with the functions dumps and loads',
     (value) => isObject(value) && typeof value.dumps === 'function' && typeof value.loads === 'function'
@@ -131,6 +157,8 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   storeTimeout: ['seconds from 0.001 to 600', isNumberFrom(0.001, 600)],
   maxSize: ['bytes from 1', isNumberFrom(1, 2 ** 30)],
   compressAbove: ['bytes from 0', isNumberFrom(0)],
+  preparedStatements: BOOLEAN,
+  batching: BOOLEAN,
   clock: FUNCTION
 }
 
@@ -147,17 +175,19 @@ const COOKIE_CHECKS: Record<keyof CookieOptions, Check> = {
 }
 
 /** What users of other session plugins, and of Django, write for options of ours. */
-const SUGGESTIONS: Record<string, string> = {
-  secret: 'secretKey',
-  secrets: 'secretKeyFallbacks',
-  store: 'engine',
-  maxage: 'cookieAge',
-  ttl: 'cookieAge',
-  cookiename: 'cookie.name',
-  rolling: 'saveEveryRequest',
-  table: 'tableName',
-  timeout: 'storeTimeout'
-}
+const SUGGESTIONS = new Map([
+  ['secret', 'secretKey'],
+  ['secrets', 'secretKeyFallbacks'],
+  ['store', 'engine'],
+  ['age', 'cookieAge'],
+  ['maxage', 'cookieAge'],
+  ['ttl', 'cookieAge'],
+  ['cookiename', 'cookie.name'],
+  ['rolling', 'saveEveryRequest'],
+  ['table', 'tableName'],
+  ['timeout', 'storeTimeout'],
+  ...Object.keys(COOKIE_CHECKS).map((name): [string, string] => [name.toLowerCase(), `cookie.${name}`])
+])
 
 /**
  * Checks the options and fills in the defaults. The caller's object is left alone.
@@ -174,6 +204,9 @@ export function resolveSettings(options: SessionOptions): Settings {
     tableName: 'django_session',
     columns: undefined,
     serializer: undefined,
+    cache: undefined,
+    djangoCache: undefined,
+    filePath: undefined,
     cookieAge: 1_209_600, // two weeks
     expireAtBrowserClose: false,
     saveEveryRequest: false,
@@ -184,6 +217,8 @@ export function resolveSettings(options: SessionOptions): Settings {
     storeTimeout: 5,
     maxSize: 16 * 1024 * 1024,
     compressAbove: 1024,
+    preparedStatements: true,
+    batching: true,
     clock: () => new Date(),
     ...defined(options),
     cookie: Object.freeze({
@@ -200,17 +235,26 @@ export function resolveSettings(options: SessionOptions): Settings {
 }
 
 function findProblems(options: SessionOptions): string[] {
-  const problems = [
-    ...checkAll(options, CHECKS, ''),
-    ...(isObject(options.cookie) ? checkAll(options.cookie, COOKIE_CHECKS, 'cookie.') : [])
-  ]
+  const { cookie = {} } = options
+  const cookieProblems = isObject(cookie) ? checkAll(cookie, COOKIE_CHECKS, 'cookie.') : []
+  const problems = [...checkAll(options, CHECKS, ''), ...cookieProblems]
+  if (isObject(cookie) && cookieProblems.length === 0) problems.push(...checkCookieRules(cookie))
   if (options.secretKey === undefined) {
     problems.push(`secretKey: expected ${CHECKS.secretKey[0]}, got nothing. Where sessions are shared with Django it is its SECRET_KEY`)
   }
-  if ((options.engine ?? 'db') === 'db' && options.knex === undefined) {
-    problems.push(`knex: expected ${CHECKS.knex[0]}, which the engine "db" needs, got nothing`)
+  const { engine = 'db' } = options
+  const demand = (name: 'knex' | 'cache') => {
+    if (options[name] === undefined)
+      problems.push(`${name}: expected ${CHECKS[name][0]}, which the engine ${JSON.stringify(engine)} needs, got nothing`)
   }
-  return problems.length > 0 ? problems : checkCookieRules(options.cookie ?? {})
+  if (engine === 'db' || engine === 'cached_db') demand('knex')
+  if (engine === 'cache' || engine === 'cached_db') demand('cache')
+  if (engine !== 'db' && options.djangoCache !== undefined) {
+    problems.push(
+      `djangoCache: expected the engine "db" with it, got ${ENGINE_NAMES.includes(engine as string) ? JSON.stringify(engine) : 'another one'}`
+    )
+  }
+  return problems
 }
 
 function checkAll(options: object, checks: Record<string, Check>, prefix: string): string[] {
@@ -227,16 +271,19 @@ function suggest(name: string, known: string[], prefix: string): string {
     .replace(/[^a-z]/g, '')
     .replace(/^session(?:cookie)?/, '')
   const found = known.find((candidate) => candidate.toLowerCase() === plain || candidate.toLowerCase() === name.toLowerCase())
-  const suggestion = found === undefined ? SUGGESTIONS[plain] : prefix + found
+  const suggestion = found === undefined ? SUGGESTIONS.get(plain) : prefix + found
   return suggestion === undefined ? `; there are ${known.join(', ')}` : `, did you mean ${suggestion}?`
 }
+
+/** Options whose text may be shown. In the others a secret may stand by mistake, or a URL with a password. */
+const SHOWN = ['tableName', 'filePath', 'load', 'onConflict', ...Object.keys(COOKIE_CHECKS)]
 
 /** What was given, without its text where that may be a secret. */
 function received(name: string, value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return `an array of ${value.length}`
-  if (typeof value === 'string' && name !== 'secretKey') return value === '' ? 'an empty text' : JSON.stringify(value)
-  if (typeof value === 'string') return value === '' ? 'an empty text' : 'a text'
+  if (value === '') return 'an empty text'
+  if (typeof value === 'string') return SHOWN.includes(name) ? JSON.stringify(value) : 'a text'
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : `a value of type ${typeof value}`
 }
 

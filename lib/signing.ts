@@ -86,14 +86,27 @@ export class TimestampSigner {
    * @throws SignatureExpired
    */
   unsign(signed: string, maxAge?: number): string {
+    const [text, timestamp] = this.#split(signed)
+    const age = this.#clock().getTime() / 1000 - decodeBase62(timestamp)
+    if (maxAge !== undefined && age > maxAge) throw new SignatureExpired(Math.floor(age), maxAge)
+    return text
+  }
+
+  /**
+   * The second in which a text was signed.
+   *
+   * @throws BadSignature
+   */
+  signedAt(signed: string): Date {
+    return new Date(decodeBase62(this.#split(signed)[1]) * 1000)
+  }
+
+  /** The text and the timestamp, when the signature is right. */
+  #split(signed: string): [text: string, timestamp: string] {
     const stamped = this.#signer.unsign(signed)
     const cut = stamped.lastIndexOf(SEPARATOR)
     if (cut === -1) throw new BadSignature('no timestamp found')
-    if (maxAge !== undefined) {
-      const age = this.#now() - decodeBase62(stamped.slice(cut + 1))
-      if (age > maxAge) throw new SignatureExpired(age, maxAge)
-    }
-    return stamped.slice(0, cut)
+    return [stamped.slice(0, cut), stamped.slice(cut + 1)]
   }
 
   #now(): number {

@@ -34,6 +34,12 @@ export type SaveResult =
   | { readonly outcome: 'changed'; readonly stored: StoredSession }
   | { readonly outcome: 'gone' }
 
+/** Where a session or an engine says what it passes over: Fastify's logger, or any with these two. */
+export interface SessionLog {
+  debug(details: object, message: string): void
+  warn(details: object, message: string): void
+}
+
 export interface ClearExpiredOptions {
   /** Only sessions that ended more than this many seconds ago. @default 0 */
   grace?: number
@@ -55,6 +61,9 @@ export interface ClearExpiredReport {
 export interface Engine {
   /** Salt of the signature, where it is not that of Django's session stores. */
   readonly salt?: string
+
+  /** The key is the signed text itself: any text may be one, and each save makes another. */
+  readonly keyIsData?: boolean
 
   /** The session stored under the key; null when there is none or it has expired. */
   load(sessionKey: string): Promise<StoredSession | null>

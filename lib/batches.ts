@@ -1,0 +1,178 @@
+/**
+ * The model's most frequent statements, for many sessions at once. Under load this costs
+ * the server and the database a fraction of one statement each; a batch of one goes out
+ * as the single statement. Only the model uses it, and nothing above it knows.
+ */
+import { Batcher } from './batcher.js'
+import { type Database, isRefused } from './database.js'
+import type { StoredSession } from './engines/engine.js'
+
+/** A key to look up at a moment. */
+export interface Read {
+  sessionKey: string
+  now: Date
+}
+
+/** A session to write, and the text that must be there (null: any text). */
+export interface Save {
+  sessionKey: string
+  stored: StoredSession
+  snapshot: string | null
+}
+
+export interface Create {
+  sessionKey: string
+  stored: StoredSession
+}
+
+/** The statements for one session. `since` is when its caller began to wait. */
+export interface SingleStatements {
+  findLive(item: Read, since: number): Promise<StoredSession | null>
+  update(item: Save, since: number): Promise<boolean>
+  insert(item: Create, since: number): Promise<boolean>
+  delete(item: { sessionKey: string }, since: number): Promise<boolean>
+}
+
+export interface BatchesOptions {
+  database: Database
+  /** Quoted. */
+  table: string
+  read: (row: Record<string, unknown>) => StoredSession
+  single: SingleStatements
+}
+
+/** Others wait for a batch: it must not take long. */
+const MAX_SIZE = 64
+
+/** For each kind of statement: one that waits for a lock must not hold up the rest, and the pool serves others too. */
+const MAX_UNDER_WAY = 2
+
+type Item = { sessionKey: string }
+
+export class Batches {
+  readonly #options: BatchesOptions
+  readonly #reads: Batcher<Read, StoredSession | null>
+  readonly #saves: Batcher<Save, boolean>
+  readonly #creates: Batcher<Create, boolean>
+  readonly #deletes: Batcher<Item, boolean>
+
+  constructor(options: BatchesOptions) {
+    this.#options = options
+    const { single } = options
+    this.#reads = batcher((items, since) => this.#findLive(items, since), single.findLive)
+    // An UPDATE takes one of two rows of the same key, and nobody knows which.
+    this.#saves = batcher(
+      (items, since) => this.#update(items, since),
+      single.update,
+      ({ sessionKey }) => sessionKey
+    )
+    this.#creates = batcher((items, since) => this.#insert(items, since), single.insert)
+    this.#deletes = batcher((items, since) => this.#delete(items, since), single.delete)
+  }
+
+  findLive(sessionKey: string, now: Date): Promise<StoredSession | null> {
+    return this.#reads.add({ sessionKey, now })
+  }
+
+  update(item: Save): Promise<boolean> {
+    return this.#saves.add(item)
+  }
+
+  insert(item: Create): Promise<boolean> {
+    return this.#creates.add(item)
+  }
+
+  delete(sessionKey: string): Promise<boolean> {
+    return this.#deletes.add({ sessionKey })
+  }
+
+  async #findLive(items: readonly Read[], since: number): Promise<(StoredSession | null)[]> {
+    const { dialect } = this.#options.database
+    const now = new Date(Math.max(...items.map(({ now }) => now.getTime())))
+    const rows = await this.#send(
+      since,
+      `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${this.#options.table} WHERE session_key = ANY(?) AND expire_date > ?`,
+      [[...new Set(items.map(({ sessionKey }) => sessionKey))], dialect.bindDate(now)]
+    )
+    const found = new Map(rows.map((row) => [row.session_key, this.#options.read(row)]))
+    return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
+  }
+
+  async #update(items: readonly Save[], since: number): Promise<boolean[]> {
+    const sorted = inOrderOfKeys(items)
+    return this.#written(
+      items,
+      since,
+      `UPDATE ${this.#options.table} AS stored SET session_data = given.text, expire_date = given.expire_date
+       FROM unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)
+       WHERE stored.session_key = given.session_key AND (given.snapshot IS NULL OR stored.session_data = given.snapshot)
+       RETURNING stored.session_key`,
+      [...this.#columns(sorted), sorted.map(({ snapshot }) => snapshot)]
+    )
+  }
+
+  async #insert(items: readonly Create[], since: number): Promise<boolean[]> {
+    return this.#written(
+      items,
+      since,
+      `INSERT INTO ${this.#options.table} (session_key, session_data, expire_date)
+       SELECT * FROM unnest(?::text[], ?::text[], ?::timestamptz[])
+       ON CONFLICT (session_key) DO NOTHING RETURNING session_key`,
+      this.#columns(inOrderOfKeys(items))
+    )
+  }
+
+  async #delete(items: readonly Item[], since: number): Promise<boolean[]> {
+    const keys = inOrderOfKeys(items).map(({ sessionKey }) => sessionKey)
+    return this.#written(items, since, `DELETE FROM ${this.#options.table} WHERE session_key = ANY(?) RETURNING session_key`, [keys])
+  }
+
+  #columns(items: readonly Create[]): (string | null)[][] {
+    const { bindDate } = this.#options.database.dialect
+    return [
+      items.map(({ sessionKey }) => sessionKey),
+      items.map(({ stored }) => stored.text),
+      items.map(({ stored }) => bindDate(stored.expireDate))
+    ]
+  }
+
+  /** For each item, whether its row was written. */
+  async #written(items: readonly Item[], since: number, sql: string, bindings: (string | null)[][]): Promise<boolean[]> {
+    const written = new Set((await this.#send(since, sql, bindings)).map((row) => row.session_key))
+    return items.map(({ sessionKey }) => written.has(sessionKey))
+  }
+
+  async #send(since: number, sql: string, bindings: (string | (string | null)[])[]): Promise<Record<string, unknown>[]> {
+    const { database } = this.#options
+    return database.dialect.rows(await database.send(sql, bindings, since))
+  }
+}
+
+/** Rows are locked in this order, by all processes, so that two batches do not wait for each other. */
+function inOrderOfKeys<T extends Item>(items: readonly T[]): T[] {
+  return [...items].sort((left, right) => (left.sessionKey < right.sessionKey ? -1 : 1))
+}
+
+/** A batch of one is a single statement; so is each member of a batch that the database refuses, once. */
+function batcher<T extends Item, R>(
+  many: (items: readonly T[], since: number) => Promise<readonly R[]>,
+  one: (item: T, since: number) => Promise<R>,
+  keyOf?: (item: T) => string
+): Batcher<T, R> {
+  return new Batcher<T, R>({
+    maxSize: MAX_SIZE,
+    maxUnderWay: MAX_UNDER_WAY,
+    ...(keyOf === undefined ? {} : { keyOf }),
+    run: async (items, since) => {
+      if (items.length === 1) return [await one(items[0] as T, since)]
+      try {
+        return await many(items, since)
+      } catch (error) {
+        if (!isRefused(error)) throw error
+        const answers = items.map((item) => one(item, since))
+        await Promise.allSettled(answers)
+        return answers
+      }
+    }
+  })
+}

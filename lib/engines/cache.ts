@@ -1,0 +1,83 @@
+/** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
+import { newSessionKey } from '../session-key.js'
+import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
+import type { Entry, SessionCache } from './session-cache.js'
+
+/** Seconds in which a key that was just given up cannot be taken again. */
+const ROTATION_TTL = 60
+
+export class CacheEngine implements Engine {
+  readonly #cache: SessionCache
+
+  constructor(cache: SessionCache) {
+    this.#cache = cache
+  }
+
+  async load(sessionKey: string): Promise<StoredSession | null> {
+    return (await this.#cache.get(sessionKey))?.stored ?? null
+  }
+
+  async create(record: SessionRecord): Promise<string> {
+    for (;;) {
+      const sessionKey = newSessionKey()
+      if (await this.#cache.add(sessionKey, record)) return sessionKey
+    }
+  }
+
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
+    const result = await this.#change(sessionKey, async (entry, stored) => {
+      if (snapshot !== null && stored.text !== snapshot) return stored
+      return (await this.#cache.replace(sessionKey, entry, record)) && 'done'
+    })
+    if (result === null) return { outcome: 'gone' }
+    return result === 'done' ? { outcome: 'saved', sessionKey } : { outcome: 'changed', stored: result }
+  }
+
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
+    const result = await this.#change(sessionKey, (entry, stored) => this.#cache.replace(sessionKey, entry, merge(stored)))
+    return result === null ? { outcome: 'gone' as const } : { outcome: 'saved' as const, sessionKey }
+  }
+
+  async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
+    const result = await this.#change(
+      sessionKey,
+      async (entry, stored) => stored.text !== snapshot || this.#cache.replace(sessionKey, entry, { ...stored, expireDate })
+    )
+    return result !== null
+  }
+
+  /** The old key goes first: a crash between loses the session, and never doubles it. */
+  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+    const moved = await this.#change(
+      sessionKey,
+      async (entry, stored) => (await this.#cache.mark(sessionKey, entry, ROTATION_TTL)) && stored
+    )
+    if (moved === null) return null
+    const newKey = newSessionKey()
+    await this.#cache.add(newKey, moved.text === snapshot ? { ...moved, expireDate } : moved)
+    return newKey
+  }
+
+  delete(sessionKey: string): Promise<void> {
+    return this.#cache.delete(sessionKey)
+  }
+
+  async exists(sessionKey: string): Promise<boolean> {
+    return (await this.load(sessionKey)) !== null
+  }
+
+  /** The cache forgets by itself. */
+  async clearExpired(): Promise<ClearExpiredReport> {
+    return { deleted: 0, batches: 0, milliseconds: 0 }
+  }
+
+  /** Tries on what is stored now until nobody was faster (`change` gives false for that); null when there is no session. */
+  async #change<T>(sessionKey: string, change: (entry: Entry, stored: StoredSession) => Promise<T | false>): Promise<T | null> {
+    for (;;) {
+      const entry = await this.#cache.get(sessionKey)
+      if (entry === null || entry.stored === null) return null
+      const result = await change(entry, entry.stored)
+      if (result !== false) return result
+    }
+  }
+}

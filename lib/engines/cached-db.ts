@@ -1,0 +1,121 @@
+/**
+ * The engine `cached_db`: sessions live in the database, and are read from a cache
+ * (django/contrib/sessions/backends/cached_db.py). For tables that only this engine
+ * writes: nobody else takes what it changes out of the cache.
+ *
+ * The cache never has what the database has not, but for the time in which it fails:
+ * whoever fills it holds a lease, which any writer takes away before the fill.
+ */
+import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
+import type { SessionCache } from './session-cache.js'
+
+/** Seconds for reading a row and filling the cache with it. */
+const LEASE_TTL = 10
+
+/** Seconds in which a mark stands for an entry that is stale. */
+const STALE_TTL = 1
+
+/** Seconds in which nobody may fill the place of a session that is being deleted: longer than any operation of the store. */
+const BARRIER_TTL = 1260
+
+export interface CachedDbEngineOptions {
+  db: Engine
+  cache: SessionCache
+  log: SessionLog
+}
+
+export class CachedDbEngine implements Engine {
+  readonly #db: Engine
+  readonly #cache: SessionCache
+  readonly #log: SessionLog
+
+  constructor({ db, cache, log }: CachedDbEngineOptions) {
+    this.#db = db
+    this.#cache = cache
+    this.#log = log
+  }
+
+  async load(sessionKey: string): Promise<StoredSession | null> {
+    const entry = await this.#passOver(() => this.#cache.get(sessionKey))
+    if (entry?.stored) return entry.stored
+    // A mark: another reader fills the cache, or a writer forbids it.
+    const lease = entry === null ? await this.#passOver(() => this.#cache.lease(sessionKey, LEASE_TTL)) : null
+    const stored = await this.#db.load(sessionKey)
+    if (stored !== null && lease !== null) await this.#passOver(() => this.#cache.replace(sessionKey, lease, stored))
+    return stored
+  }
+
+  async create(record: SessionRecord): Promise<string> {
+    const sessionKey = await this.#db.create(record)
+    await this.#passOver(() => this.#cache.add(sessionKey, record))
+    return sessionKey
+  }
+
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
+    const result = await this.#db.save(sessionKey, record, snapshot)
+    await this.#follow(sessionKey, snapshot, result.outcome === 'saved' ? record : null)
+    return result
+  }
+
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
+    const result = await this.#db.saveLocked(sessionKey, merge)
+    await this.#follow(sessionKey, null, null)
+    return result
+  }
+
+  async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
+    const isThere = await this.#db.touch(sessionKey, expireDate, snapshot)
+    await this.#follow(sessionKey, null, null)
+    return isThere
+  }
+
+  /**
+   * First a barrier, which stays until no reader can be left that saw the row. When the
+   * cache fails there, nothing has happened yet.
+   */
+  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+    await this.#cache.bar(sessionKey, BARRIER_TTL)
+    return this.#db.rotate(sessionKey, expireDate, snapshot)
+  }
+
+  /** First a barrier, as in `rotate`. */
+  async delete(sessionKey: string): Promise<void> {
+    await this.#cache.bar(sessionKey, BARRIER_TTL)
+    await this.#db.delete(sessionKey)
+  }
+
+  async exists(sessionKey: string): Promise<boolean> {
+    const entry = await this.#passOver(() => this.#cache.get(sessionKey))
+    return Boolean(entry?.stored) || this.#db.exists(sessionKey)
+  }
+
+  /** What the database forgets, the cache has forgotten before. */
+  clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport> {
+    return this.#db.clearExpired(options)
+  }
+
+  /** After a write: from the old text to the new one where that is sure, else a mark in place of the entry or lease. */
+  async #follow(sessionKey: string, snapshot: string | null, stored: StoredSession | null): Promise<void> {
+    await this.#passOver(async () => {
+      for (;;) {
+        const entry = await this.#cache.get(sessionKey)
+        if (entry === null || entry.isBarrier) return
+        const followed =
+          stored !== null && entry.stored?.text === snapshot
+            ? await this.#cache.replace(sessionKey, entry, stored)
+            : await this.#cache.mark(sessionKey, entry, STALE_TTL)
+        if (followed) return
+      }
+    })
+  }
+
+  /** The database has the truth: without the cache everything is slower, and nothing else. */
+  async #passOver<T>(use: () => Promise<T>): Promise<T | null> {
+    try {
+      return await use()
+    } catch (error) {
+      this.#log.warn({ err: error }, 'The session cache failed and is passed over')
+      return null
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * For a table that Django's `cached_db` reads through its cache: takes what we change
+ * out of that cache. A Django request that read the row just before may fill it again,
+ * which only Django could prevent: hence once more some seconds later.
+ */
+import { StoreUnavailable } from '../errors.js'
+import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
+
+/** What Django's `cached_db` puts before the session key (its `cache_key_prefix`). */
+const CACHE_KEY_PREFIX = 'django.contrib.sessions.cached_db'
+
+export interface DjangoCache {
+  /** Deletes a key of Django's cache: `(key) => redis.del(key)`, or a row of its database cache. */
+  delete(key: string): Promise<unknown>
+  /** `KEY_PREFIX` of the cache in Django's settings. @default '' */
+  keyPrefix?: string
+  /** `VERSION` of the cache in Django's settings. @default 1 */
+  version?: number
+  /** Seconds after which an entry is deleted once more. @default 3 */
+  deleteAgainAfter?: number
+}
+
+export interface DjangoCacheEngineOptions {
+  db: Engine
+  djangoCache: DjangoCache
+  log: SessionLog
+}
+
+export class DjangoCacheEngine implements Engine {
+  readonly #db: Engine
+  readonly #djangoCache: DjangoCache
+  readonly #log: SessionLog
+
+  constructor({ db, djangoCache, log }: DjangoCacheEngineOptions) {
+    this.#db = db
+    this.#djangoCache = djangoCache
+    this.#log = log
+  }
+
+  load(sessionKey: string): Promise<StoredSession | null> {
+    return this.#db.load(sessionKey)
+  }
+
+  create(record: SessionRecord): Promise<string> {
+    return this.#db.create(record)
+  }
+
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
+    const result = await this.#db.save(sessionKey, record, snapshot)
+    if (result.outcome === 'saved') await this.#followUp(sessionKey)
+    return result
+  }
+
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
+    const result = await this.#db.saveLocked(sessionKey, merge)
+    if (result.outcome === 'saved') await this.#followUp(sessionKey)
+    return result
+  }
+
+  /** Django's entry has the same data and ends by itself, a little early. */
+  touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
+    return this.#db.touch(sessionKey, expireDate, snapshot)
+  }
+
+  /** When Django's cache fails here nothing has happened yet. */
+  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+    await this.#delete(sessionKey)
+    const newKey = await this.#db.rotate(sessionKey, expireDate, snapshot)
+    await this.#followUp(sessionKey)
+    return newKey
+  }
+
+  /** As in `rotate`. */
+  async delete(sessionKey: string): Promise<void> {
+    await this.#delete(sessionKey)
+    await this.#db.delete(sessionKey)
+    await this.#followUp(sessionKey)
+  }
+
+  exists(sessionKey: string): Promise<boolean> {
+    return this.#db.exists(sessionKey)
+  }
+
+  clearExpired(options?: ClearExpiredOptions) {
+    return this.#db.clearExpired(options)
+  }
+
+  /** Now and once more later; the database has the truth, so that a failure is logged and no more. */
+  async #followUp(sessionKey: string): Promise<void> {
+    const deleteAndLog = () =>
+      this.#delete(sessionKey).catch((error) => this.#log.warn({ err: error }, "Django's session cache keeps an entry that has changed"))
+    await deleteAndLog()
+    setTimeout(deleteAndLog, (this.#djangoCache.deleteAgainAfter ?? 3) * 1000).unref()
+  }
+
+  async #delete(sessionKey: string): Promise<void> {
+    const { keyPrefix = '', version = 1 } = this.#djangoCache
+    try {
+      await this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
+    } catch (error) {
+      // Clients put commands with keys into their messages.
+      throw new StoreUnavailable(`Django's cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
+    }
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The engine `signed_cookies`: the cookie is the session, signed and not encrypted
+ * (django/contrib/sessions/backends/signed_cookies.py). Nothing is stored: a session
+ * cannot be ended but by its age, a copied cookie works after a logout, and of two
+ * writers at once the browser keeps one.
+ */
+import type { Codec } from '../codec.js'
+import { CookieTooLarge, SuspiciousSession } from '../errors.js'
+import { EXPIRY_NAME, expiryDate } from '../expiry.js'
+import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
+
+export const COOKIE_SALT = 'django.contrib.sessions.backends.signed_cookies'
+
+/** Browsers drop what is larger, name and value together, without a word (RFC 6265bis §5.6). */
+const MAX_COOKIE_SIZE = 4096
+
+export interface SignedCookiesEngineOptions {
+  codec: Codec
+  cookieName: string
+  /** Seconds, where the session has no other age. */
+  cookieAge: number
+  clock: () => Date
+}
+
+export class SignedCookiesEngine implements Engine {
+  readonly keyIsData = true
+  readonly salt = COOKIE_SALT
+  readonly #options: SignedCookiesEngineOptions
+
+  constructor(options: SignedCookiesEngineOptions) {
+    this.#options = options
+  }
+
+  /** A cookie that is forged or too old is none. */
+  async load(sessionKey: string): Promise<StoredSession | null> {
+    const { codec, cookieAge, clock } = this.#options
+    try {
+      const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
+      const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey))
+      return expireDate > clock() ? { text: sessionKey, expireDate } : null
+    } catch (error) {
+      if (error instanceof SuspiciousSession) return null
+      throw error
+    }
+  }
+
+  async create({ text }: SessionRecord): Promise<string> {
+    const size = this.#options.cookieName.length + text.length
+    if (size > MAX_COOKIE_SIZE) throw new CookieTooLarge(size, MAX_COOKIE_SIZE)
+    return text
+  }
+
+  async save(_sessionKey: string, record: SessionRecord): Promise<SaveResult> {
+    return { outcome: 'saved', sessionKey: await this.create(record) }
+  }
+
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
+    const stored = await this.load(sessionKey)
+    if (stored === null) return { outcome: 'gone' as const }
+    return { outcome: 'saved' as const, sessionKey: await this.create(merge(stored)) }
+  }
+
+  /** The session renews what is its own key by saving. */
+  async touch(): Promise<boolean> {
+    return true
+  }
+
+  async rotate(sessionKey: string): Promise<string> {
+    return sessionKey
+  }
+
+  async delete(): Promise<void> {}
+
+  async exists(): Promise<boolean> {
+    return false
+  }
+
+  async clearExpired(): Promise<ClearExpiredReport> {
+    return { deleted: 0, batches: 0, milliseconds: 0 }
+  }
+}

@@ -1,0 +1,97 @@
+import t from 'tap'
+import { Batcher, type BatcherOptions } from '../lib/batcher.ts'
+import { gate } from './fixtures/app.ts'
+
+/** A batcher whose batches wait until they are let go. */
+function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
+  const batches: { items: readonly string[]; finish: () => void; fail: (error: Error) => void }[] = []
+  let started = gate()
+  const batcher = new Batcher<string, string>({
+    run: (items) =>
+      new Promise((resolve, reject) => {
+        batches.push({ items, finish: () => resolve(items.map((item) => `${item}!`)), fail: reject })
+        started.pass()
+        started = gate()
+      }),
+    maxSize: 10,
+    maxUnderWay: 2,
+    ...options
+  })
+  return { batches, add: (item: string) => batcher.add(item), started: () => started.reached }
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+t.test('calls of one turn leave together, and each gets its own result', async (t) => {
+  const { batches, add } = createBatcher()
+  const results = ['a', 'b', 'c'].map(add)
+  await turn()
+  t.strictSame(
+    batches.map(({ items }) => items),
+    [['a', 'b', 'c']]
+  )
+  batches[0]?.finish()
+  t.strictSame(await Promise.all(results), ['a!', 'b!', 'c!'])
+})
+
+t.test('a lone call leaves at the end of its turn', async (t) => {
+  const { batches, add } = createBatcher()
+  add('a')
+  await turn()
+  t.equal(batches.length, 1)
+})
+
+t.test('beyond maxUnderWay calls wait, and leave together when a batch has ended', async (t) => {
+  const { batches, add, started } = createBatcher()
+  for (const item of ['a', 'b']) {
+    add(item)
+    await turn()
+  }
+  const waiting = ['c', 'd', 'e'].map(add)
+  await turn()
+  t.equal(batches.length, 2)
+  const next = started()
+  batches[1]?.finish()
+  await next
+  t.strictSame(batches[2]?.items, ['c', 'd', 'e'])
+  batches[2]?.finish()
+  await Promise.all(waiting)
+})
+
+t.test('no batch is larger than maxSize', async (t) => {
+  const { batches, add } = createBatcher({ maxSize: 2 })
+  for (const item of ['a', 'b', 'c']) add(item)
+  await turn()
+  await turn()
+  t.strictSame(
+    batches.map(({ items }) => items),
+    [['a', 'b'], ['c']]
+  )
+})
+
+t.test('calls of one key are in different batches, in their order', async (t) => {
+  const { batches, add } = createBatcher({ keyOf: (item) => item[0] as string })
+  for (const item of ['a1', 'b1', 'a2', 'a3']) add(item)
+  await turn()
+  await turn()
+  t.strictSame(
+    batches.map(({ items }) => items),
+    [['a1', 'b1'], ['a2']]
+  )
+})
+
+t.test('an error fails the calls of its batch, and no others', async (t) => {
+  const { batches, add } = createBatcher()
+  const failing = ['a', 'b'].map(add)
+  await turn()
+  const working = add('c')
+  await turn()
+  batches[0]?.fail(new Error('broken'))
+  for (const call of failing) await t.rejects(call, { message: 'broken' })
+  batches[1]?.finish()
+  t.equal(await working, 'c!')
+  const later = add('d')
+  await turn()
+  batches[2]?.finish()
+  t.equal(await later, 'd!')
+})

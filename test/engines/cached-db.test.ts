@@ -1,0 +1,183 @@
+/** The cache before the database: never stale for longer than it fails, never a way back for a session that was ended. */
+import t, { type Test } from 'tap'
+import { type Cache, MemoryCache } from '../../lib/cache.ts'
+import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
+import type { Engine, SessionRecord } from '../../lib/engines/engine.ts'
+import { SessionCache } from '../../lib/engines/session-cache.ts'
+import { Browser, createApp, gate } from '../fixtures/app.ts'
+import { openDatabase, recordQueries } from '../fixtures/databases.ts'
+import { createDbEngine } from '../fixtures/engines.ts'
+
+const record = (text: string): SessionRecord => ({ text, expireDate: new Date('2999-01-01'), data: () => ({}) })
+
+/** A cache that can fail. */
+class FlakyCache extends MemoryCache {
+  failing = false
+  override get(key: string) {
+    return this.failing ? Promise.reject(new Error(`GET ${key} failed`)) : super.get(key)
+  }
+  override add(...args: Parameters<Cache['add']>) {
+    return this.failing ? Promise.reject(new Error(`ADD ${args[1]} failed`)) : super.add(...args)
+  }
+  override replace(...args: Parameters<Cache['replace']>) {
+    return this.failing ? Promise.reject(new Error(`REPLACE ${args[2]} failed`)) : super.replace(...args)
+  }
+}
+
+async function createEngine(t: Test) {
+  const knex = await openDatabase(t, 'sqlite')
+  const db = createDbEngine(knex, () => new Date())
+  const cache = new FlakyCache()
+  const warnings: string[] = []
+  const log = { debug: () => {}, warn: (_details: object, message: string) => void warnings.push(message) }
+  const engineOn = (database: Engine) =>
+    new CachedDbEngine({ db: database, cache: new SessionCache({ cache, prefix: '', clock: () => new Date(), timeout: 0.2 }), log })
+  return { knex, db, cache, warnings, engineOn, engine: engineOn(db) }
+}
+
+/** The database, with a door behind what `load` has read. */
+function slowToLoad(db: Engine) {
+  const door = gate()
+  const load: Engine['load'] = async (sessionKey) => {
+    const stored = await db.load(sessionKey)
+    await door.pass()
+    return stored
+  }
+  return { door, slowDb: new Proxy(db, { get: (target, name) => (name === 'load' ? load : Reflect.get(target, name).bind(target)) }) }
+}
+
+t.test('what was read once is read from the cache', async (t) => {
+  const { engine, knex, cache } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  const queries = recordQueries(knex)
+  t.equal((await engine.load(key))?.text, 'first', 'a new session is in the cache')
+  t.equal(await engine.exists(key), true)
+  t.equal(queries.length, 0)
+  cache.clear()
+  t.equal((await engine.load(key))?.text, 'first')
+  t.equal((await engine.load(key))?.text, 'first')
+  t.equal(queries.length, 1)
+  await engine.save(key, record('second'), 'first')
+  t.equal((await engine.load(key))?.text, 'second')
+  t.equal(queries.filter((sql) => sql.startsWith('SELECT')).length, 1, 'a save takes the cache along')
+})
+
+const endings: Record<string, (engine: Engine, key: string) => Promise<unknown>> = {
+  'a logout': (engine, key) => engine.delete(key),
+  'a new key': (engine, key) => engine.rotate(key, new Date('2999-01-01'), 'first')
+}
+for (const [what, end] of Object.entries(endings)) {
+  t.test(`a fill after a miss cannot undo ${what} meanwhile`, async (t) => {
+    const { engine, engineOn, db, cache } = await createEngine(t)
+    const key = await engine.create(record('first'))
+    cache.clear()
+    const { door, slowDb } = slowToLoad(db)
+    const reading = engineOn(slowDb).load(key)
+    await door.reached
+    await end(engine, key)
+    door.open()
+    t.equal((await reading)?.text, 'first', 'the reader was before')
+    t.equal(await engine.load(key), null)
+    t.equal(await engine.exists(key), false)
+  })
+}
+
+t.test('a fill after a miss cannot undo a save meanwhile', async (t) => {
+  const { engine, engineOn, db, cache } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  cache.clear()
+  const { door, slowDb } = slowToLoad(db)
+  const reading = engineOn(slowDb).load(key)
+  await door.reached
+  await engine.save(key, record('second'), 'first')
+  door.open()
+  await reading
+  t.equal((await engine.load(key))?.text, 'second')
+})
+
+t.test('of two readers one fills the cache, and the other reads the database', async (t) => {
+  const { engine, engineOn, db, cache, knex } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  cache.clear()
+  const { door, slowDb } = slowToLoad(db)
+  const first = engineOn(slowDb).load(key)
+  await door.reached
+  const queries = recordQueries(knex)
+  t.equal((await engine.load(key))?.text, 'first')
+  t.equal(queries.length, 1)
+  door.open()
+  await first
+  await engine.load(key)
+  t.equal(queries.length, 1)
+})
+
+t.test('another writer of the table is noticed at the next save, and the cache is given up', async (t) => {
+  const { engine, db } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  await db.save(key, record('other'), 'first')
+  t.equal((await engine.load(key))?.text, 'first', 'stale, which is why such tables need the engine db')
+  t.match(await engine.save(key, record('mine'), 'first'), { outcome: 'changed', stored: { text: 'other' } })
+  t.equal((await engine.load(key))?.text, 'other')
+})
+
+t.test('a failing cache is passed over on load and save, and refuses flush and cycleKey before anything happened', async (t) => {
+  const { engine, cache, warnings, db } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  cache.failing = true
+  t.equal((await engine.load(key))?.text, 'first')
+  t.match(await engine.save(key, record('second'), 'first'), { outcome: 'saved' })
+  t.equal(await engine.exists(key), true)
+  t.ok(warnings.length > 0)
+  t.notMatch(warnings.join(), key)
+  await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', statusCode: 503 })
+  await t.rejects(engine.rotate(key, new Date('2999-01-01'), 'second'), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.equal((await db.load(key))?.text, 'second')
+})
+
+t.test('a cache that does not answer is waited for no longer than its part of the time', async (t) => {
+  const { db } = await createEngine(t)
+  const key = await db.create(record('first'))
+  const never = () => new Promise<never>(() => {})
+  const cache = new SessionCache({
+    cache: { get: never, add: never, replace: never, delete: never },
+    prefix: '',
+    clock: () => new Date(),
+    timeout: 0.02
+  })
+  const engine = new CachedDbEngine({ db, cache, log: { debug: () => {}, warn: () => {} } })
+  t.equal((await engine.load(key))?.text, 'first')
+  await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', message: /cache within 0.02 seconds/ })
+})
+
+t.test('entries that are none of ours are not believed, and replaced', async (t) => {
+  for (const garbage of ['', 'garbage', '{"a":1}', 'fds1', 'fds1 soon text', 'fds2 32503680000000 text', 'fds1 1 expired']) {
+    const { engine, cache } = await createEngine(t)
+    const key = await engine.create(record('first'))
+    cache.clear()
+    await cache.add(key, garbage, 100)
+    t.equal((await engine.load(key))?.text, 'first', garbage)
+    t.match(await engine.save(key, record('second'), 'first'), { outcome: 'saved' })
+    t.equal((await engine.load(key))?.text, 'second')
+  }
+})
+
+t.test('as an option: reads cost no query, a logout is one everywhere', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const cache = new MemoryCache()
+  const { app } = await createApp(t, { engine: 'cached_db', knex, cache }, (app) => {
+    app.get('/set', async (request) => String(request.session.set('a', 1).modified))
+    app.get('/read', async (request) => (await request.session.load()).toObject())
+    app.get('/flush', async (request) => {
+      await request.session.flush()
+      return 'flushed'
+    })
+  })
+  const browser = new Browser(app)
+  await browser.get('/set')
+  const queries = recordQueries(knex)
+  t.strictSame((await browser.get('/read')).json(), { a: 1 })
+  t.equal(queries.length, 0)
+  const copy = browser.fork()
+  await browser.get('/flush')
+  t.strictSame((await copy.get('/read')).json(), {})
+})

@@ -1,0 +1,74 @@
+/** Changes are taken out of the cache of Django's `cached_db`. */
+import t, { type Test } from 'tap'
+import { Browser, createApp } from '../fixtures/app.ts'
+import { openDatabase } from '../fixtures/databases.ts'
+
+async function createSite(t: Test) {
+  const knex = await openDatabase(t, 'sqlite')
+  const deleted: string[] = []
+  let failing = false
+  let onDelete = () => {}
+  const djangoCache = {
+    keyPrefix: 'site',
+    version: 2,
+    deleteAgainAfter: 0.001,
+    delete: async (key: string) => {
+      if (failing) throw new Error(`DEL ${key}`)
+      deleted.push(key)
+      onDelete()
+    }
+  }
+  const { app, logs } = await createApp(t, { knex, djangoCache }, (app) => {
+    app.get('/set', async (request) => String(request.session.set('a', 1).modified))
+    app.get('/read', async (request) => (await request.session.load()).toObject())
+    app.get('/cycle', async (request) => {
+      await request.session.cycleKey()
+      return 'cycled'
+    })
+    app.get('/flush', async (request) => {
+      await request.session.flush()
+      return 'flushed'
+    })
+  })
+  const browser = new Browser(app)
+  await browser.get('/set')
+  return {
+    browser,
+    logs,
+    deleted,
+    nextDelete: () =>
+      new Promise<void>((resolve) => {
+        onDelete = resolve
+      }),
+    fail: () => {
+      failing = true
+    }
+  }
+}
+
+for (const url of ['/set', '/cycle', '/flush']) {
+  t.test(`${url} deletes Django's entry`, async (t) => {
+    const { browser, deleted, nextDelete } = await createSite(t)
+    const entry = `site:2:django.contrib.sessions.cached_db${browser.cookie}`
+    await browser.get(url)
+    t.ok(deleted.includes(entry))
+    await nextDelete()
+    t.strictSame(new Set(deleted), new Set([entry]), 'and once more later')
+  })
+}
+
+t.test('reading deletes nothing', async (t) => {
+  const { browser, deleted } = await createSite(t)
+  await browser.get('/read')
+  t.strictSame(deleted, [])
+})
+
+t.test('when the cache fails a save is logged, and a logout is refused before anything happened', async (t) => {
+  const { browser, logs, fail } = await createSite(t)
+  fail()
+  t.equal((await browser.get('/set')).statusCode, 200)
+  t.ok(logs.some(({ msg }) => /keeps an entry/.test(String(msg))))
+  t.notMatch(JSON.stringify(logs), browser.cookie)
+  for (const url of ['/cycle', '/flush']) t.equal((await browser.get(url)).statusCode, 503)
+  t.strictSame((await browser.get('/read')).json(), { a: 1 })
+})

@@ -1,0 +1,549 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { SessionRecord } from '../../lib/engines/engine.ts'
+import { FileEngine, type FileEngineOptions } from '../../lib/engines/file.ts'
+import { EXPIRY_NAME, expiryDate } from '../../lib/expiry.ts'
+import { jsonSerializer } from '../../lib/serializer.ts'
+import { engineContract } from '../../lib/testing.ts'
+import { Browser, createApp } from '../fixtures/app.ts'
+import { createCodec } from '../fixtures/engines.ts'
+import type { Task } from '../fixtures/file-writer.ts'
+
+const START = new Date('2026-01-02T03:04:05.678Z')
+const at = (seconds: number) => new Date(START.getTime() + seconds * 1000)
+const COOKIE_AGE = 1000
+const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
+const UNAVAILABLE = { code: 'FST_SESSION_STORE_UNAVAILABLE' }
+
+const record = (text: string, expireDate = at(100)): SessionRecord => ({ text, expireDate, data: () => ({}) })
+
+/** The signed text of a session whose `_session_expiry` is the value. */
+function textWith(expiry: unknown): string {
+  const members = new Map(expiry === undefined ? [] : [[EXPIRY_NAME, jsonSerializer.member(EXPIRY_NAME, expiry)]])
+  return createCodec(() => START).encode(members)
+}
+
+function createEngine(folder: string, options: Partial<FileEngineOptions> = {}): FileEngine {
+  const clock = options.clock ?? (() => START)
+  return new FileEngine({ folder, cookieName: 'sessionid', cookieAge: COOKIE_AGE, codec: createCodec(clock), clock, ...options })
+}
+
+/** A folder with a session in it, and a clock that a test moves. */
+async function setUp(t: Test, options: Partial<FileEngineOptions> = {}) {
+  const folder = t.testdir({})
+  let now = START
+  const engine = createEngine(folder, { clock: () => now, ...options })
+  const sessionKey = await engine.create(record('first'))
+  const setTime = (seconds: number) => {
+    now = at(seconds)
+  }
+  const path = (name: string) => join(folder, name)
+  return { folder, engine, sessionKey, setTime, path, file: path(`sessionid${sessionKey}`), lock: path(`.sessionid${sessionKey}.lock`) }
+}
+
+/** A file as another program wrote it, some seconds after the start. */
+function writeFile(path: string, text: string, modified = 0): void {
+  fs.writeFileSync(path, text)
+  fs.utimesSync(path, at(modified), at(modified))
+}
+
+/** Calls `before` each time that the engine is about to call a function of node:fs/promises. */
+function intercept(t: Test, name: 'open' | 'rename', before: (path: string) => void): void {
+  const functions = fs.promises as unknown as Record<string, (path: string, ...rest: unknown[]) => unknown>
+  const original = functions[name] as (path: string, ...rest: unknown[]) => unknown
+  functions[name] = (path, ...rest) => {
+    before(path)
+    return original(path, ...rest)
+  }
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    functions[name] = original
+    syncBuiltinESMExports()
+  })
+}
+
+/** How many names were read from folders since. */
+function countReads(t: Test): () => number {
+  const prototype = fs.Dir.prototype as unknown as { read: (...args: unknown[]) => unknown }
+  const original = prototype.read
+  let reads = 0
+  prototype.read = function (...args) {
+    reads++
+    return original.apply(this, args)
+  }
+  t.teardown(() => {
+    prototype.read = original
+  })
+  return () => reads
+}
+
+interface Writer {
+  child: ChildProcess
+  start(task: Task): void
+}
+
+/** A process that waits for its task. */
+async function startWriter(t: Test): Promise<Writer> {
+  const child = fork(new URL('../fixtures/file-writer.ts', import.meta.url), {
+    execArgv: ['--import', import.meta.resolve('tsx')],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(child, 'message')
+  return { child, start: (task) => void child.send(task) }
+}
+
+const startWriters = (t: Test, count: number) => Promise.all(Array.from({ length: count }, () => startWriter(t)))
+
+/** Kills a process by what it does. */
+async function runUntilDead(t: Test, task: Task): Promise<void> {
+  const { child, start } = await startWriter(t)
+  const exit = once(child, 'exit')
+  start(task)
+  t.strictSame(await exit, [null, 'SIGKILL'])
+}
+
+t.test('the engine contract', async (t) => {
+  const folder = t.testdir({})
+  for (const { name, run } of engineContract) await t.test(name, () => run((clock) => createEngine(folder, { clock })))
+})
+
+t.test("files are Django's", async (t) => {
+  await t.test('the name is cookie name and key, the content the signed text, and only the owner may read it', async (t) => {
+    const { engine, folder, sessionKey, file } = await setUp(t)
+    const check = (text: string, names: string[]) => {
+      t.equal(fs.readFileSync(file, 'latin1'), text)
+      t.equal(fs.statSync(file).mode & 0o777, 0o600)
+      t.strictSame(fs.readdirSync(folder), names)
+    }
+    check('first', [`sessionid${sessionKey}`])
+    await engine.save(sessionKey, record('second'), 'first')
+    check('second', [`sessionid${sessionKey}`])
+    await engine.saveLocked(sessionKey, () => record('third'))
+    check('third', [`sessionid${sessionKey}`])
+    const newKey = String(await engine.rotate(sessionKey, at(100), 'third'))
+    t.strictSame(fs.readdirSync(folder), [`sessionid${newKey}`])
+    t.equal(fs.statSync(join(folder, `sessionid${newKey}`)).mode & 0o777, 0o600)
+  })
+
+  const ends: [what: string, text: string, end: Date][] = [
+    ['nothing: the age of the cookie after the modification', textWith(undefined), at(COOKIE_AGE)],
+    ['0: the age of the cookie', textWith(0), at(COOKIE_AGE)],
+    ['null: the age of the cookie', textWith(null), at(COOKIE_AGE)],
+    ['seconds: as many after the modification', textWith(10), at(10)],
+    ['more seconds than the age of the cookie', textWith(5000), at(5000)],
+    ['negative seconds: before it was modified', textWith(-10), at(-10)],
+    ['a date: then, whenever it was modified', textWith('2026-02-03T04:05:06.789000+00:00'), new Date('2026-02-03T04:05:06.789Z')],
+    ['forged text: the age of the cookie', `${textWith(10)}x`, at(COOKIE_AGE)],
+    ['the empty file that Django makes first: the age of the cookie', '', at(COOKIE_AGE)]
+  ]
+  for (const [what, text, end] of ends) {
+    await t.test(`a session ends by ${what}`, async (t) => {
+      const { engine, setTime, path } = await setUp(t)
+      writeFile(path(`sessionid${KEY}`), text)
+      setTime((end.getTime() - START.getTime() - 1) / 1000)
+      t.strictSame(await engine.load(KEY), { text, expireDate: end })
+      setTime((end.getTime() - START.getTime()) / 1000)
+      t.equal(await engine.load(KEY), null)
+      t.equal((await engine.clearExpired()).deleted, Number(end >= at(100)), 'at its end it is not over for longer than 0 seconds')
+      t.equal(await engine.exists(KEY), true)
+      setTime((end.getTime() - START.getTime() + 1) / 1000)
+      await engine.clearExpired()
+      t.equal(await engine.exists(KEY), false)
+    })
+  }
+
+  for (const expiry of [undefined, 0, 10, 5000, '2026-02-03T04:05:06.789000+00:00']) {
+    await t.test(`what is saved with the expiry ${expiry} ends as it was told, to the millisecond`, async (t) => {
+      const { engine, file, sessionKey, setTime } = await setUp(t)
+      setTime(3.21)
+      const text = textWith(expiry)
+      const expireDate = expiryDate(expiry, COOKIE_AGE, at(3.21))
+      await engine.save(sessionKey, record(text, expireDate), null)
+      t.strictSame(await engine.load(sessionKey), { text, expireDate })
+      t.equal(Math.round(fs.statSync(file).mtimeMs), at(3.21).getTime(), 'and for Django, which adds to the modification')
+      t.strictSame(await engine.load(await engine.create(record(text, expireDate))), { text, expireDate })
+    })
+  }
+
+  await t.test('touch() moves the modification of the same file, and nothing else', async (t) => {
+    const { engine, file, sessionKey } = await setUp(t)
+    const { ino } = fs.statSync(file)
+    t.equal(await engine.touch(sessionKey, at(COOKIE_AGE + 7.5), 'first'), true)
+    t.equal(fs.statSync(file).ino, ino)
+    t.equal(Math.round(fs.statSync(file).mtimeMs), at(7.5).getTime())
+    t.equal(fs.readFileSync(file, 'latin1'), 'first')
+  })
+
+  await t.test('a truncated file reads as what it is, and stays until it is saved', async (t) => {
+    const { engine, file, sessionKey } = await setUp(t)
+    const text = textWith(undefined)
+    writeFile(file, text.slice(0, -5))
+    t.match(await engine.load(sessionKey), { text: text.slice(0, -5) })
+    t.equal((await engine.save(sessionKey, record(text), text.slice(0, -5))).outcome, 'saved')
+    t.equal(fs.readFileSync(file, 'latin1'), text)
+  })
+})
+
+t.test('bad input', async (t) => {
+  await t.test('a key of other characters is unknown, without a look at the disk', async (t) => {
+    const { engine, folder } = await setUp(t)
+    writeFile(`${folder}.secret`, 'secret')
+    t.teardown(() => fs.rmSync(`${folder}.secret`))
+    fs.rmSync(folder, { recursive: true })
+    await t.rejects(engine.load(KEY), UNAVAILABLE, 'a look at the disk is noticed')
+    const keys = [
+      '',
+      '../x',
+      `/../../${folder.split('/').at(-1)}.secret`,
+      'a/b/c/d/e',
+      'a\\b\\c\\d\\e',
+      `${KEY}\0`,
+      `${KEY}\n`,
+      `${KEY}.lock`
+    ]
+    for (const key of [...keys, KEY.toUpperCase(), KEY.repeat(2), '..', 'ſſſſſſſſ']) {
+      t.equal(await engine.load(key), null)
+      t.strictSame(await engine.save(key, record('second'), null), { outcome: 'gone' })
+      t.strictSame(await engine.saveLocked(key, () => record('second')), { outcome: 'gone' })
+      t.equal(await engine.touch(key, at(200), 'first'), false)
+      t.equal(await engine.rotate(key, at(200), 'first'), null)
+      t.equal(await engine.delete(key), undefined)
+      t.equal(await engine.exists(key), false)
+    }
+  })
+
+  await t.test('at the start the folder must be there', async (t) => {
+    const folder = t.testdir({ file: '' })
+    for (const name of ['missing', 'file']) {
+      t.throws(() => createEngine(join(folder, name)), { code: 'FST_SESSION_INVALID_OPTIONS' })
+      await t.rejects(createApp(t, { engine: 'file', filePath: join(folder, name) }), { code: 'FST_SESSION_INVALID_OPTIONS' })
+    }
+  })
+
+  const verbs: [string, (engine: FileEngine, sessionKey: string) => Promise<unknown>][] = [
+    ['load', (engine, key) => engine.load(key)],
+    ['create', (engine) => engine.create(record('second'))],
+    ['save', (engine, key) => engine.save(key, record('second'), 'first')],
+    ['saveLocked', (engine, key) => engine.saveLocked(key, () => record('second'))],
+    ['touch', (engine, key) => engine.touch(key, at(200), 'first')],
+    ['rotate', (engine, key) => engine.rotate(key, at(200), 'first')],
+    ['delete', (engine, key) => engine.delete(key)],
+    ['exists', (engine, key) => engine.exists(key)],
+    ['clearExpired', (engine) => engine.clearExpired()]
+  ]
+  /** Rejects with the code, and with nothing that tells the key. */
+  const refuses = async (t: Test, name: string, operation: Promise<unknown>, code: string, sessionKey: string) => {
+    const error = await operation.then(
+      () => t.fail(`${name} failed`),
+      (error) => error
+    )
+    t.match(error, { ...UNAVAILABLE, statusCode: 503, cause: { code } }, name)
+    const all = [error, error.cause].flatMap((each) => [each.message, each.stack, JSON.stringify(each)]).join()
+    t.notOk(all.includes(sessionKey), `${name} keeps the key to itself`)
+  }
+
+  await t.test('a folder that was removed is a failure, not a folder without sessions', async (t) => {
+    const { engine, folder, sessionKey } = await setUp(t)
+    fs.rmSync(folder, { recursive: true })
+    for (const [name, verb] of verbs) await refuses(t, name, verb(engine, sessionKey), 'ENOENT', sessionKey)
+  })
+
+  await t.test('a file in the place of the folder is a failure', async (t) => {
+    const { engine, folder, sessionKey } = await setUp(t)
+    fs.rmSync(folder, { recursive: true })
+    fs.writeFileSync(folder, '')
+    for (const [name, verb] of verbs) await refuses(t, name, verb(engine, sessionKey), 'ENOTDIR', sessionKey)
+  })
+
+  await t.test('a directory in the place of a file is a failure, and stays', async (t) => {
+    const { engine, file, folder, sessionKey } = await setUp(t)
+    fs.rmSync(file)
+    fs.mkdirSync(file)
+    for (const [name, verb] of verbs.filter(([name]) => !['create', 'delete', 'exists', 'clearExpired'].includes(name))) {
+      await refuses(t, name, verb(engine, sessionKey), 'EISDIR', sessionKey)
+    }
+    await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
+    t.equal(await engine.exists(sessionKey), true, 'the key is taken')
+    t.match(await engine.clearExpired(), { deleted: 0 })
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`], 'no lock and no temporary file is left')
+  })
+
+  const skip = process.getuid?.() === 0 && 'to root all folders are writable'
+  await t.test('a folder that may only be read is a failure for writers', { skip }, async (t) => {
+    const { engine, folder, sessionKey } = await setUp(t)
+    fs.chmodSync(folder, 0o500)
+    t.teardown(() => fs.chmodSync(folder, 0o700))
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    for (const [name, verb] of verbs.filter(([name]) => !['load', 'exists', 'clearExpired'].includes(name))) {
+      await refuses(t, name, verb(engine, sessionKey), 'EACCES', sessionKey)
+    }
+    t.throws(() => createEngine(folder), { code: 'FST_SESSION_INVALID_OPTIONS' })
+  })
+})
+
+t.test('locks', async (t) => {
+  await t.test('of many processes none loses what it saved', async (t) => {
+    const { engine, folder, sessionKey, lock } = await setUp(t, { clock: () => new Date() })
+    const writers = await startWriters(t, 4)
+    await engine.save(sessionKey, record('', new Date(Date.now() + 100_000)), null)
+    // Also all of them find an abandoned lock first, which one of them must remove.
+    fs.writeFileSync(lock, '1 0 elsewhere')
+    const count = 50
+    const exits = writers.map(({ child }) => once(child, 'exit'))
+    for (const [index, { start }] of writers.entries()) {
+      start({ name: index % 2 === 0 ? 'append by saveLocked' : 'append by save', folder, sessionKey, count })
+    }
+    for (const exit of await Promise.all(exits)) t.strictSame(exit, [0, null])
+    t.equal((await engine.load(sessionKey))?.text, '+'.repeat(writers.length * count))
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`])
+  })
+
+  await t.test('of many engines that find an abandoned lock one takes it at a time', async (t) => {
+    const { folder, engine, sessionKey, lock } = await setUp(t)
+    fs.writeFileSync(lock, '1 0 elsewhere')
+    const append = () => createEngine(folder).saveLocked(sessionKey, ({ text }) => record(`${text}+`))
+    await Promise.all(Array.from({ length: 20 }, append))
+    t.equal((await engine.load(sessionKey))?.text, `first${'+'.repeat(20)}`)
+  })
+
+  await t.test('a session is held as long as its holder lives, and free when it is killed', async (t) => {
+    const { engine, folder, sessionKey, file, lock } = await setUp(t, { clock: () => new Date(), timeout: 0.02 })
+    await engine.touch(sessionKey, new Date(Date.now() + 100_000), 'first')
+    const { child, start } = await startWriter(t)
+    start({ name: 'hold the lock', folder, sessionKey, count: 0 })
+    await once(child.stdout as NodeJS.ReadableStream, 'data')
+
+    t.match((await engine.load(sessionKey))?.text, 'first', 'reading needs no lock')
+    await t.rejects(engine.save(sessionKey, record('second'), 'first'), UNAVAILABLE)
+    await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
+    fs.utimesSync(file, new Date(0), new Date(0))
+    t.match(await engine.clearExpired(), { deleted: 0 }, 'it is passed over')
+    t.strictSame(fs.readdirSync(folder).sort(), [`.sessionid${sessionKey}.lock`, `sessionid${sessionKey}`])
+    t.equal(fs.statSync(lock).mode & 0o777, 0o600)
+
+    const exit = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exit
+    t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`])
+  })
+
+  for (const [what, text] of [
+    // A number that no process has here says nothing of a process there.
+    ['of another machine or container', `4194305 ${START.getTime()} elsewhere`],
+    ['without text, whose maker died before it wrote', '']
+  ] as const) {
+    await t.test(`a lock ${what} is abandoned after 30 seconds`, async (t) => {
+      const { engine, sessionKey, lock, setTime } = await setUp(t, { timeout: 0.01 })
+      writeFile(lock, text)
+      setTime(30)
+      await t.rejects(engine.save(sessionKey, record('second'), 'first'), UNAVAILABLE)
+      t.equal(fs.readFileSync(lock, 'latin1'), text)
+      setTime(30.001)
+      t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
+      t.equal(fs.existsSync(lock), false)
+    })
+  }
+
+  await t.test('whoever removes an abandoned lock may die at it', async (t) => {
+    const { engine, folder, sessionKey, lock } = await setUp(t)
+    for (const path of [lock, `${lock}.lock`, `${lock}.lock.lock`]) fs.writeFileSync(path, '1 0 elsewhere')
+    t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`])
+  })
+
+  await t.test('a holder that was stopped for too long changes nothing any more', async (t) => {
+    const { engine, folder, sessionKey, lock, setTime } = await setUp(t)
+    const late = engine.saveLocked(sessionKey, () => {
+      setTime(10)
+      return record('late')
+    })
+    await t.rejects(late, UNAVAILABLE)
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.equal(fs.existsSync(lock), true, 'the lock may be of another holder by now')
+    t.strictSame(fs.readdirSync(folder).sort(), [`.sessionid${sessionKey}.lock`, `sessionid${sessionKey}`])
+  })
+
+  await t.test('a deletion waits for the save under way, and wins', async (t) => {
+    const { engine, folder, sessionKey } = await setUp(t)
+    let deletion: Promise<void> | undefined
+    await engine.saveLocked(sessionKey, () => {
+      deletion = createEngine(folder).delete(sessionKey)
+      return record('second')
+    })
+    await deletion
+    t.strictSame(fs.readdirSync(folder), [])
+  })
+
+  await t.test('a rotation waits for the save under way, and takes along what it wrote', async (t) => {
+    const { engine, folder, sessionKey } = await setUp(t)
+    let rotation: Promise<string | null> | undefined
+    await engine.saveLocked(sessionKey, () => {
+      rotation = createEngine(folder).rotate(sessionKey, at(200), 'first')
+      return record('second', at(300))
+    })
+    const newKey = String(await rotation)
+    t.strictSame(await engine.load(newKey), { text: 'second', expireDate: at(300) })
+    t.strictSame(fs.readdirSync(folder), [`sessionid${newKey}`])
+  })
+})
+
+t.test('a process that is killed', async (t) => {
+  /** The sessions that somebody could use. */
+  const live = (folder: string) =>
+    fs
+      .readdirSync(folder)
+      .filter((name) => /^sessionid[a-z0-9]{32}$/.test(name) && fs.statSync(join(folder, name)).size > 0)
+      .map((name) => name.slice('sessionid'.length))
+  const setUpNow = async (t: Test) => {
+    const fixture = await setUp(t, { clock: () => new Date(), timeout: 0.02 })
+    await fixture.engine.touch(fixture.sessionKey, new Date(Date.now() + 100_000), 'first')
+    return fixture
+  }
+
+  await t.test('while it saves leaves the session as it was, and nothing that is taken for one', async (t) => {
+    const { engine, folder, sessionKey } = await setUpNow(t)
+    await runUntilDead(t, { name: 'die before rename in save', folder, sessionKey, count: 0 })
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    const left = fs.readdirSync(folder).filter((name) => name !== `sessionid${sessionKey}`)
+    t.equal(left.length, 2, 'a temporary file and a lock')
+    for (const name of left) t.notOk(name.startsWith('sessionid'), "Django's clearsessions looks at no such name")
+    t.match(await engine.clearExpired(), { deleted: 0 })
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`], 'our own removes it')
+  })
+
+  await t.test('before it rotates leaves the old key', async (t) => {
+    const { engine, folder, sessionKey } = await setUpNow(t)
+    await runUntilDead(t, { name: 'die before rename in rotate', folder, sessionKey, count: 0 })
+    t.strictSame(live(folder), [sessionKey])
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
+  })
+
+  await t.test('after it rotated leaves the new key', async (t) => {
+    const { engine, folder, sessionKey } = await setUpNow(t)
+    await runUntilDead(t, { name: 'die after rename in rotate', folder, sessionKey, count: 0 })
+    t.equal(await engine.load(sessionKey), null)
+    t.equal(live(folder).length, 1)
+    t.match(await engine.load(String(live(folder)[0])), { text: 'first' })
+    t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'gone' })
+  })
+})
+
+t.test('clearExpired()', async (t) => {
+  const keyOf = (number: number) => String(number).padStart(32, '0')
+
+  await t.test('streams the names of 10 000 files, batch by batch', { timeout: 120_000 }, async (t) => {
+    const { engine, folder, file, setTime } = await setUp(t)
+    fs.rmSync(file)
+    const count = 10_000
+    for (let number = 0; number < count; number++) writeFile(join(folder, `sessionid${keyOf(number)}`), 'x', number % 10 === 0 ? 0 : 500)
+    setTime(COOKIE_AGE + 1)
+    const reads = countReads(t)
+    const readAhead: number[] = []
+    const report = await engine.clearExpired({ batchSize: 500, onProgress: ({ batches }) => readAhead.push(reads() - batches * 500) })
+    t.match(report, { deleted: 1000, batches: 21 })
+    t.strictSame(readAhead.slice(0, 20), new Array(20).fill(0), 'no name is read before the batch before was done')
+    t.equal(fs.readdirSync(folder).length, 9000)
+  })
+
+  await t.test('stops before the next batch, and says how far it got', async (t) => {
+    const { engine, folder, setTime } = await setUp(t)
+    for (let number = 0; number < 20; number++) writeFile(join(folder, `sessionid${keyOf(number)}`), 'x')
+    setTime(5000)
+    const stop = new AbortController()
+    const reports: number[] = []
+    const onProgress = ({ deleted, batches }: { deleted: number; batches: number }) => {
+      reports.push(deleted)
+      if (batches === 2) stop.abort()
+    }
+    t.match(await engine.clearExpired({ batchSize: 5, signal: stop.signal, onProgress }), { deleted: 10, batches: 2 })
+    t.strictSame(reports, [5, 10])
+    t.equal(fs.readdirSync(folder).length, 11)
+  })
+
+  await t.test('leaves sessions for the grace', async (t) => {
+    const { engine, setTime } = await setUp(t)
+    setTime(160)
+    t.match(await engine.clearExpired({ grace: 60 }), { deleted: 0 })
+    setTime(160.001)
+    t.match(await engine.clearExpired({ grace: 60 }), { deleted: 1 })
+  })
+
+  await t.test('leaves a session that is renewed at the last moment', async (t) => {
+    const { engine, sessionKey, file, setTime } = await setUp(t)
+    setTime(200)
+    let renewed = false
+    intercept(t, 'open', (path) => {
+      if (renewed || !path.endsWith('.lock')) return
+      renewed = true
+      fs.utimesSync(file, at(200), at(200))
+    })
+    t.match(await engine.clearExpired(), { deleted: 0 })
+    t.equal(renewed, true)
+    t.match(await engine.load(sessionKey), { text: 'first' })
+  })
+
+  await t.test('leaves what is not its own', async (t) => {
+    const { engine, folder, sessionKey, setTime } = await setUp(t)
+    await engine.delete(sessionKey)
+    const names = [
+      `other${KEY}`,
+      // A site whose cookie is called sessionidadmin, and what Django's own writers have under way.
+      `sessionidadmin${KEY}`,
+      `sessionid${KEY}_out_a1b2c3d4`,
+      `sessionid${KEY.toUpperCase()}`,
+      `.sessionid${KEY}.txt`,
+      '.sessionid',
+      'sessionid'
+    ].sort()
+    for (const name of names) writeFile(join(folder, name), 'x')
+    setTime(100_000)
+    t.match(await engine.clearExpired(), { deleted: 0 })
+    t.strictSame(fs.readdirSync(folder).sort(), names)
+  })
+
+  await t.test('removes what died processes left, and not what living ones hold', async (t) => {
+    const { engine, folder, sessionKey, setTime } = await setUp(t)
+    const temporary = `.sessionid${sessionKey}.0123456789abcdef.tmp`
+    for (const name of [temporary, `.sessionid${sessionKey}.lock`, `.sessionid${sessionKey}.lock.lock`]) {
+      fs.writeFileSync(join(folder, name), `1 ${START.getTime()} elsewhere`)
+    }
+    const all = fs.readdirSync(folder).sort()
+    await engine.clearExpired()
+    t.strictSame(fs.readdirSync(folder).sort(), all, 'they may be in use')
+    setTime(31)
+    await engine.clearExpired()
+    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`])
+  })
+
+  await t.test('goes on after a file that fails, and says so in the end', { skip: process.platform === 'win32' }, async (t) => {
+    const { engine, folder, setTime } = await setUp(t)
+    for (let number = 0; number < 5; number++) writeFile(join(folder, `sessionid${keyOf(number)}`), 'x')
+    setTime(5000)
+    // Where the lock would be is a directory, which no waiting removes.
+    fs.mkdirSync(join(folder, `.sessionid${keyOf(2)}.lock`))
+    await t.rejects(engine.clearExpired(), { ...UNAVAILABLE, cause: { code: 'EISDIR' } })
+    t.strictSame(fs.readdirSync(folder).sort(), [`.sessionid${keyOf(2)}.lock`, `sessionid${keyOf(2)}`])
+  })
+})
+
+t.test("the option engine: 'file' keeps sessions in filePath", async (t) => {
+  const filePath = t.testdir({})
+  const { app } = await createApp(t, { engine: 'file', filePath }, (app) => {
+    app.get('/visit', async (request) => {
+      const session = await request.session.load()
+      session.set('visits', (visits: unknown = 0) => Number(visits) + 1)
+      return session.get('visits')
+    })
+  })
+  const browser = new Browser(app)
+  t.equal((await browser.get('/visit')).body, '1')
+  t.equal((await browser.get('/visit')).body, '2')
+  t.strictSame(fs.readdirSync(filePath), [`sessionid${browser.cookie}`])
+})
