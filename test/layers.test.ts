@@ -1,0 +1,212 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import t from 'tap'
+
+const lib = new URL('../lib/', import.meta.url)
+
+/**
+ * What each module may import of the others, types included: plugin → session → engine
+ * contract; engines → codec, model; model → dialect. A module that is not here has to
+ * find its place first; `engines/*` stands for all engines.
+ */
+const IMPORTS: Record<string, readonly string[]> = {
+  // the entries
+  index: ['public', 'session'],
+  public: [
+    'auth',
+    'cache',
+    'engines/*',
+    'engines/engine',
+    'errors',
+    'keyv-cache',
+    'model',
+    'plugin',
+    'redis-cache',
+    'serializer',
+    'session',
+    'sessions',
+    'settings',
+    'signing'
+  ],
+  cli: ['dialect', 'engines/engine', 'errors', 'migrations', 'sessions', 'settings'],
+  migrations: [],
+  testing: ['cache', 'engines/engine'],
+
+  // HTTP
+  auth: ['errors', 'plugin', 'session', 'settings', 'signing'],
+  plugin: ['commit', 'cookies', 'errors', 'session', 'sessions', 'settings'],
+  commit: ['session', 'settings'],
+  cookies: [],
+
+  // the modules that put the parts together
+  sessions: [
+    'codec',
+    'cookies',
+    'database',
+    'dialect',
+    'engines/engine',
+    'engines/index',
+    'errors',
+    'key-queue',
+    'model',
+    'serializer',
+    'session',
+    'settings'
+  ],
+  'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
+
+  // the session
+  session: ['codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
+  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'serializer'],
+  expiry: [],
+  'key-queue': [],
+  operations: [],
+
+  // where sessions live
+  'engines/engine': [],
+  'engines/*': [
+    'cache',
+    'cleanup',
+    'codec',
+    'database',
+    'engines/*',
+    'engines/engine',
+    'errors',
+    'expiry',
+    'model',
+    'serializer',
+    'session-key'
+  ],
+  cleanup: ['engines/engine', 'model'],
+  'session-key': [],
+  cache: [],
+  'keyv-cache': ['cache', 'errors'],
+  'redis-cache': ['cache', 'errors'],
+
+  // data to text
+  codec: ['errors', 'serializer', 'signing'],
+  serializer: ['json'],
+  signing: ['errors', 'json'],
+  json: [],
+
+  // the table
+  model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer'],
+  batches: ['batcher', 'database', 'dialect', 'engines/engine'],
+  database: ['batcher', 'dialect', 'errors'],
+  batcher: [],
+  dialect: [],
+
+  errors: []
+}
+
+/** The packages that some modules only may import; Node's own are for all. */
+const PACKAGES: Record<string, readonly string[]> = {
+  '@fastify/cookie': ['plugin'],
+  '@fastify/error': ['errors'],
+  fastify: ['auth', 'plugin'],
+  'fastify-plugin': ['plugin'],
+  knex: ['cli', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
+}
+
+interface Module {
+  name: string
+  /** Without comments, which may speak of anything. */
+  code: string
+  /** What it imports: names of modules as above, and packages. */
+  imports: string[]
+  /** The same without what it imports for types only. */
+  runtimeImports: string[]
+}
+
+function readModule(file: string): Module {
+  const url = new URL(file, lib)
+  const code = readFileSync(url, 'utf8')
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/(?<=^|[\s;])\/\/.*$/gm, '')
+  const resolve = (source: string) =>
+    source.startsWith('.') ? new URL(source, url).href.replace(lib.href, '').replace(/\.js$/, '') : source
+  const statements = Array.from(code.matchAll(/^(?:import|export) (type )?(?:[^'"`;]*? from )?'([^']+)'/gm))
+  const dynamic = Array.from(code.matchAll(/\bimport\('([^']+)'\)/g), ([, source]) => resolve(source as string))
+  const sources = (found: RegExpExecArray[]) => found.map(([, , source]) => resolve(source as string))
+  return {
+    name: file.replace(/\.ts$/, ''),
+    code,
+    imports: [...sources(statements), ...dynamic],
+    runtimeImports: [...sources(statements.filter(([, type]) => type === undefined)), ...dynamic]
+  }
+}
+
+const modules = (readdirSync(lib, { recursive: true }) as string[]).filter((file) => /(?<!\.d)\.ts$/.test(file)).map(readModule)
+
+const isOwn = (source: string) => modules.some(({ name }) => name === source)
+const rowOf = (name: string) => (name.startsWith('engines/') && !Object.hasOwn(IMPORTS, name) ? 'engines/*' : name)
+const isMigration = (source: string) => source.includes('/migrations/')
+const modulesWith = (pattern: RegExp, but: string[] = []) =>
+  modules
+    .filter(({ name, code }) => !but.includes(name) && pattern.test(code))
+    .map(({ name }) => name)
+    .sort()
+
+t.test('every module is in the table, and imports nothing else', async (t) => {
+  for (const { name, imports } of modules) {
+    const allowed = IMPORTS[rowOf(name)]
+    const refused = imports.filter((source) => isOwn(source) && !allowed?.includes(rowOf(source)))
+    t.ok(allowed !== undefined, `${name} is in the table`)
+    t.strictSame(refused, [], name)
+  }
+  t.strictSame(
+    modules.find(({ name }) => name === 'codec')?.imports.filter(isOwn),
+    ['errors', 'serializer', 'signing'],
+    'imports are found'
+  )
+})
+
+t.test('imports point one way: but for types there are no cycles', async (t) => {
+  const runtime = new Map(modules.map(({ name, runtimeImports }) => [name, runtimeImports.filter(isOwn)]))
+  const reach = (name: string, seen = new Set<string>()): Set<string> => {
+    for (const next of runtime.get(name) ?? []) if (!seen.has(next)) reach(next, seen.add(next))
+    return seen
+  }
+  for (const { name } of modules) t.notOk(reach(name).has(name), name)
+  t.ok(reach('index').has('json'), 'the way down is found')
+  const below = (name: string, others: string[]) => others.filter((other) => reach(name).has(other))
+  const engines = modules.map(({ name }) => name).filter((name) => rowOf(name) === 'engines/*')
+  t.strictSame(
+    below('session', ['plugin', 'sessions', 'model', 'database', 'engines/index', ...engines]),
+    [],
+    'a session knows the contract only'
+  )
+  for (const engine of engines) t.strictSame(below(engine, ['plugin', 'sessions', 'session', 'settings']), [], `${engine} knows no session`)
+  t.strictSame(below('model', ['session', 'settings', 'cleanup', ...engines]), [], 'a model knows no engine')
+})
+
+t.test('packages are imported where they belong', async (t) => {
+  for (const { name, imports } of modules) {
+    const foreign = imports.filter((source) => !isOwn(source) && !isMigration(source) && !source.startsWith('node:'))
+    for (const source of foreign) t.ok(PACKAGES[source]?.includes(name), `${name} imports ${source}`)
+  }
+})
+
+t.test('only the plugin and the helpers for signing in know Fastify; the main entry types it', async (t) => {
+  t.strictSame(modulesWith(/\bFastify[A-Z](?!rror)|'fastify'/, ['auth', 'index', 'plugin']), [])
+  t.strictSame(modulesWith(/'fastify'/, ['auth']), ['index', 'plugin'])
+})
+
+t.test('only the model, its batches and the dialects hold SQL; only a transaction is begun and ended elsewhere', async (t) => {
+  t.strictSame(modulesWith(/['"`](?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE) /, ['batches']), ['dialect', 'model'])
+  t.strictSame(modulesWith(/\b(?:COMMIT|ROLLBACK)\b/), ['database'])
+})
+
+t.test('only the dialects, and what opens a database, name databases', async (t) => {
+  t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i), ['cli', 'dialect'])
+})
+
+t.test("the system's clock is read as the default of an option only", async (t) => {
+  const readings = modules.flatMap(({ name, code }) =>
+    code
+      .split('\n')
+      .filter((line) => /new Date\(\)|\bDate\.now\b|\bDate\(\)/.test(line))
+      .map((line) => `${name}: ${line.trim()}`)
+  )
+  t.not(readings.length, 0)
+  for (const reading of readings) t.match(reading, /\bclock(?::| =) \(\) => new Date\(\)/, reading)
+})

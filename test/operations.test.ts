@@ -1,0 +1,118 @@
+import t from 'tap'
+import { Operations } from '../lib/operations.ts'
+
+/** Lets everything happen that waits for nothing but the event loop; what was rejected and not handled would end the process. */
+const idle = () => new Promise((resolve) => setImmediate(resolve))
+
+function gate() {
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { open, opened }
+}
+
+const fail = async () => {
+  throw new Error('failed')
+}
+
+t.test('operations run one after another, and answer to whoever started them', async (t) => {
+  const operations = new Operations()
+  const { open, opened } = gate()
+  const log: string[] = []
+  const first = operations.run(async () => {
+    log.push('first starts')
+    await opened
+    log.push('first ends')
+    return 1
+  })
+  const second = operations.run(async () => {
+    log.push('second')
+    return 2
+  })
+  await idle()
+  t.strictSame(log, ['first starts'])
+  open()
+  t.strictSame(await Promise.all([first, second]), [1, 2])
+  t.strictSame(log, ['first starts', 'first ends', 'second'])
+})
+
+t.test('after one that fails the next one runs', async (t) => {
+  const operations = new Operations()
+  const failing = operations.run(fail)
+  const next = operations.run(async () => 'next')
+  await t.rejects(failing, { message: 'failed' })
+  t.equal(await next, 'next')
+})
+
+t.test('settled() waits for all that was begun, also meanwhile', async (t) => {
+  const operations = new Operations()
+  const { open, opened } = gate()
+  const log: string[] = []
+  operations.run(async () => {
+    await opened
+    operations.run(async () => {
+      await idle()
+      log.push('begun by an operation')
+    })
+  })
+  const settled = operations.settled().then(() => log.push('settled'))
+  await idle()
+  t.strictSame(log, [])
+  open()
+  await settled
+  t.strictSame(log, ['begun by an operation', 'settled'])
+})
+
+t.test('settled() does not wait when there is nothing', async (t) => {
+  t.equal(await new Operations().settled(), undefined)
+})
+
+t.test('the error of an operation that nobody awaits does not reach the process, but settled()', async (t) => {
+  const operations = new Operations()
+  operations.run(fail)
+  operations.run(async () => 'fine')
+  await idle()
+  await t.rejects(operations.settled(), { message: 'failed' })
+  t.equal(await operations.settled(), undefined, 'it is reported once')
+})
+
+t.test('of several forgotten errors the first one is reported', async (t) => {
+  const operations = new Operations()
+  operations.run(fail)
+  operations.run(async () => {
+    throw new Error('another one')
+  })
+  await t.rejects(operations.settled(), { message: 'failed' })
+  t.equal(await operations.settled(), undefined)
+})
+
+t.test('an error that somebody waits for is theirs', async (t) => {
+  const operations = new Operations()
+  const ways: Record<string, (operation: Promise<unknown>) => Promise<unknown>> = {
+    await: async (operation) => {
+      try {
+        await operation
+      } catch {}
+    },
+    'an async function that returns it': (operation) => (async () => operation)().catch(() => {}),
+    catch: (operation) => operation.catch(() => {}),
+    'then()': (operation) => operation.then(undefined, () => {}),
+    'Promise.all': (operation) => Promise.all([operation]).catch(() => {}),
+    'Promise.allSettled': (operation) => Promise.allSettled([operation]),
+    finally: (operation) => operation.finally(() => {}).catch(() => {})
+  }
+  for (const [way, wait] of Object.entries(ways)) {
+    const waiting = wait(operations.run(fail))
+    t.equal(await operations.settled(), undefined, way)
+    await waiting
+  }
+})
+
+t.test('what an operation returns is an ordinary promise to the language', async (t) => {
+  const operations = new Operations()
+  const operation = operations.run(async () => 1)
+  t.ok(operation instanceof Promise)
+  t.equal(operation.then((value) => value + 1).constructor, Promise)
+  t.equal(await operation.then((value) => value + 1), 2)
+})

@@ -1,0 +1,318 @@
+import createKnex from 'knex'
+import t from 'tap'
+import type { Engine } from '../lib/engines/engine.ts'
+import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings.ts'
+
+const secretKey = 'the secret key of the tests'
+const knex = { client: 'better-sqlite3', connection: { filename: ':memory:' } }
+const valid: SessionOptions = { secretKey, knex }
+
+/** The problems with options, a line each; fails when there are none. */
+function problemsOf(options: unknown): string[] {
+  try {
+    resolveSettings(options as SessionOptions)
+  } catch (error) {
+    t.match(error, { name: 'FastifyError', code: 'FST_SESSION_INVALID_OPTIONS', statusCode: 500 })
+    const [title, ...problems] = (error as Error).message.split('\n')
+    t.equal(title, 'fastify-django-sessions: invalid options')
+    return problems
+  }
+  throw new Error('the options were accepted')
+}
+
+const problemsWith = (options: Record<string, unknown>) => problemsOf({ ...valid, ...options })
+const problemsWithCookie = (cookie: Record<string, unknown>) => problemsWith({ cookie })
+
+/** Own properties all the way down that cannot be changed. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) Object.values(Object.freeze(value)).forEach(deepFreeze)
+  return value
+}
+
+t.test("the defaults are Django's", async (t) => {
+  const settings = resolveSettings(valid)
+  t.match(settings, {
+    secretKey,
+    secretKeyFallbacks: [],
+    engine: 'db',
+    knex,
+    tableName: 'django_session',
+    columns: undefined,
+    serializer: undefined,
+    cache: undefined,
+    djangoCache: undefined,
+    filePath: undefined,
+    cookie: { name: 'sessionid', path: '/', secure: 'auto', httpOnly: true, sameSite: 'lax', partitioned: false },
+    cookieAge: 1_209_600,
+    expireAtBrowserClose: false,
+    saveEveryRequest: false,
+    touchAfter: 0,
+    load: 'lazy',
+    onConflict: 'merge',
+    saveNestedChanges: false,
+    storeTimeout: 5,
+    maxSize: 16_777_216,
+    compressAbove: 1024
+  })
+  const before = Date.now()
+  const now = settings.clock().getTime()
+  t.ok(now >= before && now <= Date.now(), "the clock is the system's")
+})
+
+t.test('what is given replaces the defaults, undefined does not', async (t) => {
+  const clock = () => new Date(0)
+  const given = {
+    cookieAge: 60,
+    expireAtBrowserClose: true,
+    load: 'eager',
+    onConflict: 'reject',
+    clock,
+    secretKeyFallbacks: ['a']
+  } as const
+  t.match(resolveSettings({ ...valid, ...given }), given)
+  const cookie = { name: '__Host-id', secure: true, domain: undefined, sameSite: 'strict', priority: 'high' } as const
+  t.strictSame(resolveSettings({ ...valid, cookie }).cookie, {
+    name: '__Host-id',
+    path: '/',
+    secure: true,
+    httpOnly: true,
+    sameSite: 'strict',
+    partitioned: false,
+    priority: 'high'
+  })
+  const nothing = Object.fromEntries(Object.keys(resolveSettings(valid)).map((name) => [name, undefined]))
+  const { clock: _clock, ...defaults } = resolveSettings(valid)
+  t.match(resolveSettings({ ...nothing, ...valid, cookie: { name: undefined, httpOnly: undefined } }), defaults)
+})
+
+t.test("the caller's object stays as it was, a deeply frozen one is fine, and the settings are frozen", async (t) => {
+  const options = { ...valid, cookie: { name: 'id' }, secretKeyFallbacks: ['former'], knex: structuredClone(knex) }
+  const before = structuredClone(options)
+  const settings = resolveSettings(deepFreeze(options))
+  t.strictSame(options, before)
+  t.ok(Object.isFrozen(settings))
+  t.ok(Object.isFrozen(settings.cookie))
+})
+
+t.test('the secret key must be given', async (t) => {
+  t.match(problemsOf({ knex }), [/^- secretKey: expected a text that is not empty, got nothing/])
+  t.match(problemsWith({ secretKey: '' }), [/^- secretKey: .* got an empty text$/])
+  t.match(problemsWith({ secretKey: null }), [/^- secretKey: .* got null$/])
+  t.match(problemsWith({ secretKey: ['a'] }), [/^- secretKey: .* got an array of 1$/])
+})
+
+t.test('an engine needs what it keeps sessions in', async (t) => {
+  const cache = { get: async () => null, add: async () => true, replace: async () => true, delete: async () => {} }
+  t.match(problemsOf({ secretKey }), [/^- knex: expected a Knex instance or configuration .* got nothing$/])
+  t.match(problemsOf({ secretKey, engine: 'db' }), [/^- knex: .* the engine "db" needs, got nothing$/])
+  t.match(problemsOf({ secretKey, engine: 'cache' }), [/^- cache: .* the engine "cache" needs, got nothing$/])
+  t.match(problemsOf({ secretKey, engine: 'cached_db', cache }), [/^- knex: /])
+  t.match(problemsOf({ secretKey, engine: 'cached_db', knex }), [/^- cache: /])
+  t.match(problemsOf({ secretKey, engine: 'cached_db' }), [/^- knex: /, /^- cache: /])
+  t.match(problemsWith({ cache: { ...cache, add: undefined } }), [
+    /^- cache: expected a cache with the methods get, add, replace, delete, got/
+  ])
+  for (const engine of ['file', 'signed_cookies'] as const) t.equal(resolveSettings({ secretKey, engine }).engine, engine)
+})
+
+t.test("Django's cache goes with the engine db only", async (t) => {
+  const djangoCache = { delete: async () => {} }
+  t.equal(resolveSettings({ ...valid, djangoCache }).djangoCache, djangoCache)
+  t.match(problemsWith({ engine: 'signed_cookies', djangoCache }), [
+    /^- djangoCache: expected the engine "db" with it, got "signed_cookies"$/
+  ])
+})
+
+t.test("an application's own engine has all the methods", async (t) => {
+  const method = async () => {}
+  const names = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+  const engine = Object.fromEntries(names.map((name) => [name, method]))
+  t.equal(resolveSettings({ secretKey, engine: engine as unknown as Engine }).engine, engine)
+  for (const name of names) {
+    t.match(
+      problemsWith({ engine: { ...engine, [name]: undefined } }),
+      [/^- engine: expected "db", .* or an object with the methods load, /],
+      name
+    )
+  }
+  t.match(problemsWith({ engine: 'redis' }), [/^- engine: /])
+})
+
+t.test('a Knex instance and a configuration are accepted as they are', async (t) => {
+  const instance = createKnex({ ...knex, useNullAsDefault: true })
+  t.teardown(() => instance.destroy())
+  t.equal(resolveSettings({ secretKey, knex: instance }).knex, instance)
+  t.equal(resolveSettings(valid).knex, knex)
+  for (const wrong of [{}, () => {}, 1, null, true]) t.match(problemsWith({ knex: wrong }), [/^- knex: expected/])
+})
+
+t.test('values of the wrong type or out of range are refused, with what was expected and what was received', async (t) => {
+  const wrong: [name: string, values: unknown[], expected: RegExp][] = [
+    ['secretKeyFallbacks', [[''], [1], {}, null], /an array of texts/],
+    ['tableName', ['', 1], /the name of a table/],
+    ['columns', [{}, 'x'], /a function/],
+    ['serializer', [{}, { dumps: () => '' }, { dumps: () => '', loads: 1 }, () => {}], /an object with the functions dumps and loads/],
+    ['cookie', ['sessionid', null, true, []], /an object/],
+    ['cookieAge', [0, -1, 1.5, 34_560_001, Number.NaN, Number.POSITIVE_INFINITY, '60', 60n], /whole seconds from 1 to 34560000 \(400 days/],
+    ['expireAtBrowserClose', [0, 'false', null], /true or false/],
+    ['saveEveryRequest', [1], /true or false/],
+    ['touchAfter', [-1, Number.NaN, '1'], /seconds from 0/],
+    ['load', ['Lazy', true], /"lazy" or "eager"/],
+    ['onConflict', ['ignore', null], /"merge" or "reject" or "overwrite"/],
+    ['saveNestedChanges', ['yes'], /true or false/],
+    ['storeTimeout', [0, 601, Number.POSITIVE_INFINITY], /seconds from 0.001 to 600/],
+    ['maxSize', [0, 2 ** 30 + 1, '1 MB'], /bytes from 1/],
+    ['compressAbove', [-1, Number.NaN], /bytes from 0/],
+    ['clock', [new Date(), Date.now()], /a function/]
+  ]
+  for (const [name, values, expected] of wrong) {
+    for (const value of values) {
+      const problems = problemsWith({ [name]: value })
+      t.equal(problems.length, 1)
+      t.match(problems[0], new RegExp(`^- ${name}: expected .*${expected.source}.*, got .+$`), `${name}: ${String(value)}`)
+    }
+  }
+  t.match(problemsWith({ load: 'Lazy' }), [/, got "Lazy"$/])
+  t.match(problemsWith({ cookieAge: 0 }), [/, got 0$/])
+  t.match(problemsWith({ cookieAge: null }), [/, got null$/])
+  t.match(problemsWith({ clock: new Date() }), [/, got a value of type object$/])
+  for (const cookieAge of [1, 34_560_000]) t.equal(resolveSettings({ ...valid, cookieAge }).cookieAge, cookieAge)
+})
+
+t.test('attributes of the cookie that are wrong are refused', async (t) => {
+  const wrong: [name: keyof CookieOptions, values: unknown[]][] = [
+    ['name', ['', 'a b', 'a;b', 'a=b', 'a,b', 'é', 'a"b', 'a\n', '[a]', 1]],
+    ['domain', ['', 'a b', 'example.com; Secure', 'http://example.com', 1]],
+    ['path', ['', 'x', '/a;b', '/é', '/\n', 1]],
+    ['secure', ['yes', 1, null]],
+    ['httpOnly', ['true', 1]],
+    ['sameSite', ['Lax', true, null]],
+    ['partitioned', ['true']],
+    ['priority', ['High', true]]
+  ]
+  for (const [name, values] of wrong) {
+    for (const value of values) {
+      const problems = problemsWithCookie({ [name]: value })
+      t.equal(problems.length, 1)
+      t.match(problems[0], new RegExp(`^- cookie\\.${name}: expected .+, got .+$`), `${name}: ${String(value)}`)
+    }
+  }
+  const fine = { name: "!#$%&'*+-.^_`|~aZ0", domain: '.example.com', path: '/a b/%20', secure: false, sameSite: false } as const
+  t.match(resolveSettings({ ...valid, cookie: fine }).cookie, fine)
+})
+
+t.test('an unknown option is refused, with a suggestion', async (t) => {
+  const suggestions: [given: string, suggested: string][] = [
+    ['cookieage', 'cookieAge'],
+    ['COOKIE_AGE', 'cookieAge'],
+    ['maxAge', 'cookieAge'],
+    ['ttl', 'cookieAge'],
+    ['secret', 'secretKey'],
+    ['SECRET_KEY', 'secretKey'],
+    ['SECRET_KEY_FALLBACKS', 'secretKeyFallbacks'],
+    ['store', 'engine'],
+    ['SESSION_ENGINE', 'engine'],
+    ['SESSION_SERIALIZER', 'serializer'],
+    ['SESSION_SAVE_EVERY_REQUEST', 'saveEveryRequest'],
+    ['SESSION_EXPIRE_AT_BROWSER_CLOSE', 'expireAtBrowserClose'],
+    ['rolling', 'saveEveryRequest'],
+    ['cookieName', 'cookie.name'],
+    ['SESSION_COOKIE_AGE', 'cookieAge'],
+    ['SESSION_COOKIE_NAME', 'cookie.name'],
+    ['SESSION_COOKIE_HTTPONLY', 'cookie.httpOnly'],
+    ['sameSite', 'cookie.sameSite']
+  ]
+  for (const [given, suggested] of suggestions) {
+    t.strictSame(problemsWith({ [given]: 1 }), [`- ${given}: unknown option, did you mean ${suggested}?`])
+  }
+  t.strictSame(problemsWithCookie({ samesite: 'lax' }), ['- cookie.samesite: unknown option, did you mean cookie.sameSite?'])
+  t.strictSame(problemsWithCookie({ maxAge: 1 }), ['- cookie.maxAge: unknown option, did you mean cookieAge?'])
+  t.match(problemsWith({ nonsense: 1 }), [/^- nonsense: unknown option; there are secretKey, .*, clock$/])
+  t.match(problemsWithCookie({ nonsense: 1 }), [/^- cookie\.nonsense: unknown option; there are name, .*, priority$/])
+  t.match(problemsOf(JSON.parse('{"secretKey":"s","knex":{"client":"pg"},"__proto__":{"load":"eager"}}')), [/^- __proto__: unknown option/])
+  t.match(problemsWith({ constructor: 1 }), [/^- constructor: unknown option; there are/])
+  t.match(problemsWith({ nonsense: undefined }), [/^- nonsense: unknown option/], 'even without a value')
+})
+
+t.test('all problems come in one error', async (t) => {
+  const problems = problemsOf({ cookieAge: 0, load: 'never', secert: 1, cookie: { name: '', maxage: 1, sameSite: 'Lax' } })
+  t.strictSame(problems.map((problem) => problem.split(':')[0]).sort(), [
+    '- cookie.maxage',
+    '- cookie.name',
+    '- cookie.sameSite',
+    '- cookieAge',
+    '- knex',
+    '- load',
+    '- secert',
+    '- secretKey'
+  ])
+  t.strictSame(problemsWith({ cookieAge: 0, cookie: { sameSite: 'none' } }).length, 2, 'what does not go together too')
+  t.strictSame(problemsWithCookie({ name: '__Host-id', domain: 'example.com', path: '/x', sameSite: 'none', partitioned: true }), [
+    '- cookie.name "__Host-id" needs cookie.secure: true',
+    '- cookie.name "__Host-id" needs no cookie.domain',
+    '- cookie.name "__Host-id" needs cookie.path: \'/\'',
+    "- cookie.sameSite: 'none' needs cookie.secure: true",
+    '- cookie.partitioned: true needs cookie.secure: true'
+  ])
+})
+
+t.test("options that are no object are refused, as an object's lack of options is", async (t) => {
+  for (const options of [undefined, null, 1, true]) t.match(problemsOf(options), [/^- expected an object with options, got /])
+  t.equal(problemsOf({}).length, 2)
+})
+
+t.test("the names' prefixes demand what browsers demand, in any case of letters", async (t) => {
+  const secure = { secure: true }
+  const rows: [cookie: CookieOptions, missing: string[]][] = [
+    [{ name: '__Secure-id' }, ['cookie.secure: true']],
+    [{ name: '__secure-id', secure: false }, ['cookie.secure: true']],
+    [{ name: '__Secure-id', secure: true, domain: 'example.com', path: '/x', httpOnly: false }, []],
+    [{ name: '__Host-id' }, ['cookie.secure: true']],
+    [{ name: '__HOST-id', secure: 'auto' }, ['cookie.secure: true']],
+    [{ name: '__Host-id', ...secure, domain: 'example.com' }, ['no cookie.domain']],
+    [{ name: '__Host-id', ...secure, path: '/x' }, ["cookie.path: '/'"]],
+    [{ name: '__Host-id', ...secure, httpOnly: false }, []],
+    [{ name: '__Http-id' }, ['cookie.secure: true']],
+    [{ name: '__http-id', ...secure, httpOnly: false }, ['cookie.httpOnly: true']],
+    [{ name: '__Http-id', ...secure, domain: 'example.com', path: '/x' }, []],
+    [{ name: '__Host-Http-id', ...secure, httpOnly: false, path: '/x' }, ["cookie.path: '/'", 'cookie.httpOnly: true']],
+    [{ name: '__Host-Http-id', ...secure }, []],
+    [{ name: '__Hostid' }, []],
+    [{ name: 'x__Host-id' }, []]
+  ]
+  for (const [cookie, missing] of rows) {
+    const expected = missing.map((what) => `- cookie.name ${JSON.stringify(cookie.name)} needs ${what}`)
+    if (expected.length > 0) t.strictSame(problemsWithCookie({ ...cookie }), expected)
+    else t.equal(resolveSettings({ ...valid, cookie }).cookie.name, cookie.name)
+  }
+})
+
+t.test("SameSite=None and Partitioned need secure: true, for which 'auto' does not count", async (t) => {
+  for (const secure of [undefined, 'auto', false]) {
+    t.strictSame(problemsWithCookie({ sameSite: 'none', secure }), ["- cookie.sameSite: 'none' needs cookie.secure: true"])
+    t.strictSame(problemsWithCookie({ partitioned: true, secure }), ['- cookie.partitioned: true needs cookie.secure: true'])
+  }
+  t.match(resolveSettings({ ...valid, cookie: { sameSite: 'none', partitioned: true, secure: true } }).cookie, { sameSite: 'none' })
+})
+
+t.test('no message holds a secret', async (t) => {
+  const secret = 'hunter2'
+  const messages = [
+    problemsWith({ secretKey: secret, cookieAge: 0 }),
+    problemsWith({ secretKey: [secret] }),
+    problemsWith({ secretKey: { secret } }),
+    problemsWith({ secretKeyFallbacks: [secret, ''] }),
+    problemsWith({ secretKeyFallbacks: { secret } }),
+    problemsWith({ secret }),
+    problemsWith({ secretKeyFallbacks: secret }),
+    problemsWith({ knex: `postgres://user:${secret}@host/database` }),
+    problemsWith({ cache: `redis://:${secret}@host` }),
+    problemsWith({ engine: `redis://:${secret}@host`, djangoCache: { delete() {} } }),
+    problemsOf(secret),
+    problemsOf([secret]),
+    problemsWith({ SECRET_KEY: secret }),
+    problemsWith({ knex: { connection: `postgres://user:${secret}@host/database` } }),
+    problemsWith({ knex: { client: 'pg', connection: secret }, load: 'never' })
+  ]
+  for (const problems of messages) t.notMatch(problems.join('\n'), /hunter2/)
+})
