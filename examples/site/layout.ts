@@ -1,0 +1,43 @@
+/** The frame of every page. */
+import { type Html, html } from './html.ts'
+
+const PAGES = { '/': 'Visits', '/colour': 'Colour', '/comments': 'Comments', '/session': 'Session' }
+
+export interface Page {
+  title: string
+  /** The path of the page, which the navigation marks. */
+  path?: string | undefined
+  /** Who is signed in. */
+  username?: string | undefined
+}
+
+export function layout({ title, path, username }: Page, main: Html): Html {
+  const pages = { ...PAGES, ...(username === undefined ? { '/login': 'Sign in' } : { '/account': 'Account' }) }
+  const links = Object.entries(pages).map(([href, text]) => {
+    const current = href === path ? html` aria-current="page"` : undefined
+    return html`<li><a href="${href}"${current}>${text}</a></li>`
+  })
+  return html`<!doctype html>
+<html lang="en-GB">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>${title} · fastify-django-sessions</title>
+    <link rel="stylesheet" href="/style.css">
+    <link rel="icon" href="data:,">
+  </head>
+  <body>
+    <a class="skip" href="#main">Skip to the content</a>
+    <header>
+      <p class="name">fastify-django-sessions <span>a demo</span></p>
+      <nav aria-label="Pages"><ul>${links}</ul></nav>
+    </header>
+    <main id="main">
+      <h1>${title}</h1>
+      ${main}
+    </main>
+    ${username === undefined ? undefined : html`<footer><p>Signed in as <strong>${username}</strong>.</p></footer>`}
+  </body>
+</html>
+`
+}

@@ -1,0 +1,197 @@
+import t, { type Test } from 'tap'
+import { buildSite } from '../examples/site/site.ts'
+import { demoPasswords } from '../examples/site/users.ts'
+
+type Site = Awaited<ReturnType<typeof buildSite>>
+
+async function createSite(t: Test): Promise<Site> {
+  const connection = { filename: `${t.testdir()}/site.sqlite3` }
+  const site = await buildSite({
+    database: { client: 'better-sqlite3', connection, useNullAsDefault: true },
+    secretKey: 'the secret key of the tests'
+  })
+  t.teardown(() => site.close())
+  return site
+}
+
+/** A browser: sends forms, and keeps the cookie that it was given last. */
+class Browser {
+  readonly #site: Site
+  key: string | null = null
+
+  constructor(site: Site) {
+    this.#site = site
+  }
+
+  get(url: string) {
+    return this.#inject({ method: 'GET', url })
+  }
+
+  post(url: string, fields: Record<string, string> = {}) {
+    return this.#inject({
+      method: 'POST',
+      url,
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      payload: new URLSearchParams(fields).toString()
+    })
+  }
+
+  async signIn(username: string, password: string) {
+    await this.get('/login')
+    return this.post('/login', { username, password })
+  }
+
+  async #inject(request: { method: 'GET' | 'POST'; url: string; headers?: Record<string, string>; payload?: string }) {
+    const cookies: Record<string, string> = this.key === null ? {} : { sessionid: this.key }
+    const response = await this.#site.inject({ ...request, cookies })
+    const [cookie] = response.cookies
+    if (cookie !== undefined) this.key = cookie.maxAge === 0 ? null : cookie.value
+    return response
+  }
+}
+
+t.test('the counter counts visits per browser', async (t) => {
+  const site = await createSite(t)
+  const browser = new Browser(site)
+  await browser.get('/')
+  t.match((await browser.get('/')).body, '<strong class="count">2</strong> times')
+  t.match((await new Browser(site).get('/')).body, '<strong class="count">1</strong> time.')
+})
+
+t.test('the counter counts every one of 20 parallel visits', async (t) => {
+  const browser = new Browser(await createSite(t))
+  await browser.get('/')
+  const responses = await Promise.all(Array.from({ length: 20 }, () => browser.get('/')))
+  t.ok(responses.every(({ statusCode }) => statusCode === 200))
+  t.match((await browser.get('/')).body, '<strong class="count">22</strong>')
+})
+
+t.test('the colour is set, shown and deleted', async (t) => {
+  const browser = new Browser(await createSite(t))
+  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
+  const { statusCode, headers } = await browser.post('/colour', { colour: '#ff8800' })
+  t.match({ statusCode, headers }, { statusCode: 303, headers: { location: '/colour' } })
+  t.match((await browser.get('/colour')).body, 'Your favourite colour is <code>#ff8800</code>')
+  await browser.post('/colour/delete')
+  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
+})
+
+t.test('a colour that is none is refused with a page', async (t) => {
+  const browser = new Browser(await createSite(t))
+  const response = await browser.post('/colour', { colour: '"><script>' })
+  t.match(response, { statusCode: 400, headers: { 'content-type': 'text/html; charset=utf-8' } })
+  t.match(response.body, 'Error 400')
+  t.equal(browser.key, null)
+})
+
+t.test('a visitor comments only once', async (t) => {
+  const site = await createSite(t)
+  const browser = new Browser(site)
+  t.equal((await browser.post('/comments', { comment: 'the first one' })).statusCode, 303)
+  const second = await browser.post('/comments', { comment: 'a second one' })
+  t.equal(second.statusCode, 403)
+  t.match(second.body, 'You have already commented.')
+  t.match(second.body, '<li>the first one</li>')
+  t.notMatch(second.body, 'a second one')
+  t.equal((await new Browser(site).post('/comments', { comment: 'of another' })).statusCode, 303)
+})
+
+t.test('what visitors write is shown as text', async (t) => {
+  const browser = new Browser(await createSite(t))
+  await browser.post('/comments', { comment: `<script>alert("1" & '2')</script>` })
+  const { body } = await browser.get('/comments')
+  t.notMatch(body, '<script>')
+  t.match(body, '<li>&#60;script&#62;alert(&#34;1&#34; &#38; &#39;2&#39;)&#60;/script&#62;</li>')
+})
+
+t.test('signing in changes the key and keeps the data', async (t) => {
+  const site = await createSite(t)
+  const browser = new Browser(site)
+  await browser.get('/')
+  const anonymousKey = String(browser.key)
+  t.match(await browser.signIn('ada', demoPasswords.ada), { statusCode: 303, headers: { location: '/account' } })
+  t.not(browser.key, anonymousKey)
+  t.equal(await site.sessions.model.find(anonymousKey), null)
+  t.match((await browser.get('/account')).body, 'Hello, ada.')
+  t.match((await browser.get('/')).body, '<strong class="count">2</strong>')
+})
+
+t.test('pages of a user who is signed in are not stored', async (t) => {
+  const browser = new Browser(await createSite(t))
+  t.equal((await browser.get('/')).headers['cache-control'], undefined)
+  await browser.signIn('ada', demoPasswords.ada)
+  for (const url of ['/', '/colour', '/comments', '/session', '/account']) {
+    t.equal((await browser.get(url)).headers['cache-control'], 'no-store', url)
+  }
+})
+
+t.test('a second user inherits nothing of the first one', async (t) => {
+  const site = await createSite(t)
+  const browser = new Browser(site)
+  await browser.signIn('ada', demoPasswords.ada)
+  await browser.post('/colour', { colour: '#ff8800' })
+  const adasKey = String(browser.key)
+  // The form of another tab, which was opened before.
+  const session = await site.sessions.open(adasKey).load()
+  await session.setTestCookie().save()
+  t.equal((await browser.post('/login', { username: 'grace', password: demoPasswords.grace })).statusCode, 303)
+  t.equal(await site.sessions.model.find(adasKey), null)
+  t.match((await browser.get('/account')).body, 'Hello, grace.')
+  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
+})
+
+t.test('a wrong password and an unknown user are refused alike', async (t) => {
+  const browser = new Browser(await createSite(t))
+  const wrong = await browser.signIn('ada', demoPasswords.grace)
+  const unknown = await browser.signIn('nobody', demoPasswords.ada)
+  t.equal(wrong.statusCode, 403)
+  t.match(wrong.body, 'User and password do not match.')
+  t.equal(unknown.statusCode, 403)
+  t.equal(unknown.body, wrong.body)
+  t.match(await browser.get('/account'), { statusCode: 303, headers: { location: '/login' } })
+})
+
+t.test('a browser that keeps no cookies is told so', async (t) => {
+  const browser = new Browser(await createSite(t))
+  await browser.get('/login')
+  browser.key = null
+  const response = await browser.post('/login', { username: 'ada', password: demoPasswords.ada })
+  t.equal(response.statusCode, 403)
+  t.match(response.body, 'Your browser sent no cookie.')
+})
+
+t.test('signing out ends the session for whoever has its key', async (t) => {
+  const site = await createSite(t)
+  const browser = new Browser(site)
+  await browser.signIn('ada', demoPasswords.ada)
+  const key = browser.key
+  const response = await browser.post('/logout')
+  t.match(response, { statusCode: 303, headers: { location: '/' } })
+  t.match(response.cookies, [{ name: 'sessionid', value: '', maxAge: 0 }])
+  t.equal(await site.sessions.model.find(String(key)), null)
+  browser.key = key
+  t.match(await browser.get('/account'), { statusCode: 303, headers: { location: '/login' } })
+})
+
+t.test('the page of the session shows the keys of the data, and of the session key only the beginning', async (t) => {
+  const browser = new Browser(await createSite(t))
+  t.match((await browser.get('/session')).body, 'You have none yet')
+  await browser.get('/')
+  const key = String(browser.key)
+  const { body } = await browser.get('/session')
+  t.match(body, `<code>${key.slice(0, 4)}…</code>`)
+  t.notMatch(body, key.slice(0, 5))
+  t.match(body, '<code>num_visits</code>')
+  t.match(body, '1209600 seconds')
+})
+
+t.test('files and unknown pages make no session', async (t) => {
+  const browser = new Browser(await createSite(t))
+  const css = await browser.get('/style.css')
+  t.match(css, { statusCode: 200, headers: { 'content-type': 'text/css; charset=utf-8' } })
+  t.equal(css.headers.vary, undefined)
+  const unknown = await browser.get('/nowhere')
+  t.equal(unknown.statusCode, 404)
+  t.match(unknown.body, 'There is no such page.')
+  t.equal(browser.key, null)
+})
