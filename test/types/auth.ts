@@ -1,0 +1,56 @@
+/** The types of logins, checked by `tsc -p test`; nothing here runs. */
+import Fastify, { type FastifyInstance } from 'fastify'
+import { type AuthUser, checkPassword, createAuth, safeNext } from '../../lib/auth.ts'
+import { typeOf } from './expect.ts'
+
+interface User extends AuthUser {
+  name: string
+}
+
+export function logins(app: FastifyInstance, rows: { first(id: string): Promise<User | undefined> }): void {
+  const { login, logout, user, userId, updateSessionAuthHash, loginRequired } = createAuth({ getUser: (id) => rows.first(id) })
+
+  app.get('/', { preHandler: loginRequired({ redirectTo: '/login/' }) }, async (request) => {
+    typeOf(await user(request)).is<User | null>()
+    typeOf(await userId(request)).is<string | null>()
+    return (await user(request))?.name
+  })
+
+  const body = { type: 'object' } as const
+  app.post<{ Body: { name: string; password: string }; Querystring: { next?: string } }>(
+    '/login/',
+    { schema: { body }, preHandler: [loginRequired()] },
+    async (request, reply) => {
+      const found = await rows.first(request.body.name)
+      typeOf(checkPassword(request.body.password, found?.password)).is<Promise<boolean>>()
+      if (found === undefined) {
+        await logout(request)
+        return reply.code(403).send()
+      }
+      await login(request, found)
+      await updateSessionAuthHash(request, { ...found, password: 'new' })
+      // @ts-expect-error what getUser gives is what is signed in
+      await login(request, { id: 1, password: '' })
+      typeOf(safeNext(request.query.next, '/')).is<string>()
+      return reply.redirect(safeNext(request.query.next, '/'))
+    }
+  )
+}
+
+export function options(): void {
+  createAuth({ getUser: () => null })
+  createAuth({ getUser: async () => ({ id: 1n, password: '', isActive: true }), backends: ['our.Backend'] })
+  // @ts-expect-error without a backend no login could count
+  createAuth({ getUser: () => null, backends: [] })
+  // @ts-expect-error a user needs the field password
+  createAuth({ getUser: () => ({ id: 1 }) })
+  // @ts-expect-error the application's users are its own
+  createAuth({})
+}
+
+/** The hook fits where a logger or a server has a type of its own. */
+export function otherInstances(): void {
+  const { loginRequired } = createAuth({ getUser: () => null })
+  Fastify({ logger: true }).addHook('preHandler', loginRequired())
+  Fastify({ https: {} }).get('/', { preHandler: loginRequired() }, async () => '')
+}
