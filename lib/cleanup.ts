@@ -20,7 +20,7 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
     const batchStarted = performance.now()
     const deleted = await model.deleteExpired(before, size)
     const took = performance.now() - batchStarted
-    if (deleted === null) break // Another cleaner is at work on the same rows.
+    if (deleted === null) return { ...report, skipped: true }
     report.deleted += deleted
     report.batches += 1
     report.milliseconds = Math.round(performance.now() - started)

@@ -239,7 +239,8 @@ class Use {
     try {
       return await this.#client.acquireConnection()
     } catch (error) {
-      throw unavailable(error as DriverError, 'it cannot be reached', (error as Error).message, UNREACHABLE)
+      const busy = this.#dialect.isBusy(error as DriverError)
+      throw unavailable(error as DriverError, 'it cannot be reached', (error as Error).message, { ...UNREACHABLE, busy })
     }
   }
 

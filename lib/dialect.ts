@@ -132,7 +132,8 @@ const postgres: Dialect = {
   // https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock.
   isBusy: ({ code }) => code === '40001' || code === '40P01',
   // The server always names a SQLSTATE: what has none comes from the socket. 08 and 57P say that the connection is gone.
-  isConnectionLost: ({ code }) => code === undefined || !/^[0-9A-Z]{5}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
+  isConnectionLost: ({ code }) =>
+    code === undefined || !/^[0-9FHPX][0-9A-Z]{4}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
   isMissingTable: ({ code }) => code === '42P01',
   describe: ({ message }) => message,
   abort: (connection) => (connection as PostgresClient).connection.stream.destroy()

@@ -56,6 +56,8 @@ export interface ClearExpiredReport {
   deleted: number
   batches: number
   milliseconds: number
+  /** Another cleaner was at work on the same sessions, and was left to it. */
+  skipped?: true
 }
 
 export interface Engine {
