@@ -350,6 +350,17 @@ t.test('locks', async (t) => {
     })
   }
 
+  await t.test('a lock that another one took instead of the abandoned one is not removed', async (t) => {
+    const { engine, sessionKey, lock } = await setUp(t, { timeout: 0.01 })
+    const taken = `1 ${START.getTime()} elsewhere`
+    fs.writeFileSync(lock, '1 0 elsewhere')
+    intercept(t, 'open', (path) => {
+      if (path === `${lock}.lock`) fs.writeFileSync(lock, taken)
+    })
+    await t.rejects(engine.save(sessionKey, record('second'), 'first'), UNAVAILABLE)
+    t.equal(fs.readFileSync(lock, 'latin1'), taken)
+  })
+
   await t.test('whoever removes an abandoned lock may die at it', async (t) => {
     const { engine, folder, sessionKey, lock } = await setUp(t)
     for (const path of [lock, `${lock}.lock`, `${lock}.lock.lock`]) fs.writeFileSync(path, '1 0 elsewhere')
