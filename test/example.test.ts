@@ -24,7 +24,7 @@ class Browser {
   }
 
   get(url: string) {
-    return this.#inject({ method: 'GET', url })
+    return this.#inject({ method: 'GET', url, headers: { accept: 'text/html' } })
   }
 
   post(url: string, fields: Record<string, string> = {}) {
@@ -36,9 +36,9 @@ class Browser {
     })
   }
 
-  async signIn(username: string, password: string) {
-    await this.get('/login')
-    return this.post('/login', { username, password })
+  async signIn(username: string, password: string, url = '/login/') {
+    await this.get(url)
+    return this.post(url, { username, password })
   }
 
   async #inject(request: { method: 'GET' | 'POST'; url: string; headers?: Record<string, string>; payload?: string }) {
@@ -68,17 +68,17 @@ t.test('the counter counts every one of 20 parallel visits', async (t) => {
 
 t.test('the colour is set, shown and deleted', async (t) => {
   const browser = new Browser(await createSite(t))
-  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
-  const { statusCode, headers } = await browser.post('/colour', { colour: '#ff8800' })
-  t.match({ statusCode, headers }, { statusCode: 303, headers: { location: '/colour' } })
-  t.match((await browser.get('/colour')).body, 'Your favourite colour is <code>#ff8800</code>')
-  await browser.post('/colour/delete')
-  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
+  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
+  const { statusCode, headers } = await browser.post('/colour/', { colour: '#ff8800' })
+  t.match({ statusCode, headers }, { statusCode: 303, headers: { location: '/colour/' } })
+  t.match((await browser.get('/colour/')).body, 'Your favourite colour is <code>#ff8800</code>')
+  await browser.post('/colour/delete/')
+  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
 })
 
 t.test('a colour that is none is refused with a page', async (t) => {
   const browser = new Browser(await createSite(t))
-  const response = await browser.post('/colour', { colour: '"><script>' })
+  const response = await browser.post('/colour/', { colour: '"><script>' })
   t.match(response, { statusCode: 400, headers: { 'content-type': 'text/html; charset=utf-8' } })
   t.match(response.body, 'Error 400')
   t.equal(browser.key, null)
@@ -87,21 +87,43 @@ t.test('a colour that is none is refused with a page', async (t) => {
 t.test('a visitor comments only once', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)
-  t.equal((await browser.post('/comments', { comment: 'the first one' })).statusCode, 303)
-  const second = await browser.post('/comments', { comment: 'a second one' })
+  t.equal((await browser.post('/comments/', { comment: 'the first one' })).statusCode, 303)
+  const second = await browser.post('/comments/', { comment: 'a second one' })
   t.equal(second.statusCode, 403)
   t.match(second.body, 'You have already commented.')
   t.match(second.body, '<li>the first one</li>')
   t.notMatch(second.body, 'a second one')
-  t.equal((await new Browser(site).post('/comments', { comment: 'of another' })).statusCode, 303)
+  t.equal((await new Browser(site).post('/comments/', { comment: 'of another' })).statusCode, 303)
 })
 
 t.test('what visitors write is shown as text', async (t) => {
   const browser = new Browser(await createSite(t))
-  await browser.post('/comments', { comment: `<script>alert("1" & '2')</script>` })
-  const { body } = await browser.get('/comments')
+  await browser.post('/comments/', { comment: `<script>alert("1" & '2')</script>` })
+  const { body } = await browser.get('/comments/')
   t.notMatch(body, '<script>')
   t.match(body, '<li>&#60;script&#62;alert(&#34;1&#34; &#38; &#39;2&#39;)&#60;/script&#62;</li>')
+})
+
+const toLogin = { statusCode: 302, headers: { location: '/login/?next=/account/' } }
+
+t.test('whoever signs in for a page gets to that page, after a wrong password too', async (t) => {
+  const browser = new Browser(await createSite(t))
+  t.match(await browser.get('/account/'), toLogin)
+  const url = '/login/?next=/comments/%3Fpage%3D2'
+  t.equal((await browser.signIn('ada', 'a wrong password', url)).statusCode, 403)
+  t.match((await browser.get(url)).body, '<form method="post">')
+  t.match(await browser.signIn('ada', demoPasswords.ada, url), { statusCode: 303, headers: { location: '/comments/?page=2' } })
+  t.match(await browser.get(url), { statusCode: 303, headers: { location: '/comments/?page=2' } })
+})
+
+t.test('signing in leads to no other site', async (t) => {
+  const site = await createSite(t)
+  for (const next of ['https://example.com/', '//example.com', '/\\\\example.com']) {
+    const browser = new Browser(site)
+    const url = `/login/?next=${encodeURIComponent(next)}`
+    t.match(await browser.signIn('ada', demoPasswords.ada, url), { statusCode: 303, headers: { location: '/account/' } }, next)
+    t.match(await browser.get(url), { statusCode: 303, headers: { location: '/account/' } }, next)
+  }
 })
 
 t.test('signing in changes the key and keeps the data', async (t) => {
@@ -109,10 +131,14 @@ t.test('signing in changes the key and keeps the data', async (t) => {
   const browser = new Browser(site)
   await browser.get('/')
   const anonymousKey = String(browser.key)
-  t.match(await browser.signIn('ada', demoPasswords.ada), { statusCode: 303, headers: { location: '/account' } })
+  t.match(await browser.signIn('ada', demoPasswords.ada), { statusCode: 303, headers: { location: '/account/' } })
   t.not(browser.key, anonymousKey)
   t.equal(await site.sessions.model.find(anonymousKey), null)
-  t.match((await browser.get('/account')).body, 'Hello, ada.')
+  t.match((await site.sessions.open(browser.key).load()).toObject(), {
+    _auth_user_id: '1',
+    _auth_user_backend: 'django.contrib.auth.backends.ModelBackend'
+  })
+  t.match((await browser.get('/account/')).body, 'Hello, ada.')
   t.match((await browser.get('/')).body, '<strong class="count">2</strong>')
 })
 
@@ -120,7 +146,7 @@ t.test('pages of a user who is signed in are not stored', async (t) => {
   const browser = new Browser(await createSite(t))
   t.equal((await browser.get('/')).headers['cache-control'], undefined)
   await browser.signIn('ada', demoPasswords.ada)
-  for (const url of ['/', '/colour', '/comments', '/session', '/account']) {
+  for (const url of ['/', '/colour/', '/comments/', '/session/', '/account/']) {
     t.equal((await browser.get(url)).headers['cache-control'], 'no-store', url)
   }
 })
@@ -129,15 +155,15 @@ t.test('a second user inherits nothing of the first one', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)
   await browser.signIn('ada', demoPasswords.ada)
-  await browser.post('/colour', { colour: '#ff8800' })
+  await browser.post('/colour/', { colour: '#ff8800' })
   const adasKey = String(browser.key)
   // The form of another tab, which was opened before.
   const session = await site.sessions.open(adasKey).load()
   await session.setTestCookie().save()
-  t.equal((await browser.post('/login', { username: 'grace', password: demoPasswords.grace })).statusCode, 303)
+  t.equal((await browser.post('/login/', { username: 'grace', password: demoPasswords.grace })).statusCode, 303)
   t.equal(await site.sessions.model.find(adasKey), null)
-  t.match((await browser.get('/account')).body, 'Hello, grace.')
-  t.match((await browser.get('/colour')).body, 'You have not told us yet.')
+  t.match((await browser.get('/account/')).body, 'Hello, grace.')
+  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
 })
 
 t.test('a wrong password and an unknown user are refused alike', async (t) => {
@@ -148,14 +174,14 @@ t.test('a wrong password and an unknown user are refused alike', async (t) => {
   t.match(wrong.body, 'User and password do not match.')
   t.equal(unknown.statusCode, 403)
   t.equal(unknown.body, wrong.body)
-  t.match(await browser.get('/account'), { statusCode: 303, headers: { location: '/login' } })
+  t.match(await browser.get('/account/'), toLogin)
 })
 
 t.test('a browser that keeps no cookies is told so', async (t) => {
   const browser = new Browser(await createSite(t))
-  await browser.get('/login')
+  await browser.get('/login/')
   browser.key = null
-  const response = await browser.post('/login', { username: 'ada', password: demoPasswords.ada })
+  const response = await browser.post('/login/', { username: 'ada', password: demoPasswords.ada })
   t.equal(response.statusCode, 403)
   t.match(response.body, 'Your browser sent no cookie.')
 })
@@ -165,20 +191,20 @@ t.test('signing out ends the session for whoever has its key', async (t) => {
   const browser = new Browser(site)
   await browser.signIn('ada', demoPasswords.ada)
   const key = browser.key
-  const response = await browser.post('/logout')
+  const response = await browser.post('/logout/')
   t.match(response, { statusCode: 303, headers: { location: '/' } })
   t.match(response.cookies, [{ name: 'sessionid', value: '', maxAge: 0 }])
   t.equal(await site.sessions.model.find(String(key)), null)
   browser.key = key
-  t.match(await browser.get('/account'), { statusCode: 303, headers: { location: '/login' } })
+  t.match(await browser.get('/account/'), toLogin)
 })
 
 t.test('the page of the session shows the keys of the data, and of the session key only the beginning', async (t) => {
   const browser = new Browser(await createSite(t))
-  t.match((await browser.get('/session')).body, 'You have none yet')
+  t.match((await browser.get('/session/')).body, 'You have none yet')
   await browser.get('/')
   const key = String(browser.key)
-  const { body } = await browser.get('/session')
+  const { body } = await browser.get('/session/')
   t.match(body, `<code>${key.slice(0, 4)}…</code>`)
   t.notMatch(body, key.slice(0, 5))
   t.match(body, '<code>num_visits</code>')

@@ -12,16 +12,16 @@
  * have dots where a key has none: Django's clearsessions passes them over.
  */
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { access, type FileHandle, open, opendir, rename, stat, unlink, utimes } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { accessSync, constants, statSync } from 'node:fs'
+import { access, type FileHandle, open, rename, stat, unlink, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Codec } from '../codec.js'
 import { InvalidOptions, SessionTooLarge, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../expiry.js'
 import { newSessionKey } from '../session-key.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
+import { ask, batchesOfNames, type Content, MODE, orRemove, read } from './file-system.js'
+import { Lock, removeAbandoned } from './lock-file.js'
 
 export interface FileEngineOptions {
   /** Django's `SESSION_FILE_PATH`: a folder that exists. */
@@ -43,9 +43,6 @@ const KEY = /^[a-z0-9]{8,40}$/
 const MADE_KEY = /^[a-z0-9]{32}$/
 
 const LEFTOVER = /^([a-z0-9]{8,40})(?:\.[0-9a-f]{16}\.tmp|(?:\.lock)+)$/
-
-/** As Django's mkstemp(): the owner only. */
-const MODE = 0o600
 
 /** Names that `clearExpired` looks at in one go. */
 const BATCH_SIZE = 1000
@@ -308,199 +305,6 @@ export class FileEngine implements Engine {
 }
 
 const GONE = { outcome: 'gone' } as const
-
-// --- locks --------------------------------------------------------------------------------
-
-/**
- * Milliseconds. A lock is held for a few. Whoever was stopped for HOLD_LIMIT while holding
- * one touches neither session nor lock any more, long before another takes it for abandoned.
- */
-const HOLD_LIMIT = 10_000
-const ABANDONED_AFTER = 30_000
-
-/** Within which a process has its number: one boot of one machine, and one container on it. */
-const PLACE = findPlace()
-
-function findPlace(): string {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
-  } catch {
-    return hostname()
-  }
-}
-
-/**
- * A file that only one can make (O_EXCL). Its text says who made it, when and where, by
- * the application's clock.
- */
-class Lock {
-  readonly #path: string
-  readonly #clock: () => Date
-  readonly #since: number
-
-  private constructor(path: string, clock: () => Date) {
-    this.#path = path
-    this.#clock = clock
-    this.#since = clock().getTime()
-  }
-
-  /** @returns null when another one holds it for all of `timeout` seconds */
-  static async acquire(path: string, clock: () => Date, timeout: number): Promise<Lock | null> {
-    const deadline = performance.now() + timeout * 1000
-    for (let attempt = 1; ; attempt++) {
-      const lock = new Lock(path, clock)
-      if (await lock.#make()) return lock
-      if (await removeAbandoned(path, clock)) continue
-      if (performance.now() >= deadline) return null
-      await pause(Math.random() * Math.min(2 ** attempt, 50))
-    }
-  }
-
-  async #make(): Promise<boolean> {
-    const file = await ask(open(this.#path, 'wx', MODE), 'EEXIST')
-    if (file === null) return false
-    // A full disk takes no text. A lock without it is a lock all the same, and making
-    // room by removing sessions must stay possible.
-    await file.writeFile(`${process.pid} ${this.#since} ${PLACE}`).catch(() => {})
-    await file.close().catch(() => {})
-    return true
-  }
-
-  async holding<T>(work: (lock: this) => Promise<T>): Promise<T> {
-    try {
-      return await work(this)
-    } finally {
-      // The work is done, or has its own error to report: a lock that stays becomes abandoned.
-      if (this.#isHeld()) await unlink(this.#path).catch(() => {})
-    }
-  }
-
-  /**
-   * Makes the change that the lock was taken for. False when there is no such file.
-   *
-   * @throws StoreUnavailable also when the lock was held for too long
-   */
-  async commit(change: () => Promise<void>): Promise<boolean> {
-    if (!this.#isHeld()) throw new StoreUnavailable(`a change of a session took ${HOLD_LIMIT / 1000} seconds`)
-    return (await ask(change(), 'ENOENT')) !== null
-  }
-
-  #isHeld(): boolean {
-    return this.#clock().getTime() - this.#since < HOLD_LIMIT
-  }
-}
-
-/**
- * Removes a lock whose holder is dead. Of two that both found it abandoned the later one
- * would remove the lock that the earlier one took next: so it is removed under a lock of
- * its own and only when it is abandoned still, and then nobody else can have removed it.
- */
-async function removeAbandoned(path: string, clock: () => Date): Promise<boolean> {
-  if (!(await isAbandoned(path, clock))) return false
-  const remover = await Lock.acquire(`${path}.lock`, clock, 0)
-  if (remover === null) return false
-  return remover.holding(async () => (await isAbandoned(path, clock)) && remover.commit(() => unlink(path)))
-}
-
-/**
- * A holder is dead when no process of its place has its number. Of holders elsewhere, of
- * numbers that another process got since, and of a lock without text nobody knows: those
- * are abandoned when they are old.
- */
-async function isAbandoned(path: string, clock: () => Date): Promise<boolean> {
-  const content = await read(path, 'ENOENT', 'EACCES')
-  if (content === null) return false
-  const [, pid, since, place] = /^(\d+) (\d+) (.*)$/.exec(content.text) ?? []
-  const made = since === undefined ? content.modified.getTime() : Number(since)
-  if (clock().getTime() - made > ABANDONED_AFTER) return true
-  return place === PLACE && !isRunning(Number(pid))
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
-}
-
-// --- the file system ------------------------------------------------------------------------
-
-/** What a file holds, and when it was modified. */
-interface Content {
-  text: string
-  modified: Date
-}
-
-/** Null where the error is one of `answers`. */
-async function read(path: string, ...answers: string[]): Promise<Content | null> {
-  const file = await ask(open(path, 'r'), ...answers)
-  if (file === null) return null
-  try {
-    const { mtimeMs } = await ask(file.stat())
-    return { text: await ask(file.readFile('latin1')), modified: new Date(Math.round(mtimeMs)) }
-  } finally {
-    await file.close()
-  }
-}
-
-async function* batchesOfNames(folder: string, size: number): AsyncGenerator<string[]> {
-  const directory = await ask(opendir(folder))
-  try {
-    let names: string[] = []
-    for (let entry = await ask(directory.read()); entry !== null; entry = await ask(directory.read())) {
-      if (entry.isFile()) names.push(entry.name)
-      if (names.length < size) continue
-      yield names
-      names = []
-    }
-    yield names
-  } finally {
-    await directory.close()
-  }
-}
-
-/** What `work` returns; when it fails, the file is gone. */
-async function orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    await unlink(path).catch(() => {})
-    throw error
-  }
-}
-
-/** The result of an operation, and null for errors that are an answer too. @throws StoreUnavailable for all others */
-async function ask<T>(operation: Promise<T>): Promise<T>
-async function ask<T>(operation: Promise<T>, ...answers: string[]): Promise<T | null>
-async function ask<T>(operation: Promise<T>, ...answers: string[]): Promise<T | null> {
-  try {
-    return await operation
-  } catch (error) {
-    const { code = '', syscall, message } = error as NodeJS.ErrnoException
-    if (answers.includes(code)) return null
-    // After the comma is the path, with the key in it; the error's own stack repeats it.
-    const cause = Object.assign(new Error(message.split(',', 1)[0]), { code, syscall })
-    throw new StoreUnavailable(REMEDIES[code] ?? 'a file operation failed', { cause })
-  }
-}
-
-const MISSING_FOLDER = 'the folder filePath is missing or no folder, create it'
-const DENIED = 'access to a file or the folder filePath was denied, check owner and permissions'
-const FULL = 'the disk or the quota of the folder filePath is full, make room (clearsessions)'
-
-/** What to do, where the code of an error says it. */
-const REMEDIES: Record<string, string> = {
-  ENOENT: MISSING_FOLDER,
-  ENOTDIR: MISSING_FOLDER,
-  EACCES: DENIED,
-  EPERM: DENIED,
-  EROFS: DENIED,
-  ENOSPC: FULL,
-  EDQUOT: FULL
-}
 
 function checkFolder(folder: string): void {
   if (isUsable(folder)) return

@@ -36,8 +36,8 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
     }),
   cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache', parts.settings.storeTimeout)),
   file: ({ settings, codec }) => {
-    const { filePath = tmpdir(), cookie, cookieAge, clock } = settings
-    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, codec, clock })
+    const { filePath = tmpdir(), cookie, cookieAge, clock, storeTimeout } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, codec, clock, timeout: storeTimeout })
   },
   signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
     new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })

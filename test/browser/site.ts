@@ -73,7 +73,7 @@ async function countsVisits(browser: Browser): Promise<void> {
 async function keepsColour(browser: Browser): Promise<void> {
   const visitor = await visit(browser)
   const { page } = visitor
-  await page.goto('/colour')
+  await page.goto('/colour/')
   await page.getByLabel('Your favourite colour').fill('#ff8800')
   await page.getByRole('button', { name: 'Save' }).click()
   await page.getByText('Your favourite colour is #ff8800.').waitFor()
@@ -86,14 +86,14 @@ async function letsCommentOnce(browser: Browser): Promise<void> {
   const visitor = await visit(browser)
   const { page } = visitor
   const otherTab = await openTab(visitor)
-  await page.goto('/comments')
-  await otherTab.goto('/comments')
+  await page.goto('/comments/')
+  await otherTab.goto('/comments/')
   await comment(page, '<script>document.title = "run"</script>')
   await page.getByText('You have already commented.').waitFor()
   assert.equal(await page.locator('.comments li').textContent(), '<script>document.title = "run"</script>')
   assert.notEqual(await page.title(), 'run')
 
-  const [refusal] = await Promise.all([otherTab.waitForResponse('**/comments'), comment(otherTab, 'a second one')])
+  const [refusal] = await Promise.all([otherTab.waitForResponse('**/comments/'), comment(otherTab, 'a second one')])
   assert.equal(refusal.status(), 403)
   await otherTab.getByText('You have already commented.').waitFor()
   assert.equal(await otherTab.locator('.comments li').count(), 1)
@@ -106,7 +106,7 @@ async function signsInAndOut(browser: Browser): Promise<void> {
   await page.goto('/')
   const anonymousKey = await keyOf(visitor)
 
-  await page.goto('/login')
+  await page.goto('/account/')
   await signIn(page, 'ada', 'a wrong password')
   await page.getByRole('alert').waitFor()
   assert.equal(await keyOf(visitor), anonymousKey)
@@ -129,7 +129,7 @@ async function signsInAndOut(browser: Browser): Promise<void> {
 async function refusesWithoutCookies(browser: Browser): Promise<void> {
   const visitor = await visit(browser)
   const { page, context } = visitor
-  await page.goto('/login')
+  await page.goto('/login/')
   await context.clearCookies()
   await signIn(page, 'grace', demoPasswords.grace)
   await page.getByText('Your browser sent no cookie.').waitFor()

@@ -3,8 +3,12 @@
  * JSON for each call and each answer. What is the kit's and Python's own is made here
  * (exceptions, stores that change under way); all else is the library's doing.
  */
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Knex } from 'knex'
+import { type Cache, MemoryCache } from '../../lib/cache.ts'
 import { STORE_SALT } from '../../lib/codec.ts'
 import type { Engine } from '../../lib/engines/engine.ts'
 import { expiryAge, expiryDate, toStoredExpiry } from '../../lib/expiry.ts'
@@ -49,6 +53,10 @@ interface DjangoSettings {
   SECRET_KEY: string
   SECRET_KEY_FALLBACKS: string[]
   SESSION_COOKIE_AGE: number
+  SESSION_COOKIE_NAME: string
+  SESSION_CACHE_ALIAS: string
+  SESSION_FILE_PATH: string | null
+  CACHES: Record<string, keyof typeof cacheKinds>
   SESSION_EXPIRE_AT_BROWSER_CLOSE: boolean
 }
 
@@ -56,6 +64,7 @@ interface LogLine {
   logger: string
   level: string
   message: string
+  exception?: string | undefined
 }
 
 let settings: DjangoSettings
@@ -69,12 +78,53 @@ const log = {
   debug() {},
   warn(details: object, message: string) {
     const isSuspicious = 'code' in details && details.code === 'FST_SESSION_SUSPICIOUS'
-    const line = isSuspicious
-      ? { logger: 'django.security.SuspiciousSession', message: 'Session data corrupted' }
-      : { logger: 'django.contrib.sessions', message }
-    logs.push({ level: 'WARNING', ...line })
+    if (isSuspicious) logs.push({ logger: 'django.security.SuspiciousSession', level: 'WARNING', message: 'Session data corrupted' })
+    else if (message === 'The session cache failed and is passed over') logs.push(cacheFailure())
+    else logs.push({ logger: 'django.contrib.sessions', level: 'WARNING', message })
   }
 }
+
+// --- caches ------------------------------------------------------------------------
+
+const dummyCache: Cache = {
+  get: async () => null,
+  add: async () => true,
+  replace: async () => false,
+  delete: async () => {}
+}
+
+/** What a failing cache threw: the library shows nobody the message of a cache, since clients put keys and values into it. */
+let thrownByCache: Error | undefined
+
+async function failToStore(): Promise<never> {
+  thrownByCache = new Error('Faked exception saving to cache')
+  throw thrownByCache
+}
+
+const failingCache: Cache = { ...dummyCache, add: failToStore, replace: failToStore }
+
+const cacheKinds = { memory: () => new MemoryCache({ clock }), dummy: () => dummyCache, failing: () => failingCache }
+
+/** As Django's, caches outlive a change of the settings. */
+const caches = new Map<string, Cache>()
+
+const describeCache = (alias: string) => `the ${settings.CACHES[alias]} cache ${alias}`
+
+function cacheOf(alias: string): Cache {
+  const kind = settings.CACHES[alias]
+  if (kind === undefined) throw new PythonError('InvalidCacheBackendError', `there is no cache ${alias}`)
+  const name = describeCache(alias)
+  const cache = caches.get(name) ?? cacheKinds[kind]()
+  caches.set(name, cache)
+  return cache
+}
+
+function cacheFailure(): LogLine {
+  const message = `Error saving to cache (${describeCache(settings.SESSION_CACHE_ALIAS)})`
+  return { logger: 'django.contrib.sessions', level: 'ERROR', message, exception: thrownByCache?.message }
+}
+
+// --- engines -----------------------------------------------------------------------
 
 const unimplemented = async (): Promise<never> => {
   throw new PythonError('NotImplementedError')
@@ -101,8 +151,14 @@ const engines = {
     columns: ({ _auth_user_id: id }) => ({ account_id: /^\d+$/.test(String(id)) ? Number(id) : null }),
     cookieAge: 86_400
   }),
+  cached_db: (): Partial<SessionOptions> => ({ engine: 'cached_db', knex, cache: cacheOf(settings.SESSION_CACHE_ALIAS) }),
+  cache: (): Partial<SessionOptions> => ({ engine: 'cache', cache: cacheOf(settings.SESSION_CACHE_ALIAS) }),
+  file: (): Partial<SessionOptions> => ({ engine: 'file', filePath: fileFolder() }),
+  signed_cookies: (): Partial<SessionOptions> => ({ engine: 'signed_cookies' }),
   base: (): Partial<SessionOptions> => ({ engine: abstractEngine })
 }
+
+const fileFolder = () => settings.SESSION_FILE_PATH ?? tmpdir()
 
 const serializers = {
   json: {},
@@ -124,6 +180,7 @@ function createSessions(engine: EngineName, serializer: SerializerName, options:
     secretKey: settings.SECRET_KEY,
     secretKeyFallbacks: settings.SECRET_KEY_FALLBACKS,
     expireAtBrowserClose: settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
+    cookie: { name: settings.SESSION_COOKIE_NAME },
     clock,
     ...engines[engine](),
     ...serializers[serializer],
@@ -363,9 +420,57 @@ class AbstractStore extends Store {
   override delete = unimplemented
 }
 
+class CacheStore extends Store {
+  cache_key(): string {
+    return `fastify:django.contrib.sessions.${this.engine}${this.session.sessionKey}`
+  }
+}
+
+class FileStore extends Store {
+  /** Nobody but the library itself says which keys lead to a file: it is shown a session under that name. */
+  async _key_to_file(key: string): Promise<Wire> {
+    const prefix = join(fileFolder(), settings.SESSION_COOKIE_NAME)
+    const planted = this.other(null).set('planted', true)
+    await planted.save()
+    const path = prefix + key
+    await mkdir(dirname(path), { recursive: true })
+    await rename(prefix + planted.sessionKey, path)
+    const isFound = await this.exists(key)
+    await rm(path)
+    if (!isFound) throw new PythonError('InvalidSessionKey', key)
+    return path
+  }
+}
+
+/** Nothing is stored: no key is taken, and only the object itself forgets its data. */
+class CookieStore extends Store {
+  override async exists(): Promise<Wire> {
+    return false
+  }
+
+  override delete(): Promise<void> {
+    return this.session.flush()
+  }
+}
+
+const storeClasses: Record<EngineName, typeof Store> = {
+  db: Store,
+  custom_db: Store,
+  cached_db: CacheStore,
+  cache: CacheStore,
+  file: FileStore,
+  signed_cookies: CookieStore,
+  base: AbstractStore
+}
+
 async function testCookie(store: Store): Promise<[name: string, value: unknown]> {
   const session = await store.other(null).setTestCookie().load()
   return session.entries()[0] as [string, unknown]
+}
+
+function cacheStore(store: Store): CacheStore {
+  if (!(store instanceof CacheStore)) throw new PythonError('AttributeError', 'it has no cache')
+  return store
 }
 
 interface Attribute {
@@ -406,6 +511,8 @@ const attributes: Record<string, Attribute> = {
       await store.refresh()
     }
   },
+  cache_key: { read: (store) => cacheStore(store).cache_key() },
+  _cache: { read: (store) => cacheStore(store) && describeCache(settings.SESSION_CACHE_ALIAS) },
   key_salt: { read: () => STORE_SALT },
   TEST_COOKIE_NAME: { read: async (store) => (await testCookie(store))[0] },
   TEST_COOKIE_VALUE: { read: async (store) => (await testCookie(store))[1] }
@@ -424,6 +531,7 @@ interface Message {
   key: string | null
   method: string
   name: string
+  alias: string
   args: Wire[]
   kwargs?: Record<string, Wire>
   value: Wire
@@ -465,9 +573,11 @@ const operations = {
   },
   reset() {
     stores.clear()
+    caches.clear()
+    sessionsOf.clear()
   },
   async new({ handle, engine, key }: Message) {
-    const StoreClass = engine === 'base' ? AbstractStore : Store
+    const StoreClass = storeClasses[engine]
     stores.set(handle, new StoreClass(engine, await findSessions(engine), key))
   },
   async call(message: Message) {
@@ -493,12 +603,20 @@ const operations = {
   },
   async static({ engine }: Message) {
     await (await findSessions(engine)).clearExpired()
+  },
+  cache({ alias, method, args: [key] }: Message) {
+    return cacheOf(alias)[method as 'get' | 'delete'](String(key))
   }
+}
+
+const errorTypes: Record<string, string> = {
+  FST_SESSION_INTERRUPTED: 'UpdateError',
+  FST_SESSION_INVALID_OPTIONS: 'ImproperlyConfigured'
 }
 
 function errorOf(thrown: unknown): { type: string; message: string } {
   const error = thrown as Error & { code?: string }
-  return { type: error.code === 'FST_SESSION_INTERRUPTED' ? 'UpdateError' : error.name, message: error.message }
+  return { type: errorTypes[error.code ?? ''] ?? error.name, message: error.message }
 }
 
 async function answer(message: Message) {

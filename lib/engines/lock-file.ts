@@ -1,0 +1,122 @@
+/** Locks that hold among processes: files that only one can make. */
+import { readFileSync, readlinkSync } from 'node:fs'
+import { open, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
+import { StoreUnavailable } from '../errors.js'
+import { ask, MODE, read } from './file-system.js'
+
+/**
+ * Milliseconds. A lock is held for a few. Whoever was stopped for HOLD_LIMIT while holding
+ * one touches neither session nor lock any more, long before another takes it for abandoned.
+ */
+const HOLD_LIMIT = 10_000
+const ABANDONED_AFTER = 30_000
+
+/** Within which a process has its number: one boot of one machine, and one container on it. */
+const PLACE = findPlace()
+
+function findPlace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return hostname()
+  }
+}
+
+/**
+ * A file that only one can make (O_EXCL). Its text says who made it, when and where, by
+ * the application's clock.
+ */
+export class Lock {
+  readonly #path: string
+  readonly #clock: () => Date
+  readonly #since: number
+
+  private constructor(path: string, clock: () => Date) {
+    this.#path = path
+    this.#clock = clock
+    this.#since = clock().getTime()
+  }
+
+  /** @returns null when another one holds it for all of `timeout` seconds */
+  static async acquire(path: string, clock: () => Date, timeout: number): Promise<Lock | null> {
+    const deadline = performance.now() + timeout * 1000
+    for (let attempt = 1; ; attempt++) {
+      const lock = new Lock(path, clock)
+      if (await lock.#make()) return lock
+      if (await removeAbandoned(path, clock)) continue
+      if (performance.now() >= deadline) return null
+      await pause(Math.random() * Math.min(2 ** attempt, 50))
+    }
+  }
+
+  async #make(): Promise<boolean> {
+    const file = await ask(open(this.#path, 'wx', MODE), 'EEXIST')
+    if (file === null) return false
+    // A full disk takes no text. A lock without it is a lock all the same, and making
+    // room by removing sessions must stay possible.
+    await file.writeFile(`${process.pid} ${this.#since} ${PLACE}`).catch(() => {})
+    await file.close().catch(() => {})
+    return true
+  }
+
+  async holding<T>(work: (lock: this) => Promise<T>): Promise<T> {
+    try {
+      return await work(this)
+    } finally {
+      // The work is done, or has its own error to report: a lock that stays becomes abandoned.
+      if (this.#isHeld()) await unlink(this.#path).catch(() => {})
+    }
+  }
+
+  /**
+   * Makes the change that the lock was taken for. False when there is no such file.
+   *
+   * @throws StoreUnavailable also when the lock was held for too long
+   */
+  async commit(change: () => Promise<void>): Promise<boolean> {
+    if (!this.#isHeld()) throw new StoreUnavailable(`a change of a session took ${HOLD_LIMIT / 1000} seconds`)
+    return (await ask(change(), 'ENOENT')) !== null
+  }
+
+  #isHeld(): boolean {
+    return this.#clock().getTime() - this.#since < HOLD_LIMIT
+  }
+}
+
+/**
+ * Removes a lock whose holder is dead. Of two that both found it abandoned the later one
+ * would remove the lock that the earlier one took next: so it is removed under a lock of
+ * its own and only when it is abandoned still, and then nobody else can have removed it.
+ */
+export async function removeAbandoned(path: string, clock: () => Date): Promise<boolean> {
+  if (!(await isAbandoned(path, clock))) return false
+  const remover = await Lock.acquire(`${path}.lock`, clock, 0)
+  if (remover === null) return false
+  return remover.holding(async () => (await isAbandoned(path, clock)) && remover.commit(() => unlink(path)))
+}
+
+/**
+ * A holder is dead when no process of its place has its number. Of holders elsewhere, of
+ * numbers that another process got since, and of a lock without text nobody knows: those
+ * are abandoned when they are old.
+ */
+async function isAbandoned(path: string, clock: () => Date): Promise<boolean> {
+  const content = await read(path, 'ENOENT', 'EACCES')
+  if (content === null) return false
+  const [, pid, since, place] = /^(\d+) (\d+) (.*)$/.exec(content.text) ?? []
+  const made = since === undefined ? content.modified.getTime() : Number(since)
+  if (clock().getTime() - made > ABANDONED_AFTER) return true
+  return place === PLACE && !isRunning(Number(pid))
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
