@@ -131,9 +131,20 @@ function quote(name: string): string {
   return /^[\w.-]*$/.test(name) ? `"${name}"` : escapeNonAscii(JSON.stringify(name))
 }
 
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const OPENING_BRACE = 0x7b
+const CLOSING_BRACE = 0x7d
+const OPENING_BRACKET = 0x5b
+const CLOSING_BRACKET = 0x5d
+
+/** In well-formed JSON, what is not above the space is white space. */
+const SPACE = 0x20
+
 function skipSpace(text: string, from: number): number {
   let at = from
-  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\t' || text[at] === '\r') at++
+  while (text.charCodeAt(at) <= SPACE) at++
   return at
 }
 
@@ -145,30 +156,28 @@ function unquote(string: string): string {
 function endOfString(text: string, from: number): number {
   for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0
-    while (text[quote - 1 - backslashes] === '\\') backslashes++
+    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes++
     if (backslashes % 2 === 0) return quote + 1
   }
   throw new SyntaxError('Unterminated string in the JSON text')
 }
 
 function endOfValue(text: string, start: number): number {
-  const first = text[start]
-  if (first === '"') return endOfString(text, start + 1)
-  if (first === '{' || first === '[') return endOfContainer(text, start)
+  const first = text.charCodeAt(start)
+  if (first === QUOTE) return endOfString(text, start + 1)
+  if (first === OPENING_BRACE || first === OPENING_BRACKET) return endOfContainer(text, start)
   let end = start
-  while (!ENDS_SCALAR.includes(text[end] as string)) end++
+  for (let code = first; code > SPACE && code !== COMMA && code !== CLOSING_BRACE; code = text.charCodeAt(end)) end++
   return end
 }
-
-const ENDS_SCALAR = ',} \n\t\r'
 
 function endOfContainer(text: string, start: number): number {
   let depth = 0
   for (let at = start; ; at++) {
-    const character = text[at]
-    if (character === '"') at = endOfString(text, at + 1) - 1
-    else if (character === '{' || character === '[') depth++
-    else if (character === '}' || character === ']') depth--
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) at = endOfString(text, at + 1) - 1
+    else if (code === OPENING_BRACE || code === OPENING_BRACKET) depth++
+    else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) depth--
     if (depth === 0) return at + 1
   }
 }

@@ -100,9 +100,10 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
 
   /** Two things are done for a session that nobody asked for: renewing it by option, and deleting a cookie that can be none. */
   function isDueUntouched(request: FastifyRequest): boolean {
-    const sent = readCookie(request.headers.cookie, settings.cookie.name)
-    if (sent === null || request.routeOptions.config?.session === false) return false
-    return settings.saveEveryRequest || sessions.open(sent).isEmpty
+    const header = request.headers.cookie
+    if (header === undefined || request.routeOptions.config?.session === false) return false
+    const sent = readCookie(header, settings.cookie.name)
+    return sent !== null && (settings.saveEveryRequest || !sessions.couldBeKey(sent))
   }
 
   function commitOnce(reply: FastifyReply, state: RequestState): Promise<void> {

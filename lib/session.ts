@@ -91,7 +91,8 @@ export class Session {
   /** @param sessionKey what a cookie says; text that cannot be a key is none */
   constructor(context: SessionContext, sessionKey: string | null) {
     this.#context = context
-    this.#key = sessionKey !== null && (context.engine.keyIsData || isSessionKey(sessionKey)) ? sessionKey : null
+    const canBeKey = sessionKey !== null && (context.engine.keyIsData ? sessionKey.length >= 8 : isSessionKey(sessionKey))
+    this.#key = canBeKey ? sessionKey : null
   }
 
   // --- state: never loads ------------------------------------------------------

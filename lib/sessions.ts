@@ -15,6 +15,7 @@ import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
 import { jsonSerializer, wrapSerializer } from './serializer.js'
 import { Session, type SessionContext } from './session.js'
+import { isSessionKey } from './session-key.js'
 import type { Settings } from './settings.js'
 
 export class Sessions {
@@ -55,6 +56,11 @@ export class Sessions {
    */
   open(sessionKey: string | null = null, log?: SessionLog): Session {
     return new Session(log === undefined ? this.#context : { ...this.#context, log }, sessionKey)
+  }
+
+  /** Whether text from a cookie is worth a look into the store. */
+  couldBeKey(text: string): boolean {
+    return this.#context.engine.keyIsData === true || isSessionKey(text)
   }
 
   /** The session of a browser, from its header `Cookie`: for websockets and whatever else is no Fastify request. */

@@ -50,6 +50,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'model',
     'serializer',
     'session',
+    'session-key',
     'settings'
   ],
   'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
