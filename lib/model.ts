@@ -67,6 +67,8 @@ export class Model {
    * @throws StoreUnavailable
    */
   async find(sessionKey: string): Promise<SessionRow | null> {
+    // Which PostgreSQL refuses in any text, and so cannot be in a key.
+    if (sessionKey.includes('\0')) return null
     const [row] = await this.#select(this.#equals('session_key'), [sessionKey])
     if (row === undefined) return null
     const { text, expireDate } = this.#read(row)

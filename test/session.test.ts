@@ -438,7 +438,7 @@ t.test('sessions outside requests: forCookie and model', async (t) => {
   const row = await sessions.model.find(sessionKey as string)
   t.match(row, { sessionKey, sessionData: /^[\w-]+:[\w]+:[\w-]+$/, expireDate: Date })
   t.strictSame(row?.decoded(), { a: 1 })
-  t.equal(await sessions.model.find('unknownunknown'), null)
+  for (const unknown of ['unknownunknown', '', 'with a\0 in it']) t.equal(await sessions.model.find(unknown), null)
   t.strictSame(await sessions.model.query().count({ rows: '*' }), [{ rows: 1 }])
 })
 
