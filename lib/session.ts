@@ -91,7 +91,7 @@ export class Session {
   /** @param sessionKey what a cookie says; text that cannot be a key is none */
   constructor(context: SessionContext, sessionKey: string | null) {
     this.#context = context
-    const canBeKey = sessionKey !== null && (context.engine.keyIsData ? sessionKey.length >= 8 : isSessionKey(sessionKey))
+    const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
   }
 

@@ -60,7 +60,7 @@ export class Sessions {
 
   /** Whether text from a cookie is worth a look into the store. */
   couldBeKey(text: string): boolean {
-    return this.#context.engine.keyIsData === true || isSessionKey(text)
+    return isSessionKey(text, this.#context.engine.keyIsData)
   }
 
   /** The session of a browser, from its header `Cookie`: for websockets and whatever else is no Fastify request. */

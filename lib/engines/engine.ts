@@ -64,7 +64,7 @@ export interface Engine {
   /** Salt of the signature, where it is not that of Django's session stores. */
   readonly salt?: string
 
-  /** The key is the signed text itself: any text may be one, and each save makes another. */
+  /** The key is the signed text itself: any text of 8 characters or more may be one, and each save makes another. */
   readonly keyIsData?: boolean
 
   /** The session stored under the key; null when there is none or it has expired. */

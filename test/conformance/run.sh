@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Django's own session tests and the HTTP cases of the conformance kit, on SQLite and on
-# PostgreSQL. Needs POSTGRES_URL, and root for apt unless DJANGO_TESTS is set:
+# PostgreSQL; on MariaDB, which the kit's Django does not know, the HTTP cases without
+# Django beside us. Needs POSTGRES_URL, MARIADB_URL (mysql://user:password@host:port/name;
+# without it, and not in CI, there is nothing on MariaDB), and root for apt unless
+# DJANGO_TESTS is set:
 # node --import tsx test/fixtures/with-postgres.ts bash test/conformance/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 kit=${CONFORMANCE_KIT:-../shared/conformance}
 : "${POSTGRES_URL:?is the server on which scratch databases are made}"
+[ -z "${CI:-}" ] || : "${MARIADB_URL:?is the other server on which a scratch database is made}"
 # Not through npm, which does not hand its signals on: the server would outlive the run.
 worker='node --import tsx test/conformance/worker.ts'
 server='node --import tsx test/conformance/server.ts'
@@ -17,23 +21,24 @@ work=$(mktemp -d)
 suite_database=conformance_suite_$$
 http_database=conformance_http_$$
 
-sql() {
+sql() { # URL STATEMENT
   node --input-type=module -e '
-    import pg from "pg"
-    const client = new pg.Client(process.env.POSTGRES_URL)
-    await client.connect()
-    await client.query(process.argv[1])
-    await client.end()
-  ' "$1"
+    import createKnex from "knex"
+    const [url, statement] = process.argv.slice(1)
+    const server = createKnex({ client: url.startsWith("mysql:") ? "mysql2" : "pg", connection: url })
+    await server.raw(statement)
+    await server.destroy()
+  ' "$1" "$2"
 }
 
-database_url() {
-  node -p 'Object.assign(new URL(process.env.POSTGRES_URL), { pathname: process.argv[1] }).href' "$1"
+database_url() { # URL DATABASE
+  node -p 'Object.assign(new URL(process.argv[1]), { pathname: process.argv[2] }).href' "$1" "$2"
 }
 
 clean_up() {
-  sql "DROP DATABASE IF EXISTS $suite_database WITH (FORCE)"
-  sql "DROP DATABASE IF EXISTS $http_database WITH (FORCE)"
+  sql "$POSTGRES_URL" "DROP DATABASE IF EXISTS $suite_database WITH (FORCE)"
+  sql "$POSTGRES_URL" "DROP DATABASE IF EXISTS $http_database WITH (FORCE)"
+  [ -z "${MARIADB_URL:-}" ] || sql "$MARIADB_URL" "DROP DATABASE IF EXISTS $http_database"
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -42,15 +47,23 @@ if [ -z "${DJANGO_TESTS:-}" ]; then
   "$kit/fetch_django.sh" "$work/django"
   export DJANGO_TESTS="$work/django/tests/sessions_tests"
 fi
-sql "CREATE DATABASE $suite_database"
-sql "CREATE DATABASE $http_database"
+sql "$POSTGRES_URL" "CREATE DATABASE $suite_database"
+sql "$POSTGRES_URL" "CREATE DATABASE $http_database"
 
 # All of them run, so that one log shows all that fails.
 failed=0
-for db in "sqlite:$work/suite.sqlite3" "$(database_url "$suite_database")"; do
-  "$python" "$kit/run_django_suite.py" --worker "$worker" --db "$db" || failed=1
+for db in "sqlite:$work/suite.sqlite3" "$(database_url "$POSTGRES_URL" "$suite_database")"; do
+  "$python" "$kit/run_django_suite.py" --worker "$worker" --db "$db" | tee "$work/suite.log" || true
+  # One test Django marks as failing with its own engine signed_cookies, which ignores
+  # set_expiry (its ticket 19201). Ours respects it, and the suite calls that a failure.
+  better='CookieSessionTests.test_actual_expiry  -- passes, where Django.s own store fails'
+  if grep '^FAIL' "$work/suite.log" | grep -vq "$better" || ! grep -q '^364 passed, 1 failed' "$work/suite.log"; then failed=1; fi
 done
-for db in "sqlite:$work/http.sqlite3" "$(database_url "$http_database")"; do
+for db in "sqlite:$work/http.sqlite3" "$(database_url "$POSTGRES_URL" "$http_database")"; do
   "$python" "$kit/http_cases.py" --server "$server" --peer-server "$python $kit/reference_server.py" --db "$db" || failed=1
 done
+if [ -n "${MARIADB_URL:-}" ]; then
+  sql "$MARIADB_URL" "CREATE DATABASE $http_database"
+  "$python" "$kit/http_cases.py" --server "$server" --db "$(database_url "$MARIADB_URL" "$http_database")" || failed=1
+fi
 exit "$failed"

@@ -2,28 +2,39 @@
  * A server of the conformance kit: the plugin behind HTTP, on a table that a real
  * Django may use at the same time.
  */
+import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Knex } from 'knex'
+import { MemoryCache } from '../../lib/cache.ts'
 import sessions, { type CookieOptions, type SessionOptions } from '../../lib/index.ts'
 import { migrationSource } from '../../lib/migrations.ts'
 import { openKnex } from '../../lib/sessions.ts'
+import type { EngineName } from '../../lib/settings.ts'
 
 const { PORT = '8001', CONFORMANCE_DB = 'sqlite:conformance.sqlite3', CONFORMANCE_SECRET_KEY = 'conformance' } = process.env
 
-const { knex, close } = await openKnex(
-  CONFORMANCE_DB.startsWith('sqlite:')
-    ? { client: 'better-sqlite3', connection: { filename: CONFORMANCE_DB.slice('sqlite:'.length) } }
-    : { client: 'pg', connection: CONFORMANCE_DB }
-)
+function configOf(database: string): Knex.Config {
+  if (database.startsWith('sqlite:')) return { client: 'better-sqlite3', connection: { filename: database.slice('sqlite:'.length) } }
+  return { client: database.startsWith('mysql:') ? 'mysql2' : 'pg', connection: database }
+}
+
+const { knex, close } = await openKnex(configOf(CONFORMANCE_DB))
 const database = knex as Knex
 // Django's own table is left without our list of migrations beside it.
 if (!(await database.schema.hasTable('django_session'))) await database.migrate.latest({ migrationSource })
 
+// Shared by all settings, as the database is.
+const cache = new MemoryCache()
+const filePath = await mkdtemp(join(tmpdir(), 'conformance-'))
+const engines: readonly EngineName[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies']
+
 /** The settings that a request may bring along. */
 interface DjangoSettings {
-  SESSION_ENGINE?: 'db'
+  SESSION_ENGINE?: EngineName
   SESSION_COOKIE_NAME?: string
   SESSION_COOKIE_AGE?: number
   SESSION_COOKIE_DOMAIN?: string
@@ -50,6 +61,8 @@ function optionsOf(settings: DjangoSettings): SessionOptions {
     secretKey: CONFORMANCE_SECRET_KEY,
     knex: database,
     engine: settings.SESSION_ENGINE,
+    cache,
+    filePath,
     cookie,
     cookieAge: settings.SESSION_COOKIE_AGE,
     expireAtBrowserClose: settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
@@ -62,7 +75,7 @@ interface Route {
 }
 
 function routes(app: FastifyInstance): void {
-  app.get('/about', async () => ({ name: 'fastify-django-sessions', engines: ['db'], capabilities: ['modern'] }))
+  app.get('/about', async () => ({ name: 'fastify-django-sessions', engines, capabilities: ['modern'] }))
   app.get('/noop', async () => ({}))
   app.get('/key', async (request) => ({ key: request.session.sessionKey }))
   app.get<Route>('/get', async (request) => {
@@ -170,5 +183,8 @@ server.listen(Number(PORT), '127.0.0.1')
 
 process.once('SIGTERM', () => {
   server.closeAllConnections()
-  server.close(() => close())
+  server.close(async () => {
+    await close()
+    await rm(filePath, { recursive: true })
+  })
 })
