@@ -1,0 +1,97 @@
+"""A Django site: its own pages for signing in and out and for a new password, and one that counts visits.
+
+DJANGO_SETTINGS has, as JSON, the settings in which sites differ. Once the site listens it
+prints its port; it ends when its standard input does.
+"""
+import json
+import os
+import sys
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import django
+from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+
+class QuickPasswordHasher(PBKDF2PasswordHasher):
+    iterations = 1000
+
+
+settings.configure(
+    **json.loads(os.environ['DJANGO_SETTINGS']),
+    ALLOWED_HOSTS=['127.0.0.1'],
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'django.contrib.sessions'],
+    MIDDLEWARE=[
+        'django.contrib.sessions.middleware.SessionMiddleware',
+        'django.middleware.csrf.CsrfViewMiddleware',
+        'django.contrib.auth.middleware.AuthenticationMiddleware',
+    ],
+    TEMPLATES=[{
+        'BACKEND': 'django.template.backends.django.DjangoTemplates',
+        'OPTIONS': {'loaders': [('django.template.loaders.locmem.Loader', {
+            'form.html': '<form method="post">{% csrf_token %}{{ form }}</form>',
+        })]},
+    }],
+    PASSWORD_HASHERS=[f'{__name__}.QuickPasswordHasher'],
+    DEFAULT_AUTO_FIELD='django.db.models.AutoField',
+    USE_TZ=True,
+    # What fails is said on the standard error output, and answered with 500.
+    DEBUG_PROPAGATE_EXCEPTIONS=True,
+)
+django.setup()
+
+from django.contrib.auth import views  # noqa: E402
+from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.http import JsonResponse  # noqa: E402
+from django.urls import path  # noqa: E402
+
+
+def who(request):
+    return JsonResponse({'user': request.user.get_username() or None, 'visits': request.session.get('visits', 0)})
+
+
+def visit(request):
+    request.session['visits'] = request.session.get('visits', 0) + 1
+    return who(request)
+
+
+urlpatterns = [
+    path('who/', who),
+    path('visit/', visit),
+    path('login/', views.LoginView.as_view(template_name='form.html')),
+    path('logout/', views.LogoutView.as_view(next_page='/who/')),
+    path('password/', views.PasswordChangeView.as_view(template_name='form.html', success_url='/who/')),
+]
+
+
+def create_users(**passwords):
+    for username, password in passwords.items():
+        if not User.objects.filter(username=username).exists():
+            User.objects.create_user(username, password=password)
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def main():
+    call_command('migrate', verbosity=0)
+    call_command('createcachetable', verbosity=0)
+    create_users(ada='lovelace', grace='hopper', edsger='dijkstra')
+    server = make_server('127.0.0.1', 0, get_wsgi_application(), handler_class=QuietHandler)
+
+    def end_with_input():
+        sys.stdin.read()
+        server.shutdown()
+
+    threading.Thread(target=end_with_input, daemon=True).start()
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+main()
