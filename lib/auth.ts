@@ -39,7 +39,7 @@ export interface LoginRequiredOptions {
 /** Functions that need no `this`. */
 export interface Auth<User extends AuthUser> {
   /**
-   * Signs a user in, whose password was checked. An anonymous session keeps its data
+   * Signs a user in, whose password and `isActive` were checked. An anonymous session keeps its data
    * under a new key; that of another user is flushed.
    */
   login(request: FastifyRequest, user: User): Promise<void>
@@ -203,8 +203,9 @@ const MAX_SCRYPT_MEMORY = 64 * 1024 * 1024
 
 /**
  * Whether `password` is that of Django's field `password` (`check_password`): PBKDF2 and
- * scrypt. A user who does not exist (null) or has no usable password takes as long as
- * one who has, so that nobody learns which names exist.
+ * scrypt. A user who does not exist (null) or has no usable password takes as long as one
+ * whose password is stored in Django's present default, PBKDF2 of a million iterations, so
+ * that nobody learns which names exist. Sites with older hashes rehash them in Django.
  *
  * @throws UnsupportedPassword for other algorithms (Argon2, bcrypt) and beyond reasonable costs
  */

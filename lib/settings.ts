@@ -33,8 +33,11 @@ export interface CookieOptions {
 /** Django's names of its engines. */
 export type EngineName = 'db' | 'cached_db' | 'cache' | 'file' | 'signed_cookies'
 
-/** An engine of your own as a class: an instance is made when the plugin is registered. */
-export type EngineClass = new (options: { clock: () => Date }) => Engine
+/** An engine of your own as a class, of which an instance is made when the plugin is registered. Its `salt` must be static. */
+export interface EngineClass {
+  new (options: { clock: () => Date }): Engine
+  readonly salt?: string
+}
 
 export interface SessionOptions {
   /** `SECRET_KEY`: signs the data of sessions. Django's own, where sessions are shared. */

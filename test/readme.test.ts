@@ -1,25 +1,31 @@
 import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { pbkdf2Sync } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
+import createKnex from 'knex'
 import t, { type Test } from 'tap'
 import sessions, { errors } from '../lib/index.ts'
-import { resolveSettings } from '../lib/settings.ts'
+import { type EngineName, resolveSettings } from '../lib/settings.ts'
 import { openDatabase } from './fixtures/databases.ts'
 
-const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const run = (file: string, args: string[], cwd = root) => promisify(execFile)(file, args, { cwd })
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const readme = read('README.md')
+const pages = new Map(['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)].map((path) => [path, read(path)]))
+const manifest = JSON.parse(read('package.json'))
 const cli = join(root, manifest.bin['fastify-django-sessions'])
 
-/** The text of the fenced blocks in a language. */
+/** The text of the fenced blocks in a language, of all pages. */
 function blocks(language: string): string[] {
-  return Array.from(readme.matchAll(/^```(\w+)\n(.*?)^```$/gms))
-    .filter(([, found]) => found === language)
-    .map(([, , text]) => text as string)
+  return [...pages.values()].flatMap((page) =>
+    Array.from(page.matchAll(/^```(\w+)\n(.*?)^```$/gms))
+      .filter(([, found]) => found === language)
+      .map(([, , text]) => text as string)
+  )
 }
 
 /** The cells of the table under a heading, without its head. */
@@ -46,50 +52,107 @@ const app = Fastify()
 await app.register(sessions, { secretKey: 'x', knex: { client: 'better-sqlite3', connection: { filename: 'site.sqlite3' } } })
 `
 
+const credentials = { username: 'ada', password: 'notes on the engine' }
+
 /** Sends a request to each route of the block, and prints what comes back. */
 function ending(block: string): string {
-  const routes = Array.from(block.matchAll(/^app\.(get|post)\('([^']*)'/gm))
-  const requests = routes.map(
-    ([, method, url]) =>
-      `await app.inject({ method: '${method}', url: '${url}' }).then(({ statusCode, body }) => console.log(statusCode, body))`
-  )
+  const routes = Array.from(block.matchAll(/^app\.(get|post)(?:<\w+>)?\('([^']*)'/gm))
+  const requests = routes.map(([, method, url]) => {
+    const payload = method === 'post' ? `, payload: ${JSON.stringify(credentials)}` : ''
+    const request = `{ method: '${method}', url: '${url}', headers: { accept: 'text/html' }${payload} }`
+    return `await app.inject(${request}).then(({ statusCode, body }) => console.log('${method} ${url}', statusCode, body))`
+  })
   return `\n${requests.join('\n')}\nawait app.close()\n`
 }
 
 function program(block: string): string {
-  const text = block.includes('Fastify()') ? block : APP + block
+  if (isModule(block)) return block
+  const text = /Fastify\(.*\)/.test(block) ? block : APP + block
   return text.replace('port: 3000', 'port: 0') + ending(block)
+}
+
+/** A block that is no part of an application: a configuration, a migration, a class, tests. */
+function isModule(block: string): boolean {
+  return /^export /m.test(block) || block.includes("'node:test'")
+}
+
+/** A name is in the first line, where others import the block. */
+function fileName(block: string, index: number): string {
+  return /^\/\/ ([\w-]+\.ts)\n/.exec(block)?.[1] ?? `block-${index + 1}.ts`
+}
+
+/** Runs the programs in one process, since to start TypeScript takes longer than to run them, and migrations where there are any. */
+function runner(files: string[]): string {
+  return `import createKnex from 'knex'
+const knex = createKnex({ client: 'better-sqlite3', connection: { filename: 'site.sqlite3' }, useNullAsDefault: true })
+for (const file of ${JSON.stringify(files)}) {
+  console.log(file)
+  const { up } = await import('./' + file)
+  await up?.(knex)
+}
+await knex.destroy()
+`
 }
 
 /** The entries type `request.session` differently, so that each is checked without the other. */
 function tsconfig(files: string[]): string {
-  const compilerOptions = { target: 'ES2023', module: 'NodeNext', strict: true, noEmit: true, types: ['node'] }
+  const compilerOptions = { target: 'ES2023', module: 'NodeNext', strict: true, skipLibCheck: true, noEmit: true, types: ['node'] }
   return JSON.stringify({ compilerOptions, files })
 }
 
 t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
-  const programs = new Map(blocks('ts').map((block, index) => [`block-${index + 1}.ts`, program(block)]))
-  t.ok(programs.size > 5)
+  const programs = new Map(blocks('ts').map((block, index) => [fileName(block, index), program(block)]))
+  t.ok(programs.size > 15)
   const files = [...programs.keys()]
   const importsPlugin = (file: string) => programs.get(file)?.includes("'fastify-django-sessions/plugin'")
+  const needsRedis = (file: string) => programs.get(file)?.includes('REDIS_URL')
   const folder = t.testdir({
     ...Object.fromEntries(programs),
-    'all.ts': files.map((file) => `console.log('${file}')\nawait import('./${file}')\n`).join(''),
+    'all.ts': runner(files.filter((file) => process.env.REDIS_URL !== undefined || !needsRedis(file))),
     'main.json': tsconfig(files.filter((file) => !importsPlugin(file))),
     'plugin.json': tsconfig(files.filter(importsPlugin))
   })
 
   for (const project of ['main.json', 'plugin.json']) {
-    const typescript = join(root, 'node_modules/typescript/bin/tsc')
-    const { stdout } = await run(process.execPath, [typescript, '-p', project], { cwd: folder }).catch((error) => error)
-    t.equal(stdout, '', `types of ${project}`)
+    // Not bin/tsc: a module without an extension, which the test runner's loader cannot take.
+    const typescript = join(root, 'node_modules/typescript/lib/tsc.js')
+    const problems = await run(process.execPath, [typescript, '-p', project], folder).then(
+      () => '',
+      ({ stdout, stderr }) => stdout + stderr
+    )
+    t.equal(problems, '', `types of ${project}`)
   }
-  await run(process.execPath, [cli, 'migrate', '--database-url', 'sqlite:site.sqlite3'], { cwd: folder })
-  // One process for all of them: to start TypeScript takes longer than to run them.
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'all.ts'], { cwd: folder })
-  t.match(stdout, 'block-1.ts\n200 {"visits":1}\n')
-  t.notMatch(stdout, /^[45]\d\d /m)
+  await run(process.execPath, [cli, 'migrate', '--database-url', 'sqlite:site.sqlite3'], folder)
+  await createDjangoUser(join(folder, 'site.sqlite3'))
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', 'all.ts'], folder)
+  const answers = Array.from(stdout.matchAll(/^((?:get|post) \/\S*) (\d+) (.*)$/gm), ([, route, status, body]) => ({ route, status, body }))
+  t.match(answers[0], { route: 'get /', status: '200', body: '{"visits":1}' })
+  t.match(
+    answers.find(({ route }) => route === 'post /login/'),
+    { status: '303' },
+    'the login with the password'
+  )
+  t.strictSame(
+    answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
+    ['post /transfer 403', 'get /socket 404'],
+    'refused are a form without a token, and a websocket that is none'
+  )
+  t.match(stdout, ' create() stores a session under a new key', "the tests of the recipe's engine ran")
 })
+
+/** One row of Django's table, with its names of columns. */
+async function createDjangoUser(filename: string): Promise<void> {
+  const knex = createKnex({ client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true })
+  const hash = pbkdf2Sync(credentials.password, 'salt', 1000, 32, 'sha256').toString('base64')
+  await knex.schema.createTable('auth_user', (table) => {
+    table.increments('id')
+    table.string('username')
+    table.string('password')
+    table.boolean('is_active')
+  })
+  await knex('auth_user').insert({ username: credentials.username, password: `pbkdf2_sha256$1000$salt$${hash}`, is_active: true })
+  await knex.destroy()
+}
 
 t.test('the commands exist', async (t) => {
   const packages = { ...manifest.devDependencies, ...manifest.dependencies, ...manifest.peerDependencies, [manifest.name]: '' }
@@ -113,19 +176,33 @@ async function checkCommand(t: Test, name: string, [command, ...options]: string
   for (const option of options.filter((text) => text.startsWith('--'))) t.match(stdout, `${option} `, `${command} ${option}`)
 }
 
-t.test('links lead to files of the repository and to headings', async (t) => {
-  const anchors = Array.from(
-    readme.matchAll(/^#+ (.*)$/gm),
-    ([, title]) =>
-      `#${(title as string)
-        .toLowerCase()
-        .replace(/[^\w -]/g, '')
-        .replaceAll(' ', '-')}`
+/** The anchors that GitHub gives to the headings of a page. */
+function anchors(page: string): string[] {
+  return Array.from(page.matchAll(/^#+ (.*)$/gm), ([, title]) =>
+    (title as string)
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-')
   )
-  const links = Array.from(readme.matchAll(/\]\(([^)]+)\)/g), ([, link]) => link as string)
-  for (const link of links.filter((link) => !link.startsWith('https://'))) {
-    t.ok(link.startsWith('#') ? anchors.includes(link) : existsSync(join(root, link)), link)
+}
+
+t.test('links lead to files of the repository and to headings', async (t) => {
+  for (const [path, page] of pages) {
+    const links = Array.from(page.matchAll(/\]\(([^)]+)\)/g), ([, link]) => link as string)
+    for (const link of links.filter((link) => !link.startsWith('https://'))) {
+      const [file, anchor] = link.split('#')
+      const target = file ? join(dirname(path), file) : path
+      t.ok(existsSync(join(root, target)), `${path}: ${link}`)
+      if (anchor !== undefined) t.ok(anchors(pages.get(target) ?? '').includes(anchor), `${path}: ${link}`)
+    }
   }
+})
+
+t.test('the table of engines has every engine', async (t) => {
+  const { message } = t.throws(() => resolveSettings({ secretKey: 'x', engine: 'none' as EngineName })) as Error
+  const names = Array.from(message.matchAll(/"(\w+)"/g), ([, name]) => name)
+  t.ok(names.includes('signed_cookies'))
+  t.strictSame([...new Set(table('Engines').map(([cell]) => /^`(\w+)`/.exec(cell as string)?.[1]))], names)
 })
 
 t.test('the table of options has every option with its default', async (t) => {

@@ -1,7 +1,7 @@
 /** The frame of every page. */
 import { type Html, html } from './html.ts'
 
-const PAGES = { '/': 'Visits', '/colour': 'Colour', '/comments': 'Comments', '/session': 'Session' }
+const PAGES = { '/': 'Visits', '/colour/': 'Colour', '/comments/': 'Comments', '/session/': 'Session' }
 
 export interface Page {
   title: string
@@ -12,7 +12,7 @@ export interface Page {
 }
 
 export function layout({ title, path, username }: Page, main: Html): Html {
-  const pages = { ...PAGES, ...(username === undefined ? { '/login': 'Sign in' } : { '/account': 'Account' }) }
+  const pages = { ...PAGES, ...(username === undefined ? { '/login/': 'Sign in' } : { '/account/': 'Account' }) }
   const links = Object.entries(pages).map(([href, text]) => {
     const current = href === path ? html` aria-current="page"` : undefined
     return html`<li><a href="${href}"${current}>${text}</a></li>`

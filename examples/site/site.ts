@@ -9,18 +9,18 @@ import { readFile } from 'node:fs/promises'
 import formbody from '@fastify/formbody'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyServerOptions } from 'fastify'
 import sessions from 'fastify-django-sessions'
+import { checkPassword, createAuth, safeNext } from 'fastify-django-sessions/auth'
 import { migrationSource } from 'fastify-django-sessions/migrations'
 import createKnex, { type Knex } from 'knex'
 import { type Html, html } from './html.ts'
 import { layout } from './layout.ts'
-import { checkPassword, demoPasswords } from './users.ts'
+import { demoPasswords, findUser, getUser } from './users.ts'
 
 declare module 'fastify-django-sessions' {
   interface SessionData {
     num_visits: number
     fav_colour: string
     has_commented: boolean
-    username: string
   }
 }
 
@@ -57,7 +57,7 @@ export async function buildSite({ database, secretKey, logger = false }: SiteOpt
   visits(app)
   colour(app)
   comments(app)
-  login(app)
+  accounts(app)
   sessionPage(app)
   return app
 }
@@ -89,12 +89,12 @@ function visits(app: FastifyInstance): void {
 // --- Setting, getting and deleting a value ---------------------------------------------
 
 function colour(app: FastifyInstance): void {
-  app.get('/colour', async (request, reply) => {
+  app.get('/colour/', async (request, reply) => {
     const session = await request.session.load()
     const colour = session.get('fav_colour')
     const main = html`
       ${colour === undefined ? html`<p>You have not told us yet.</p>` : showColour(colour)}
-      <form method="post" action="/colour">
+      <form method="post" action="/colour/">
         <label for="colour">Your favourite colour</label>
         <input id="colour" name="colour" type="color" value="${colour ?? '#0c6b46'}">
         <button>Save</button>
@@ -103,14 +103,14 @@ function colour(app: FastifyInstance): void {
   })
 
   const body = form({ colour: { pattern: '^#[0-9a-f]{6}$' } })
-  app.post<{ Body: { colour: string } }>('/colour', { schema: { body } }, async (request, reply) => {
+  app.post<{ Body: { colour: string } }>('/colour/', { schema: { body } }, async (request, reply) => {
     request.session.set('fav_colour', request.body.colour)
-    return reply.redirect('/colour', 303)
+    return reply.redirect('/colour/', 303)
   })
 
-  app.post('/colour/delete', async (request, reply) => {
+  app.post('/colour/delete/', async (request, reply) => {
     request.session.delete('fav_colour')
-    return reply.redirect('/colour', 303)
+    return reply.redirect('/colour/', 303)
   })
 }
 
@@ -120,7 +120,7 @@ function showColour(colour: string): Html {
       <svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="${colour}"/></svg>
       <span>Your favourite colour is <code>${colour}</code>.</span>
     </p>
-    <form method="post" action="/colour/delete"><button class="quiet">Forget it</button></form>`
+    <form method="post" action="/colour/delete/"><button class="quiet">Forget it</button></form>`
 }
 
 // --- Doing something only once -----------------------------------------------------------
@@ -129,23 +129,23 @@ function comments(app: FastifyInstance): void {
   /** The database has only sessions: comments last until the site stops. */
   const comments: string[] = []
 
-  app.get('/comments', async (request, reply) => {
+  app.get('/comments/', async (request, reply) => {
     await request.session.load()
     return sendComments(reply)
   })
 
   const body = form({ comment: { maxLength: 1000, pattern: '\\S' } })
-  app.post<{ Body: { comment: string } }>('/comments', { schema: { body } }, async (request, reply) => {
+  app.post<{ Body: { comment: string } }>('/comments/', { schema: { body } }, async (request, reply) => {
     const session = await request.session.load()
     if (session.get('has_commented', false)) return sendComments(reply.code(403))
     comments.push(request.body.comment)
     session.set('has_commented', true)
-    return reply.redirect('/comments', 303)
+    return reply.redirect('/comments/', 303)
   })
 
-  function sendComments(reply: FastifyReply): FastifyReply {
+  function sendComments(reply: FastifyReply): Promise<FastifyReply> {
     const commentForm = html`
-      <form method="post" action="/comments">
+      <form method="post" action="/comments/">
         <label for="comment">Your comment: you have only one</label>
         <textarea id="comment" name="comment" rows="4" maxlength="500" required></textarea>
         <button>Comment</button>
@@ -162,52 +162,62 @@ function comments(app: FastifyInstance): void {
 
 // --- Signing in and out --------------------------------------------------------------------
 
-function login(app: FastifyInstance): void {
-  app.get('/login', async (request, reply) => {
-    const session = await request.session.load()
-    return session.has('username') ? reply.redirect('/account', 303) : sendForm(reply)
+const { login, logout, loginRequired, user } = createAuth({ getUser })
+
+function accounts(app: FastifyInstance): void {
+  /** Where somebody wanted to go, in the query of the login page. Anybody may have written it: only `safeNext` reads it. */
+  type Querystring = { next?: unknown }
+
+  app.get<{ Querystring: Querystring }>('/login/', async (request, reply) => {
+    if ((await user(request)) !== null) return reply.redirect(safeNext(request.query.next, '/account/'), 303)
+    return sendForm(reply)
   })
 
   const body = form({ username: { maxLength: 100 }, password: { maxLength: 100 } })
-  app.post<{ Body: { username: string; password: string } }>('/login', { schema: { body } }, async (request, reply) => {
-    const { username, password } = request.body
-    const session = await request.session.load()
-    if (!session.testCookieWorked()) return sendForm(reply.code(403), 'Your browser sent no cookie. Allow cookies and try again.')
-    if (!(await checkPassword(username, password))) return sendForm(reply.code(403), 'User and password do not match.')
+  app.post<{ Body: { username: string; password: string }; Querystring: Querystring }>(
+    '/login/',
+    { schema: { body } },
+    async (request, reply) => {
+      const session = await request.session.load()
+      if (!session.testCookieWorked()) return sendForm(reply.code(403), 'Your browser sent no cookie. Allow cookies and try again.')
 
-    session.deleteTestCookie()
-    // Nobody inherits what another user left. Otherwise the data stays, under a new key: who planted the old one has nothing.
-    if (session.has('username')) await session.flush()
-    else await session.cycleKey()
-    session.set('username', username)
-    return reply.redirect('/account', 303)
-  })
+      const { username, password } = request.body
+      const found = findUser(username)
+      // Without a user too, so that the time it takes does not tell which names exist.
+      const matches = await checkPassword(password, found?.password)
+      if (found === undefined || !matches) return sendForm(reply.code(403), 'User and password do not match.')
 
-  app.get('/account', async (request, reply) => {
-    const session = await request.session.load()
-    if (!session.has('username')) return reply.redirect('/login', 303)
+      session.deleteTestCookie()
+      await login(request, found)
+      return reply.redirect(safeNext(request.query.next, '/account/'), 303)
+    }
+  )
+
+  app.get('/account/', { preHandler: loginRequired({ redirectTo: '/login/' }) }, async (request, reply) => {
     const main = html`
-      <p>Hello, ${session.get('username')}. Nobody else sees this page.</p>
+      <p>Hello, ${(await user(request))?.username}. Nobody else sees this page.</p>
       <p>
         Your session got a new key when you signed in.
         When you sign out it is deleted with all that it holds, for every tab of this browser.
       </p>
-      <form method="post" action="/logout"><button>Sign out</button></form>`
+      <form method="post" action="/logout/"><button>Sign out</button></form>`
     return sendPage(reply, 'Account', main)
   })
 
-  app.post('/logout', async (request, reply) => {
-    await request.session.flush()
+  app.post('/logout/', async (request, reply) => {
+    await logout(request)
     return reply.redirect('/', 303)
   })
 }
 
-function sendForm(reply: FastifyReply, problem?: string): FastifyReply {
+async function sendForm(reply: FastifyReply, problem?: string): Promise<FastifyReply> {
+  const session = await reply.request.session.load()
   // When the form comes back, the session shows whether the browser keeps cookies.
-  reply.request.session.setTestCookie()
+  session.setTestCookie()
+  // Without an action the form goes to the URL of its page, `next` included.
   const main = html`
     ${problem === undefined ? undefined : html`<p class="problem" role="alert">${problem}</p>`}
-    <form method="post" action="/login">
+    <form method="post">
       <label for="username">User</label>
       <input id="username" name="username" autocomplete="username" autocapitalize="none" maxlength="100" required>
       <label for="password">Password</label>
@@ -222,7 +232,7 @@ function sendForm(reply: FastifyReply, problem?: string): FastifyReply {
 // --- What a session is -----------------------------------------------------------------------
 
 function sessionPage(app: FastifyInstance): void {
-  app.get('/session', async (request, reply) => {
+  app.get('/session/', async (request, reply) => {
     const session = await request.session.load()
     if (session.sessionKey === null) {
       return sendPage(reply, 'Your session', html`<p>You have none yet: there is nothing to remember.</p>`)
@@ -241,10 +251,9 @@ function sessionPage(app: FastifyInstance): void {
 
 // --- What all of them need ---------------------------------------------------------------------
 
-/** Sends a page to a visitor whose session is loaded. */
-function sendPage(reply: FastifyReply, title: string, main: Html): FastifyReply {
-  const { session, routeOptions } = reply.request
-  const username = session.get('username')
+async function sendPage(reply: FastifyReply, title: string, main: Html): Promise<FastifyReply> {
+  const { routeOptions } = reply.request
+  const username = (await user(reply.request))?.username
   // With the back button nobody sees the pages of a user who has signed out.
   if (username !== undefined) reply.header('cache-control', 'no-store')
   return sendHtml(reply, layout({ title, path: routeOptions.url, username }, main))

@@ -1,34 +1,23 @@
-/** The demo's two users. A real site keeps its users in a table, and hashes passwords just so. */
-import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+/** The demo's two users. A real site has them in a table; Django's is `auth_user`. */
+import type { AuthUser } from 'fastify-django-sessions/auth'
 
-const scryptAsync = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt)
-
-interface User {
-  salt: Buffer
-  hash: Buffer
+interface User extends AuthUser {
+  username: string
 }
 
 /** Shown on the sign-in page, since this is a demo. */
 export const demoPasswords = { ada: 'notes on the engine', grace: 'nanoseconds of wire' }
 
-const users = new Map<string, User>()
-for (const [username, password] of Object.entries(demoPasswords)) users.set(username, await createUser(password))
+/** Passwords as Django stores them. They are written down, since a login lasts for as long as its user's field `password`. */
+const users: readonly User[] = [
+  { id: 1, username: 'ada', password: 'pbkdf2_sha256$1000000$PM2xGrc7mvgsRg9BvrFvpw$qTNRU7D2kepIOyyz5QjxS2PgEO8k3pV2umK5rtKAQpU=' },
+  { id: 2, username: 'grace', password: 'pbkdf2_sha256$1000000$saRYsfhxnyN7HXwlzlt9Aw$/nPy3NdxkgH2wUlBQwIsPfcMKP9ETRMVX6UPRABkZB0=' }
+]
 
-/** Its password is known to nobody. */
-const nobody = await createUser(randomBytes(32).toString('hex'))
-
-/** Whether this is the user's password. An unknown name takes as long as a known one, so that nobody learns which names exist. */
-export async function checkPassword(username: string, password: string): Promise<boolean> {
-  const { salt, hash } = users.get(username) ?? nobody
-  return timingSafeEqual(await hashPassword(password, salt), hash)
+export function getUser(id: string): User | undefined {
+  return users.find((user) => String(user.id) === id)
 }
 
-async function createUser(password: string): Promise<User> {
-  const salt = randomBytes(16)
-  return { salt, hash: await hashPassword(password, salt) }
-}
-
-function hashPassword(password: string, salt: Buffer): Promise<Buffer> {
-  return scryptAsync(password, salt, 32, { N: 2 ** 14, r: 8, p: 5 })
+export function findUser(username: string): User | undefined {
+  return users.find((user) => user.username === username)
 }

@@ -52,7 +52,7 @@ export function createEngine(parts: EngineParts): Engine {
 /** The salt of what an engine stores, where it is known before the engine is made. */
 export function saltOf(engine: Settings['engine']): string | undefined {
   if (engine === 'signed_cookies') return COOKIE_SALT
-  return typeof engine === 'object' ? engine.salt : undefined
+  return typeof engine === 'string' ? undefined : engine.salt
 }
 
 function createDb({ settings, model }: EngineParts): DbEngine {
