@@ -1,0 +1,144 @@
+/** Runs a suite: all its contenders at the same time, of which one at a time has work, in turns. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Contender, contenders } from './contenders.ts'
+import { load } from './load.ts'
+import type { Postgres } from './postgres.ts'
+import { cpuSeconds } from './processes.ts'
+import { startProxy } from './proxy.ts'
+import { checkBehaviour, createSessions, type Server, startServer } from './server.ts'
+import type { CellResult, ContenderResult, Sample } from './statistics.ts'
+import type { Cell, Route, Suite } from './suites.ts'
+
+const SESSIONS = 1000
+/** A session can be logged out once: so many are made for each round. */
+const LOGOUTS = 2000
+
+export interface MeasureOptions {
+  postgres: Postgres
+  rounds: number
+  /** Of one contender in one round. */
+  seconds: number
+  progress(text: string): void
+}
+
+interface Entrant extends Server {
+  /** Its database's name in PostgreSQL; null without one. */
+  databaseName: string | null
+  cookies: string[]
+}
+
+export async function measureSuite(suite: Suite, options: MeasureOptions): Promise<CellResult[]> {
+  const cleanups: (() => Promise<void> | void)[] = []
+  try {
+    const folder = await mkdtemp(join(tmpdir(), 'bench-sqlite-'))
+    cleanups.push(() => rm(folder, { recursive: true }))
+    const entrants: Entrant[] = []
+    for (const name of suite.contenders) {
+      const contender = contenders.get(name)
+      if (contender === undefined) continue
+      options.progress(`${suite.title}: starting ${name}`)
+      const { url, databaseName } = await createDatabase(contender, folder, suite, options.postgres, cleanups)
+      const server = await startServer(contender, { database: url, payload: suite.payload })
+      cleanups.push(server.stop)
+      await checkBehaviour(server)
+      entrants.push({ ...server, databaseName, cookies: await createSessions(server, SESSIONS) })
+    }
+    const results: CellResult[] = []
+    for (const cell of suite.cells) {
+      options.progress(`${suite.title}: /${cell.route}, ${cell.connections} at a time`)
+      results.push({ suite: suite.name, ...cell, results: await measureCell(cell, entrants, options) })
+    }
+    return results
+  } finally {
+    for (const cleanup of cleanups.reverse()) await cleanup()
+  }
+}
+
+async function createDatabase(
+  { name, database }: Contender,
+  folder: string,
+  suite: Suite,
+  postgres: Postgres,
+  cleanups: (() => void)[]
+): Promise<{ url: string; databaseName: string | null }> {
+  if (database === 'none') return { url: '', databaseName: null }
+  if (database === 'sqlite') return { url: join(folder, `${name}.sqlite3`), databaseName: null }
+  const databaseName = `${suite.name}_${name}`
+  const url = await postgres.createDatabase(databaseName)
+  if (suite.delay === undefined) return { url, databaseName }
+  const proxy = await startProxy(url, suite.delay)
+  cleanups.push(proxy.stop)
+  return { url: proxy.url, databaseName }
+}
+
+async function measureCell(cell: Cell, entrants: readonly Entrant[], options: MeasureOptions): Promise<ContenderResult[]> {
+  const results: ContenderResult[] = []
+  // The first turn warms up, and its time does not count: so it may count statements.
+  for (const entrant of entrants) {
+    const { name: contender, title } = entrant.contender
+    results.push({ contender, title, statementsPerRequest: await countStatements(entrant, cell, options), rounds: [] })
+  }
+  for (let round = 0; round < options.rounds; round++) {
+    for (let turn = 0; turn < entrants.length; turn++) {
+      // Nobody is always after the same one.
+      const index = (round + turn) % entrants.length
+      const entrant = entrants[index] as Entrant
+      const { sample } = await measureRound(entrant, cell, await cookiesFor(entrant, cell), options)
+      results[index]?.rounds.push(sample)
+    }
+  }
+  return results
+}
+
+async function countStatements(entrant: Entrant, cell: Cell, options: MeasureOptions): Promise<number | null> {
+  const cookies = await cookiesFor(entrant, cell)
+  const measure = () => measureRound(entrant, cell, cookies, options)
+  if (entrant.databaseName === null) {
+    await measure()
+    return entrant.contender.database === 'none' ? 0 : null
+  }
+  const { result, statements } = await options.postgres.countStatements(entrant.databaseName, measure)
+  return statements / result.requests
+}
+
+/** A session is logged out once, all else is done to the same ones again and again. */
+function cookiesFor(entrant: Entrant, { route, connections }: Cell): Promise<string[]> | string[] {
+  return isOnce(entrant, route) ? createSessions(entrant, LOGOUTS + connections) : entrant.cookies
+}
+
+function isOnce({ contender }: Entrant, route: Route): boolean {
+  return route === 'logout' && !contender.stateless
+}
+
+async function measureRound(
+  entrant: Entrant,
+  { route, connections }: Cell,
+  cookies: string[],
+  { postgres, seconds }: MeasureOptions
+): Promise<{ sample: Sample; requests: number }> {
+  const { contender, origin, pid } = entrant
+  const before = { server: cpuSeconds(pid), database: postgres.cpuSeconds() }
+  const result = await load({
+    origin,
+    paths: [`/${route}`],
+    connections,
+    seconds,
+    once: isOnce(entrant, route),
+    spread: contender.spread ?? false,
+    ...(route === 'new' ? {} : { cookies })
+  })
+  const { requests, errors, p50, p90, p99 } = result
+  const perRequest = (from: number, to: number) => ((to - from) * 1e6) / requests
+  const sample: Sample = {
+    requestsPerSecond: (requests - errors) / result.seconds,
+    p50,
+    p90,
+    p99,
+    serverCpu: perRequest(before.server, cpuSeconds(pid)),
+    databaseCpu: contender.database === 'postgres' ? perRequest(before.database, postgres.cpuSeconds()) : Number.NaN,
+    errors
+  }
+  return { sample, requests }
+}

@@ -1,0 +1,105 @@
+/**
+ * Where the server's time goes: `npm run bench:profile -- read`, with `--only name` of
+ * another contender, `--connections`, `--seconds` and `--top`.
+ */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { parseArgs } from 'node:util'
+import { contenders, withNodeOptions } from './contenders.ts'
+import { load } from './load.ts'
+import { startPostgres } from './postgres.ts'
+import { pin } from './processes.ts'
+import { decimal, table } from './report.ts'
+import { createSessions, startServer } from './server.ts'
+
+interface CallFrame {
+  functionName: string
+  url: string
+  lineNumber: number
+}
+
+interface Profile {
+  nodes: { id: number; callFrame: CallFrame }[]
+  samples: number[]
+  timeDeltas: number[]
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    only: { type: 'string', default: 'ours' },
+    connections: { type: 'string', default: '50' },
+    seconds: { type: 'string', default: '5' },
+    top: { type: 'string', default: '10' }
+  }
+})
+const [route = 'read'] = positionals
+const contender = contenders.get(values.only)
+if (contender === undefined) throw new Error(`Expected one of ${[...contenders.keys()].join(', ')}`)
+
+pin('load', process.pid)
+const folder = await mkdtemp(join(tmpdir(), 'bench-profile-'))
+const postgres = await startPostgres()
+try {
+  const database = contender.database === 'sqlite' ? join(folder, 'bench.sqlite3') : await postgres.createDatabase('profile')
+  const profiled = withNodeOptions(contender, '--cpu-prof', `--cpu-prof-dir=${folder}`)
+  const server = await startServer(profiled, { database, payload: 0 })
+  const cookies = await createSessions(server, 1000)
+  const { requests } = await load({
+    origin: server.origin,
+    paths: [`/${route}`],
+    connections: Number(values.connections),
+    seconds: Number(values.seconds),
+    cookies
+  })
+  await server.stop()
+  const file = (await readdir(folder)).find((name) => name.endsWith('.cpuprofile'))
+  print(JSON.parse(await readFile(join(folder, file as string), 'utf8')), requests)
+} finally {
+  await postgres.stop()
+  await rm(folder, { recursive: true })
+}
+
+function print({ nodes, samples, timeDeltas }: Profile, requests: number): void {
+  const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]))
+  const byFrame = new Map<string, number>()
+  const byOrigin = new Map<string, number>()
+  const add = (sums: Map<string, number>, name: string, time: number) => sums.set(name, (sums.get(name) ?? 0) + time)
+  let total = 0
+  // The load came last: what is older is the start.
+  let left = Number(values.seconds) * 1e6
+  for (let index = samples.length - 1; index >= 0 && left > 0; index--) {
+    const time = timeDeltas[index] as number
+    left -= time
+    const frame = frames.get(samples[index] as number) as CallFrame
+    if (frame.functionName === '(idle)') continue
+    total += time
+    add(byFrame, nameOf(frame), time)
+    add(byOrigin, originOf(frame), time)
+  }
+  const top = (sums: Map<string, number>) =>
+    [...sums]
+      .sort(([, one], [, other]) => other - one)
+      .slice(0, Number(values.top))
+      .map(([name, time]) => [name, decimal((time / total) * 100, 1), decimal(time / requests, 2)])
+  console.log(`${contender?.title}, /${route}, ${values.connections} at a time, ${requests} requests: own time\n`)
+  console.log(`${table(['frame', '% of busy', 'us per request'], top(byFrame))}\n`)
+  console.log(table(['by origin', '% of busy', 'us per request'], top(byOrigin)))
+}
+
+function placeOf({ url }: CallFrame): string {
+  return url.startsWith('file:') ? relative(process.cwd(), new URL(url).pathname) : url
+}
+
+function nameOf(frame: CallFrame): string {
+  const name = frame.functionName === '' ? '(anonymous)' : frame.functionName
+  return frame.url === '' ? name : `${name} ${placeOf(frame)}:${frame.lineNumber + 1}`
+}
+
+/** The package, or the part of Node.js. */
+function originOf(frame: CallFrame): string {
+  if (frame.url === '') return frame.functionName.startsWith('(') ? frame.functionName : `native: ${frame.functionName}`
+  const place = placeOf(frame)
+  return /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(place)?.[1] ?? place.split(/[/?]/)[0] ?? place
+}

@@ -1,0 +1,96 @@
+/**
+ * `npm run bench`: measures this package and its peers side by side on this machine,
+ * prints a table, compares with the goals, and writes results.json and chart.svg.
+ *
+ * `--quick` takes two minutes. To look at a part: `--suite sqlite,delay`, `--only ours,prepared`,
+ * `--route read`, `--connections 1,50`, `--rounds 9`, `--seconds 2`, `--out folder`.
+ */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { cpus, loadavg } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { chart } from './chart.ts'
+import { compareWithGoals } from './goals.ts'
+import { generator } from './load.ts'
+import { measureSuite } from './measure.ts'
+import { startPostgres } from './postgres.ts'
+import { pin, pinning } from './processes.ts'
+import { goalTable, resultTable } from './report.ts'
+import type { CellResult } from './statistics.ts'
+import { quickSuites, type Suite, suites } from './suites.ts'
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    suite: { type: 'string' },
+    only: { type: 'string' },
+    route: { type: 'string' },
+    connections: { type: 'string' },
+    rounds: { type: 'string' },
+    seconds: { type: 'string', default: '1' },
+    out: { type: 'string' }
+  }
+})
+const { quick } = values
+const rounds = Number(values.rounds ?? (quick ? 3 : 5))
+const isWanted = (list: string | undefined, name: string) => list === undefined || list.split(',').includes(name)
+
+const chosen: Suite[] = (quick ? quickSuites : suites)
+  .filter(({ name }) => isWanted(values.suite, name))
+  .map((suite) => ({
+    ...suite,
+    contenders: suite.contenders.filter((name) => isWanted(values.only, name)),
+    cells: suite.cells.filter(
+      ({ route, connections }) => isWanted(values.route, route) && isWanted(values.connections, String(connections))
+    )
+  }))
+
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+}
+
+// What this process itself does must not slow the server down.
+pin('load', process.pid)
+const [busy = 0] = loadavg()
+if (busy > 0.5) console.error(`Others keep ${busy.toFixed(1)} processors busy: the figures will be wide of the mark, the ratios less so.`)
+const postgres = await startPostgres()
+const cells: CellResult[] = []
+try {
+  for (const suite of chosen) {
+    try {
+      cells.push(...(await measureSuite(suite, { postgres, rounds, seconds: Number(values.seconds), progress })))
+    } catch (error) {
+      // What the others took long to measure is not thrown away.
+      console.error(`\n${suite.title} was not measured:`, error)
+      process.exitCode = 1
+    }
+  }
+} finally {
+  progress('')
+  await postgres.stop()
+}
+
+const machine = {
+  processor: `${cpus().length} x ${cpus()[0]?.model}`,
+  node: process.version,
+  postgres: postgres.version,
+  generator,
+  pinning,
+  loadBefore: busy
+}
+const goals = compareWithGoals(cells)
+console.log(
+  `${machine.processor}, Node.js ${machine.node}, PostgreSQL ${machine.postgres} (fsync on), load by ${generator}, ${pinning}; ${rounds} rounds, medians\n`
+)
+console.log(resultTable(chosen, cells))
+if (goals.length > 0) console.log(`\n${goalTable(goals)}`)
+if (rounds < 5) console.log('\nToo few rounds to decide on goals: differences of a tenth are noise.')
+
+// A part of the figures must not take the place of all.
+const isWhole = !quick && [values.suite, values.only, values.route, values.connections].every((value) => value === undefined)
+const out = values.out ?? (isWhole ? import.meta.dirname : join(import.meta.dirname, 'partial'))
+await mkdir(out, { recursive: true })
+await writeFile(join(out, 'results.json'), `${JSON.stringify({ date: new Date(), machine, rounds, cells, goals }, null, 1)}\n`)
+const svg = chart(cells)
+if (svg !== null) await writeFile(join(out, 'chart.svg'), svg)
+console.log(`\nWritten: results.json${svg === null ? '' : ' and chart.svg'} in ${out}`)
