@@ -5,13 +5,17 @@
  * request leaves alone is written back as it was found.
  */
 
-/** Text that JSON.parse would damage or refuse: long integers, NaN and Infinity. */
-const SPECIAL = /\d{16}|NaN|Infinity/
+const LONG_NUMBER = /\d{16}/
 const SPECIAL_NUMBER = /(?:(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])|NaN|-?Infinity)(?!\s*:)/g
 
 /** @throws SyntaxError */
 export function parse(text: string): unknown {
-  return text[0] !== '"' && SPECIAL.test(text) ? parseSpecial(text) : JSON.parse(text)
+  return text[0] !== '"' && isSpecial(text) ? parseSpecial(text) : JSON.parse(text)
+}
+
+/** What JSON.parse would damage or refuse: long integers, NaN and Infinity. Three searches take half the time of one for all. */
+function isSpecial(text: string): boolean {
+  return LONG_NUMBER.test(text) || text.includes('NaN') || text.includes('Infinity')
 }
 
 /** Hides special numbers from JSON.parse in strings: `n12…` is a number, `s…` was a string before. */
@@ -97,29 +101,69 @@ function escapeNonAscii(text: string): string {
   return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
+/** One value of an object, and its exact text. */
+export interface JsonMember {
+  readonly text: string
+  readonly value: unknown
+}
+
 /**
  * Takes a JSON object apart into its members in their order, each with its exact
  * text. Of a name that comes twice the last value counts, as in Python.
  *
  * @throws SyntaxError when the text is not one JSON object
  */
-export function splitObject(text: string): Map<string, { text: string; value: unknown }> {
+export function splitObject(text: string): Map<string, JsonMember> {
   const values = parse(text)
   if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new SyntaxError('Expected a JSON object')
-  const members = new Map<string, { text: string; value: unknown }>()
-  // The text is known to be well formed from here on.
-  for (let quote = text.indexOf('"'), end: number; quote !== -1; quote = text.indexOf('"', end)) {
-    const nameEnd = endOfString(text, quote + 1)
-    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
-    end = endOfValue(text, start)
-    const name = unquote(text.slice(quote, nameEnd))
-    members.set(name, { text: text.slice(start, end), value: (values as Record<string, unknown>)[name] })
+  // Who only reads values needs no texts.
+  let found: Map<string, string> | undefined
+  const texts = () => {
+    found ??= textsOf(text)
+    return found
+  }
+  const names = Object.keys(values)
+  const members = new Map<string, JsonMember>()
+  // Objects have names that could be an array's indexes first: then the order is that of the texts.
+  for (const name of names.some(isIndex) ? texts().keys() : names) {
+    members.set(name, new ParsedMember(name, (values as Record<string, unknown>)[name], texts))
   }
   return members
 }
 
+const isIndex = (name: string) => /^\d+$/.test(name)
+
+/** A member that was read: its text is looked for when somebody wants it. */
+class ParsedMember implements JsonMember {
+  readonly value: unknown
+  readonly #name: string
+  readonly #texts: () => Map<string, string>
+
+  constructor(name: string, value: unknown, texts: () => Map<string, string>) {
+    this.value = value
+    this.#name = name
+    this.#texts = texts
+  }
+
+  get text(): string {
+    return this.#texts().get(this.#name) as string
+  }
+}
+
+/** The text of each member of an object that is known to be well formed. */
+function textsOf(text: string): Map<string, string> {
+  const texts = new Map<string, string>()
+  for (let quote = text.indexOf('"'), end: number; quote !== -1; quote = text.indexOf('"', end)) {
+    const nameEnd = endOfString(text, quote + 1)
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
+    end = endOfValue(text, start)
+    texts.set(unquote(text.slice(quote, nameEnd)), text.slice(start, end))
+  }
+  return texts
+}
+
 /** The inverse of splitObject, written as Python writes it. */
-export function joinObject(members: Iterable<readonly [string, { readonly text: string }]>): string {
+export function joinObject(members: Iterable<readonly [string, JsonMember]>): string {
   let text = ''
   for (const [name, member] of members) {
     text += `${text === '' ? '{' : ','}${quote(name)}:${member.text}`

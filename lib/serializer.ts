@@ -2,13 +2,10 @@
  * How the members of a session become text and text becomes members. The JSON one
  * is lossless: what a request leaves alone keeps the exact text of its writer.
  */
-import { joinObject, parse, splitObject, stringify } from './json.js'
+import { type JsonMember, joinObject, parse, splitObject, stringify } from './json.js'
 
 /** One value of a session, and its exact serialized text. */
-export interface Member {
-  readonly text: string
-  readonly value: unknown
-}
+export type Member = JsonMember
 
 /** The data of a session in its order. A Map, so that no name can be mistaken for a method or a prototype. */
 export type Members = Map<string, Member>
@@ -37,7 +34,7 @@ export const jsonSerializer: MemberSerializer = {
   split: splitObject,
   member: (name, value) => ({ text: stringify(value, name), value }),
   same: (left, right) => left?.text === right?.text,
-  copy: ({ text, value }) => (typeof value === 'object' && value !== null ? parse(text) : value)
+  copy: (member) => (typeof member.value === 'object' && member.value !== null ? parse(member.text) : member.value)
 }
 
 /**

@@ -4,6 +4,7 @@ import t from 'tap'
 import { Codec, type CodecOptions, STORE_SALT } from '../lib/codec.ts'
 import { jsonSerializer, type Members, toObject } from '../lib/serializer.ts'
 import { dumps, TimestampSigner } from '../lib/signing.ts'
+import { plain as plainMembers } from './fixtures/members.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
 const MEBIBYTE = 1024 * 1024
@@ -157,7 +158,7 @@ t.test('from compressAbove bytes on data is deflated', async (t) => {
   t.equal(Buffer.from(payloadOf(plain), 'base64url').toString(), jsonSerializer.join(data))
   const deflated = codecWith({ compressAbove: 100 }).encode(data)
   t.match(deflated, /^\./)
-  for (const text of [plain, deflated]) t.strictSame(codecWith().decode(text), data)
+  for (const text of [plain, deflated]) t.strictSame(plainMembers(codecWith().decode(text)), data)
 })
 
 t.test('data that is too short to gain by deflating stays as it is', async (t) => {
@@ -194,7 +195,7 @@ t.test('honest data over maxSize is an error, whether deflated or not', async (t
     const text = codecWith({ compressAbove }).encode(data)
     t.equal(text.startsWith('.'), compressAbove === 0)
     t.throws(() => codecWith({ maxSize: size - 1 }).decode(text), tooLarge)
-    t.strictSame(codecWith({ maxSize: size }).decode(text), data)
+    t.strictSame(plainMembers(codecWith({ maxSize: size }).decode(text)), data)
   }
 })
 

@@ -23,6 +23,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'redis-cache',
     'serializer',
     'session',
+    'session-key',
     'sessions',
     'settings',
     'signing'
