@@ -1,0 +1,162 @@
+/**
+ * A million cookies and rows that are nearly right: none ends in an exception, and none
+ * that we did not sign is believed. Seeded: `npm run fuzz -- 42 1000000` runs the same again.
+ */
+import { MemoryCache } from '../../lib/cache.ts'
+import { Codec, STORE_SALT } from '../../lib/codec.ts'
+import { readCookie } from '../../lib/cookies.ts'
+import { CacheEngine } from '../../lib/engines/cache.ts'
+import type { Engine } from '../../lib/engines/engine.ts'
+import { SessionCache } from '../../lib/engines/session-cache.ts'
+import { COOKIE_SALT, SignedCookiesEngine } from '../../lib/engines/signed-cookies.ts'
+import { KeyQueue } from '../../lib/key-queue.ts'
+import { jsonSerializer } from '../../lib/serializer.ts'
+import { Session, type SessionContext } from '../../lib/session.ts'
+import { resolveSettings } from '../../lib/settings.ts'
+import { TimestampSigner } from '../../lib/signing.ts'
+
+const [seed = Date.now() % 2 ** 32, count = 1_000_000] = process.argv.slice(2).map(Number)
+const secretKey = 'the secret key of the tests'
+const START = new Date('2030-01-01T00:00:00Z')
+const clock = () => START
+const settings = resolveSettings({ secretKey, engine: 'signed_cookies', clock })
+
+/** mulberry32: small, and the same everywhere. */
+function createRandom(seed: number): (limit: number) => number {
+  let state = seed >>> 0
+  return (limit) => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let bits = Math.imul(state ^ (state >>> 15), state | 1)
+    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
+    return ((bits ^ (bits >>> 14)) >>> 0) % limit
+  }
+}
+
+const random = createRandom(seed)
+const pick = <T>(list: readonly T[]): T => list[random(list.length)] as T
+
+/** What parsers stumble over. */
+const PIECES = [
+  ...':.;,="\\\'{}[]-_+/%\n\r\0 ',
+  ...['é', '€', '\u{1f600}', '\ud800', '__proto__', 'NaN', '1e999', '-0', '9'.repeat(400), '['.repeat(2000), '\\u0000', '\\ud800', 'null'],
+  ...['sessionid=', '; sessionid=', 'eyJ9', '.eJw', '=', '==', ':1rXyZa:', '%3A', '\\072', 'A'.repeat(5000)]
+]
+
+type Mutation = (text: string, at: number) => string
+const MUTATIONS: readonly Mutation[] = [
+  (text, at) => text.slice(0, at) + pick(PIECES) + text.slice(at),
+  (text, at) => text.slice(0, at) + pick(PIECES) + text.slice(at + 1),
+  (text, at) => text.slice(0, at) + String.fromCharCode((text.charCodeAt(at) || 0) ^ (1 << random(8))) + text.slice(at + 1),
+  (text, at) => text.slice(0, at) + text.slice(at + 1 + random(8)),
+  (text, at) => text.slice(0, at),
+  (text, at) => text.slice(at),
+  (text, at) => text.slice(0, at) + text.slice(at).toUpperCase(),
+  (text, at) => text.slice(0, at) + pick(VALID).slice(at),
+  (text) => text + text,
+  (text) => text.split(':').reverse().join(':')
+]
+
+const DATA = [
+  { a: 1 },
+  { _auth_user_id: '1', _auth_user_backend: 'django.contrib.auth.backends.ModelBackend', _auth_user_hash: 'f'.repeat(64) },
+  { text: 'äöü€ '.repeat(400), list: [1, [2, [3, { four: null }]]], number: 1.5e300, _session_expiry: 300 },
+  { _session_expiry: '2031-01-01T00:00:00+00:00', '': '', __proto: true }
+]
+
+function createCodec(salt: string, secret: string): Codec {
+  return new Codec({
+    secretKey: secret,
+    secretKeyFallbacks: [],
+    salt,
+    clock,
+    serializer: jsonSerializer,
+    compressAbove: 256,
+    maxSize: 100_000
+  })
+}
+
+const encodeAll = (codec: Codec) =>
+  DATA.map((data) => codec.encode(new Map(Object.entries(data).map(([name, value]) => [name, codec.serializer.member(name, value)]))))
+
+const rowCodec = createCodec(STORE_SALT, secretKey)
+const cookieCodec = createCodec(COOKIE_SALT, secretKey)
+const rows = encodeAll(rowCodec)
+const cookies = encodeAll(cookieCodec)
+/** Signed by another key, and for another purpose: whole, and to make mutations of. */
+const foreign = [...encodeAll(createCodec(STORE_SALT, 'another secret')), ...encodeAll(createCodec('another purpose', secretKey))]
+const VALID: readonly string[] = [...rows, ...cookies, ...foreign]
+
+function mutate(text: string): string {
+  let mutated = text
+  for (let times = random(4); times >= 0; times--) mutated = pick(MUTATIONS)(mutated, random(mutated.length + 1))
+  return mutated
+}
+
+const signedCookies = new SignedCookiesEngine({ codec: cookieCodec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
+const cache = new SessionCache({ cache: new MemoryCache({ clock }), prefix: '', clock, timeout: 60 })
+let row = ''
+const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
+  load: async () => ({ text: row, expireDate: new Date('2999-01-01') })
+})
+const log = { debug: () => {}, warn: () => {} }
+const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, queue: new KeyQueue(), settings, log })
+const cookieContext = contextOf(signedCookies, cookieCodec)
+const rowContext = contextOf(store, rowCodec)
+
+const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
+const signer = new TimestampSigner({ secretKey, salt: STORE_SALT, clock })
+
+/** What each kind of input was taken for. */
+const found = { believed: 0, refused: 0, 'signed by us, and readable': 0, 'signed by us, and no data': 0 }
+
+/** The header of a browser, read by the engine that believes the most: the cookie is the session. */
+async function tryCookie(): Promise<void> {
+  const value = pick(random(4) === 0 ? VALID : cookies)
+  const header = random(2) === 0 ? mutate(`sessionid=${value}`) : `sessionid=${mutate(value)}`
+  const cookie = readCookie(header, 'sessionid')
+  const session = await new Session(cookieContext, cookie).load()
+  judge(session, cookie !== null && cookies.includes(cookie), header)
+}
+
+async function tryRow(): Promise<void> {
+  row = random(50) === 0 ? pick(VALID) : mutate(pick(VALID))
+  const session = await new Session(rowContext, KEY).load()
+  judge(session, rows.includes(row), row)
+}
+
+function judge(session: Session, isOurs: boolean, text: string): void {
+  if (session.size > 0 && !isOurs) throw new Error(`believed: ${JSON.stringify(text)}`)
+  if (session.size === 0 && isOurs) throw new Error(`refused: ${JSON.stringify(text)}`)
+  found[isOurs ? 'believed' : 'refused']++
+}
+
+/** Whoever has the secret writes what it likes, and still can end no process. */
+async function trySigned(): Promise<void> {
+  const json = mutate(JSON.stringify(pick(DATA)))
+  const compressed = random(3) === 0
+  row = signer.signBytes(Buffer.from(json), compressed)
+  // A stream that was cut or changed before it was signed.
+  if (random(3) === 0) row = signer.sign(mutate(row.split(':', 1)[0] as string))
+  try {
+    const session = await new Session(rowContext, KEY).load()
+    session.toObject()
+    session.getExpiryDate()
+    found[session.size > 0 ? 'signed by us, and readable' : 'signed by us, and no data']++
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'FST_SESSION_TOO_LARGE') throw error
+  }
+}
+
+console.log(`seed ${seed}, ${count} cookies and rows`)
+const started = performance.now()
+for (let index = 0; index < count; index++) {
+  try {
+    await pick([tryCookie, tryCookie, tryRow, tryRow, trySigned])()
+  } catch (error) {
+    console.error(`input ${index} of the seed ${seed}`, row)
+    throw error
+  }
+}
+console.log(found, `${Math.round((performance.now() - started) / 1000)} s`)
+// Were all refused the fuzzing would show nothing.
+if (Object.values(found).includes(0)) throw new Error('a kind of input did not occur')
