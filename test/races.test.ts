@@ -190,8 +190,9 @@ for (const database of databases) {
     t.test('several processes count right: applications that share nothing but the database', async (t) => {
       const { browser, knex } = await createSite(t, database)
       const apps = await Promise.all(
-        Array.from({ length: 4 }, () =>
-          createApp(t, { knex }, (app) => {
+        Array.from({ length: 4 }, (_, index) =>
+          // Some send batches and some do not.
+          createApp(t, { knex, batching: index % 2 === 0 }, (app) => {
             app.get('/count', async (request) => {
               request.session.set('count', (count = 0) => count + 1)
               return 'counted'
