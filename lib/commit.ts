@@ -28,8 +28,11 @@ export async function commit(session: Session, { cookieSent, statusCode }: Respo
   // Only now is known whether the key that the browser sent is that of a session.
   if (session.modified || renews) await session.preload()
   if (session.isEmpty) return removal(cookieSent)
-  if (session.modified) await session.save()
-  else if (renews) await session.touch()
+  if (session.modified) {
+    await session.save()
+    // Changed while it was being saved: the headers have not left yet.
+    if (session.modified) await session.save()
+  } else if (renews) await session.touch()
   else return alreadyStored(session)
   return 'set'
 }

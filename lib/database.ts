@@ -146,18 +146,29 @@ export class Database {
     return this.#bounded(run, false, since)
   }
 
-  #sendEach(statements: readonly Statement[], since: number): Promise<Promise<unknown>[]> {
-    return this.#bounded(async (send) => settled(statements.map(({ sql, bindings }) => send(sql, bindings))), false, since)
+  #sendEach(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
+    return this.#orAlone(statements, since, () => this.#bounded((send) => inOrder(statements, send), false, since))
   }
 
-  /** One transaction for all writes of a turn, which costs one commit. When one of them fails each is tried alone. */
-  async #sendTogether(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
+  /** One transaction for all writes of a turn, which costs one commit. */
+  #sendTogether(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
     if (statements.length === 1) return this.#sendEach(statements, since)
+    return this.#orAlone(statements, since, () => this.transaction((send) => inOrder(statements, send), since))
+  }
+
+  /** When the database refuses one of several statements, each is tried alone. */
+  async #orAlone(
+    statements: readonly Statement[],
+    since: number,
+    together: () => Promise<readonly unknown[]>
+  ): Promise<readonly unknown[]> {
     try {
-      return await this.transaction((send) => Promise.all(statements.map(({ sql, bindings }) => send(sql, bindings))), since)
+      return await together()
     } catch (error) {
-      if (!isRefused(error)) throw error
-      return this.#sendEach(statements, since)
+      if (statements.length === 1 || !isRefused(error)) throw error
+      const answers = statements.map(({ sql, bindings }) => this.#bounded((send) => send(sql, bindings), false, since))
+      await Promise.allSettled(answers)
+      return answers
     }
   }
 
@@ -177,9 +188,10 @@ export class Database {
   }
 }
 
-/** When all have ended: those that failed fail their caller alone. */
-async function settled(answers: Promise<unknown>[]): Promise<Promise<unknown>[]> {
-  await Promise.allSettled(answers)
+/** One after another, up to the first that fails: a failure may have ended the transaction that they are in. */
+async function inOrder(statements: readonly Statement[], send: Send): Promise<unknown[]> {
+  const answers: unknown[] = []
+  for (const { sql, bindings } of statements) answers.push(await send(sql, bindings))
   return answers
 }
 
@@ -189,6 +201,8 @@ class Use {
   readonly #dialect: Dialect
   #connection: Connection | null = null
   #expired = false
+  /** Why it is tried again. */
+  #busy: StatementError | null = null
   readonly #prepare: boolean
 
   constructor(client: Client, dialect: Dialect, prepare: boolean) {
@@ -204,6 +218,7 @@ class Use {
       } catch (error) {
         const cause = error instanceof StoreUnavailable ? error.cause : undefined
         if (this.#expired || !(cause instanceof StatementError && cause.busy)) throw error
+        this.#busy = cause
       }
       // Without its connection, which others may need; not all at the same moment.
       await pause(Math.random() * Math.min(2 ** attempt, 50))
@@ -213,6 +228,7 @@ class Use {
   /** Nobody waits any longer. A statement under way is cut off with its connection. */
   expire(timeout: number): Error {
     this.#expired = true
+    if (this.#busy !== null) return new StoreUnavailable(`it was busy for ${timeout} seconds`, { cause: this.#busy })
     if (this.#connection === null) {
       return new StoreUnavailable(
         `no connection became free within ${timeout} seconds. Is a session operation awaited inside an open transaction, or the pool too small?`
@@ -252,7 +268,8 @@ class Use {
     } catch (error) {
       const driverError = error as DriverError
       const lost = this.#dialect.isConnectionLost(driverError)
-      if (lost || sql === 'ROLLBACK') connection.__knex__disposed = 'its connection was lost'
+      // In our own process there is nothing to roll back when that fails.
+      if (lost || (sql === 'ROLLBACK' && !this.#dialect.isInProcess)) connection.__knex__disposed = 'its connection was lost'
       const summary = this.#dialect.isMissingTable(driverError)
         ? 'its table is missing, run the migration first (fastify-django-sessions migrate)'
         : lost
@@ -270,7 +287,7 @@ class Use {
 
 function masked(message: string, bindings: readonly Binding[]): string {
   let text = message
-  for (const binding of bindings) {
+  for (const binding of bindings.flat()) {
     if (typeof binding === 'string' && binding !== '') text = text.replaceAll(binding, '?')
   }
   return text

@@ -34,6 +34,8 @@ interface RequestState {
   /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
   commit: Promise<void> | null
   committed: boolean
+  /** A reply waits for the commit. */
+  sending: boolean
 }
 
 const kState = Symbol('fastify-django-sessions.state')
@@ -58,9 +60,9 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       return stateOf(this).session
     }
   })
-  fastify.decorateReply('saveSession', async function (this: FastifyReply) {
+  fastify.decorateReply('saveSession', function (this: FastifyReply) {
     const state = (this.request as Stateful<FastifyRequest>)[kState]
-    if (state !== null) await commitOnce(this, state)
+    return state === null ? Promise.resolve() : commitOnce(this, state)
   })
 
   if (settings.load === 'eager') {
@@ -74,14 +76,22 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   fastify.addHook('onSend', (request, reply, payload, done) => {
     const state = (request as Stateful<FastifyRequest>)[kState] ?? (isDueUntouched(request) ? stateOf(request) : null)
     if (state === null || state.committed) return done(null, payload)
-    if (state.commit !== null) {
+    if (state.sending) {
+      destroyStream(payload)
       // A second send() while the first one is being saved for: two replies would end the process.
       return request.log.warn(
         { route: request.routeOptions.url },
         'reply.send() was called twice: is a return or an await missing? The first reply is sent'
       )
     }
-    commitOnce(reply, state).then(() => done(null, payload), done)
+    state.sending = true
+    commitOnce(reply, state).then(
+      () => done(null, payload),
+      (error) => {
+        destroyStream(payload)
+        done(error)
+      }
+    )
   })
   fastify.addHook('onClose', () => sessions.close())
 
@@ -95,7 +105,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     const { config, url } = request.routeOptions
     if (config?.session === false) throw new SessionDisabled(String(url))
     const sent = readCookie(request.headers.cookie, settings.cookie.name)
-    return { session: sessions.open(sent, request.log), cookieSent: sent !== null, commit: null, committed: false }
+    return { session: sessions.open(sent, request.log), cookieSent: sent !== null, commit: null, committed: false, sending: false }
   }
 
   /** Two things are done for a session that nobody asked for: renewing it by option, and deleting a cookie that can be none. */
@@ -107,9 +117,13 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   }
 
   function commitOnce(reply: FastifyReply, state: RequestState): Promise<void> {
-    state.commit ??= commitSession(reply, state).finally(() => {
-      state.committed = true
-    })
+    if (state.commit === null) {
+      state.commit = commitSession(reply, state).finally(() => {
+        state.committed = true
+      })
+      // Where nobody awaits saveSession(), the reply that follows fails instead.
+      state.commit.catch(() => {})
+    }
     return state.commit
   }
 }
@@ -137,7 +151,7 @@ function committer(settings: Settings) {
     } finally {
       if (action !== 'none') setCookie(reply, session, action)
       if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(vary(reply)))
-      session.seal(lateChangeLog(reply, session))
+      session.seal(lateChangeLog(reply, session), statusCode < 500)
     }
   }
 }
@@ -200,6 +214,15 @@ function lateChangeLog(reply: FastifyReply, session: Session): () => void {
     if (reply.raw.writableFinished) setImmediate(report)
     else reply.raw.once('close', report)
   }
+}
+
+/** Nobody else ends a stream that is not sent. */
+function destroyStream(payload: unknown): void {
+  const { on, destroy } = (payload ?? {}) as { on?: unknown; destroy?: unknown }
+  if (typeof on !== 'function' || typeof destroy !== 'function') return
+  const stream = payload as NodeJS.ReadableStream & { destroy(): void }
+  stream.on('error', () => {})
+  stream.destroy()
 }
 
 function vary(reply: FastifyReply): string | undefined {

@@ -53,6 +53,13 @@ interface Changes {
 }
 const noChanges = (): Changes => ({ cleared: false, steps: new Map() })
 
+/** A save of which nobody knows whether it was carried out. */
+interface Attempt {
+  text: string
+  members: Members
+  changes: Changes
+}
+
 /** A row as it was read or written, and its data. */
 interface Snapshot extends StoredSession {
   members: Members
@@ -81,6 +88,8 @@ export class Session {
   /** The data as this request sees it: null until it is loaded. */
   #members: Members | null = null
   #changes = noChanges()
+  /** The last save, where it failed; its changes are not among `#changes`. */
+  #attempt: Attempt | null = null
   #modified = false
   /** `modified = true` was said: what was changed inside values counts. */
   #nested = false
@@ -198,6 +207,7 @@ export class Session {
   set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this {
     const given: unknown = value
     if (given === undefined) return this.delete(name)
+    if (typeof given === 'function' && this.#savesNestedChanges) this.recordNestedChanges()
     if (typeof given === 'function') return this.#record(name, this.#updateStep(name, given as (current: unknown) => unknown), false)
     const member = this.#context.codec.serializer.member(name, given)
     this.#record(name, () => member)
@@ -222,6 +232,7 @@ export class Session {
   clear(): this {
     this.#change()
     this.#changes = { cleared: true, steps: new Map() }
+    this.#attempt = null
     this.#handedOut.clear()
     this.#members?.clear()
     return this
@@ -384,9 +395,10 @@ export class Session {
 
   // --- for the plugin -------------------------------------------------------------
 
-  /** From now on nobody saves changes but who makes them: the function is called for each. */
-  seal(onLateChange: () => void): void {
+  /** From now on nobody saves changes but who makes them: the function is called for each, and for one that is left over. */
+  seal(onLateChange: () => void, wasToSave: boolean): void {
     this.#onLateChange = onLateChange
+    if (wasToSave && this.#modified) onLateChange()
   }
 
   /** Records what was changed inside values that were handed out. */
@@ -396,10 +408,14 @@ export class Session {
 
   /** The keys whose values were changed inside, which will not be saved. */
   get discardedChanges(): string[] {
-    return this.#nested ? [] : Array.from(this.#nestedChanges(), ([name]) => name)
+    return this.#nested ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
   }
 
   // --- changes --------------------------------------------------------------------
+
+  get #savesNestedChanges(): boolean {
+    return this.#nested || this.#context.settings.saveNestedChanges
+  }
 
   #read(method: string): Members {
     this.accessed = true
@@ -411,14 +427,21 @@ export class Session {
     return this.#read(method).get(EXPIRY_NAME)?.value
   }
 
-  #nestedChanges(): [string, Member][] {
+  /** @param ignore whether a value may be anything, because it will not be stored */
+  #nestedChanges(ignore: (error: unknown) => boolean = () => false): [string, Member][] {
     const { serializer } = this.#context.codec
-    return [...this.#handedOut].flatMap(([name, member]) => {
-      if (this.#members?.get(name) !== member) return []
-      const changed = serializer.member(name, member.value)
-      // Both written by us: another writer's text of the same value may be another one.
-      return serializer.same(changed, serializer.member(name, serializer.copy(member))) ? [] : [[name, changed] as [string, Member]]
-    })
+    const changes: [string, Member][] = []
+    for (const [name, member] of this.#handedOut) {
+      if (this.#members?.get(name) !== member) continue
+      try {
+        const changed = serializer.member(name, member.value)
+        // Both written by us: another writer's text of the same value may be another one.
+        if (!serializer.same(changed, serializer.member(name, serializer.copy(member)))) changes.push([name, changed])
+      } catch (error) {
+        if (!ignore(error)) throw error
+      }
+    }
+    return changes
   }
 
   #handOut(name: string, member: Member): unknown {
@@ -510,23 +533,38 @@ export class Session {
 
   async #save(): Promise<void> {
     await this.#load()
-    if (this.#nested || this.#context.settings.saveNestedChanges) this.recordNestedChanges()
+    if (this.#savesNestedChanges) this.recordNestedChanges()
     const members: Members = new Map(this.#members)
-    const changes = this.#changes
+    const later = this.#changes
+    const attempt = this.#attempt
+    const changes = attempt === null ? later : joinChanges(attempt.changes, later)
+    const nested = this.#nested
     this.#changes = noChanges()
     this.#modified = false
+    this.#nested = false
     try {
-      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes))
+      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
     } catch (error) {
-      this.#changes = joinChanges(changes, this.#changes)
+      // What was sent is remembered, so that it is not applied twice if it was carried out.
+      if (this.#attempt === attempt) this.#changes = joinChanges(later, this.#changes)
       this.#modified = true
+      this.#nested ||= nested
       throw error
     }
+    this.#attempt = null
     this.#cookieIsDue = true
-    this.#nested = false
-    this.#handedOut.clear()
     // Changes made while the save was under way are on top of it.
     this.#members = this.#replay(this.#snapshot.members, this.#changes)
+    this.#keepHandedOut()
+  }
+
+  /** Values that are in use go on being watched, under the members that they are now. */
+  #keepHandedOut(): void {
+    for (const [name, member] of this.#handedOut) {
+      const now = this.#members?.get(name)
+      if (now !== undefined && now.value === member.value) this.#handedOut.set(name, now)
+      else this.#handedOut.delete(name)
+    }
   }
 
   async #create(members: Members): Promise<Snapshot> {
@@ -536,18 +574,24 @@ export class Session {
   }
 
   /** Saves on top of what other writers did meanwhile, however many there are. */
-  #replace(snapshot: Snapshot, ours: Members, changes: Changes): Promise<Snapshot> {
+  #replace(snapshot: Snapshot, ours: Members, changes: Changes, later: Changes): Promise<Snapshot> {
     const { engine, queue, settings, log } = this.#context
     const key = this.#key as string
-    return queue.run(key, async () => {
+    const attempt = this.#attempt
+    const save = async (): Promise<Snapshot> => {
       let members = ours
       let record = this.#recordOf(members)
-      const merge = (stored: StoredSession): SessionRecord => {
-        members = this.#merge(snapshot, stored, changes)
-        record = this.#recordOf(members)
+      const send = () => {
+        this.#attempt = { text: record.text, members, changes }
         return record
       }
-      let result = await engine.save(key, record, settings.onConflict === 'overwrite' ? null : snapshot.text)
+      const merge = (stored: StoredSession): SessionRecord => {
+        const landed = attempt !== null && attempt.text === stored.text
+        members = landed ? this.#replay(attempt.members, later) : this.#merge(snapshot, stored, changes)
+        record = this.#recordOf(members)
+        return send()
+      }
+      let result = await engine.save(key, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
       for (let misses = 1; result.outcome === 'changed'; misses++) {
         log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
         result =
@@ -556,7 +600,8 @@ export class Session {
       if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
       this.#key = result.sessionKey
       return { ...record, members }
-    })
+    }
+    return queue.run(key, save)
   }
 
   /** This request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */
@@ -598,6 +643,9 @@ export class Session {
     }
   }
 }
+
+/** A function was hung on a value, say, for the page that shows it. */
+const isUnstorable = (error: unknown) => error instanceof TypeError
 
 function applyStep(members: Members, name: string, step: Step): void {
   const member = step(members.get(name))

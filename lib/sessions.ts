@@ -37,7 +37,7 @@ export class Sessions {
     const { knex, close } = await openKnex(settings.knex)
     const model = knex === null ? null : createModel(knex, codec, settings)
     const engine = createEngine({ settings, codec, model, log })
-    return new Sessions({ engine, codec, queue: new KeyQueue(), settings, log }, model, close)
+    return new Sessions({ engine, codec, queue: new KeyQueue(settings.storeTimeout), settings, log }, model, close)
   }
 
   /**

@@ -297,7 +297,7 @@ class Race {
     const engine = this.#store.engine(scheduler, client)
     const gatedTime = scheduler.gate(client, time, { passes: { resource: 'time', writes: true } })
     if (request === CLEANUP) return cleanUp(engine, gatedTime)
-    const context = { engine, codec, queue: this.#queue ?? new KeyQueue(), settings, log }
+    const context = { engine, codec, queue: this.#queue ?? new KeyQueue(5), settings, log }
     const session = new Session(context, this.sessionKey)
     return request === LATER ? gatedTime.passes(2).then(() => respond('read', session, client)) : respond(request, session, client)
   }
@@ -419,13 +419,13 @@ t.test('every order of two requests on cache', async (t) => assertEveryOrder(t, 
 t.test('every order of two requests on file', async (t) => assertEveryOrder(t, await createFileStore(t)))
 
 t.test('every order of two requests of one process', async (t) =>
-  assertEveryOrder(t, await createDbStore(t, 'sqlite'), { queue: new KeyQueue() })
+  assertEveryOrder(t, await createDbStore(t, 'sqlite'), { queue: new KeyQueue(5) })
 )
 
 t.test('a request that another one overtakes at each attempt is saved under the lock', async (t) => {
   const store = await createDbStore(t, 'sqlite')
   const thrice: Rival = async (scheduler, client, sessionKey) => {
-    const context = { engine: store.engine(scheduler, client), codec, queue: new KeyQueue(), settings, log }
+    const context = { engine: store.engine(scheduler, client), codec, queue: new KeyQueue(5), settings, log }
     const session = new Session(context, sessionKey)
     for (const name of ['first', 'second', 'third']) {
       session.set(name, 1).set('count', increment)
@@ -555,7 +555,7 @@ t.test('on signed_cookies the browser keeps one of two changes, and a cookie out
   now = START
   const codec = createCodec(clock)
   const engine = new SignedCookiesEngine({ codec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
-  const open = (cookie: string | null) => new Session({ engine, codec, queue: new KeyQueue(), settings, log }, cookie)
+  const open = (cookie: string | null) => new Session({ engine, codec, queue: new KeyQueue(5), settings, log }, cookie)
   const first = open(null)
   first.set('start', 'here')
   await first.save()

@@ -20,7 +20,7 @@ function gatedWork(log: string[], name: string) {
 const idle = () => new Promise((resolve) => setImmediate(resolve))
 
 t.test('work under one key runs one after another, in the order in which it came', async (t) => {
-  const queue = new KeyQueue()
+  const queue = new KeyQueue(5)
   const log: string[] = []
   const gates = ['first', 'second', 'third'].map((name) => gatedWork(log, name))
   const results = gates.map(({ work }) => queue.run('key', work))
@@ -33,7 +33,7 @@ t.test('work under one key runs one after another, in the order in which it came
 })
 
 t.test('work under different keys does not wait', async (t) => {
-  const queue = new KeyQueue()
+  const queue = new KeyQueue(5)
   const log: string[] = []
   const slow = gatedWork(log, 'slow')
   const running = queue.run('one', slow.work)
@@ -44,7 +44,7 @@ t.test('work under different keys does not wait', async (t) => {
 })
 
 t.test('work starts at once when there is none before it', async (t) => {
-  const queue = new KeyQueue()
+  const queue = new KeyQueue(5)
   let started = false
   const running = queue.run('key', async () => {
     started = true
@@ -54,7 +54,7 @@ t.test('work starts at once when there is none before it', async (t) => {
 })
 
 t.test('what fails fails for its caller only', async (t) => {
-  const queue = new KeyQueue()
+  const queue = new KeyQueue(5)
   const log: string[] = []
   const first = gatedWork(log, 'first')
   const failing = queue.run('key', first.work)
@@ -72,7 +72,7 @@ t.test('what fails fails for its caller only', async (t) => {
 })
 
 t.test('work that comes while the last one ends still waits for it', async (t) => {
-  const queue = new KeyQueue()
+  const queue = new KeyQueue(5)
   const log: string[] = []
   const first = gatedWork(log, 'first')
   const second = gatedWork(log, 'second')
@@ -87,4 +87,18 @@ t.test('work that comes while the last one ends still waits for it', async (t) =
   third.end()
   await Promise.all(running)
   t.strictSame(log.slice(-2), ['third starts', 'third ends'])
+})
+
+t.test('who waits for too long gets no turn, and the next one does not wait for them', async (t) => {
+  const queue = new KeyQueue(0.01)
+  const log: string[] = []
+  const first = gatedWork(log, 'first')
+  const running = queue.run('key', first.work)
+  await t.rejects(
+    queue.run('key', async () => log.push('too late')),
+    { code: 'FST_SESSION_STORE_UNAVAILABLE' }
+  )
+  first.end()
+  await running
+  t.notOk(log.includes('too late'))
 })

@@ -60,7 +60,8 @@ const IMPORTS: Record<string, readonly string[]> = {
   session: ['codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
   settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'serializer'],
   expiry: [],
-  'key-queue': [],
+  'key-queue': ['within'],
+  within: ['errors'],
   operations: [],
 
   // where sessions live
@@ -76,7 +77,8 @@ const IMPORTS: Record<string, readonly string[]> = {
     'expiry',
     'model',
     'serializer',
-    'session-key'
+    'session-key',
+    'within'
   ],
   cleanup: ['engines/engine', 'model'],
   'session-key': [],

@@ -127,7 +127,7 @@ class World {
     this.#engine = engine
     const log = { debug: () => {}, warn: (_details: object, message: string) => warn(message) }
     // Browsers whose requests meet different processes.
-    this.#contexts = this.#browsers.map(() => ({ engine, codec, queue: new KeyQueue(), settings, log }))
+    this.#contexts = this.#browsers.map(() => ({ engine, codec, queue: new KeyQueue(5), settings, log }))
   }
 
   async do(client: number, command: Command): Promise<void> {

@@ -330,6 +330,28 @@ t.test('modified = true saves what was changed inside values that were handed ou
   t.strictSame((await reload(session)).get('list'), [1, 2])
 })
 
+t.test('values go on being watched after a save', async (t) => {
+  const { stored, reload } = await createStore(t)
+  const session = await stored({ list: [0] })
+  const list = session.get('list') as number[]
+  for (const item of [1, 2]) {
+    list.push(item)
+    session.modified = true
+    await session.save()
+  }
+  t.strictSame((await reload(session)).get('list'), [0, 1, 2])
+})
+
+t.test('what is hung on a value for a page is no failure, where it is not to be saved', async (t) => {
+  const { stored } = await createStore(t)
+  const session = await stored({ user: { name: 'Ada' } })
+  const user = session.get('user') as Record<string, unknown>
+  user.greet = () => 'hello'
+  t.strictSame(session.discardedChanges, [])
+  session.modified = true
+  await t.rejects(session.save(), { name: 'TypeError', message: /"user"/ })
+})
+
 t.test('setExpiry', async (t) => {
   const now = new Date('2026-01-02T03:04:05.678Z')
   const { stored, reload, sessions } = await createStore(t, { clock: () => now })

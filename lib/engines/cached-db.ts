@@ -15,6 +15,9 @@ const LEASE_TTL = 10
 /** Seconds in which a mark stands for an entry that is stale. */
 const STALE_TTL = 1
 
+/** Seconds after a write that failed in which it may be carried out yet. */
+const UNCERTAIN_TTL = 60
+
 /** Seconds in which nobody may fill the place of a session that is being deleted: longer than any operation of the store. */
 const BARRIER_TTL = 1260
 
@@ -52,19 +55,19 @@ export class CachedDbEngine implements Engine {
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
-    const result = await this.#db.save(sessionKey, record, snapshot)
+    const result = await this.#orStale(sessionKey, this.#db.save(sessionKey, record, snapshot))
     await this.#follow(sessionKey, snapshot, result.outcome === 'saved' ? record : null)
     return result
   }
 
   async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
-    const result = await this.#db.saveLocked(sessionKey, merge)
+    const result = await this.#orStale(sessionKey, this.#db.saveLocked(sessionKey, merge))
     await this.#follow(sessionKey, null, null)
     return result
   }
 
   async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    const isThere = await this.#db.touch(sessionKey, expireDate, snapshot)
+    const isThere = await this.#orStale(sessionKey, this.#db.touch(sessionKey, expireDate, snapshot))
     await this.#follow(sessionKey, null, null)
     return isThere
   }
@@ -92,6 +95,16 @@ export class CachedDbEngine implements Engine {
   /** What the database forgets, the cache has forgotten before. */
   clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport> {
     return this.#db.clearExpired(options)
+  }
+
+  /** A write that failed may have been carried out, or may be yet: nobody fills the cache for a while. */
+  async #orStale<T>(sessionKey: string, write: Promise<T>): Promise<T> {
+    try {
+      return await write
+    } catch (error) {
+      await this.#passOver(() => this.#cache.bar(sessionKey, UNCERTAIN_TTL))
+      throw error
+    }
   }
 
   /** After a write: from the old text to the new one where that is sure, else a mark in place of the entry or lease. */

@@ -4,6 +4,7 @@
  * which only Django could prevent: hence once more some seconds later.
  */
 import { StoreUnavailable } from '../errors.js'
+import { within } from '../within.js'
 import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
 
 /** What Django's `cached_db` puts before the session key (its `cache_key_prefix`). */
@@ -23,15 +24,19 @@ export interface DjangoCache {
 export interface DjangoCacheEngineOptions {
   db: Engine
   djangoCache: DjangoCache
+  /** Seconds until an answer of the cache is overdue. */
+  timeout: number
   log: SessionLog
 }
 
 export class DjangoCacheEngine implements Engine {
   readonly #db: Engine
   readonly #djangoCache: DjangoCache
+  readonly #timeout: number
   readonly #log: SessionLog
 
-  constructor({ db, djangoCache, log }: DjangoCacheEngineOptions) {
+  constructor({ db, djangoCache, timeout, log }: DjangoCacheEngineOptions) {
+    this.#timeout = timeout
     this.#db = db
     this.#djangoCache = djangoCache
     this.#log = log
@@ -46,15 +51,11 @@ export class DjangoCacheEngine implements Engine {
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
-    const result = await this.#db.save(sessionKey, record, snapshot)
-    if (result.outcome === 'saved') await this.#followUp(sessionKey)
-    return result
+    return this.#followed(sessionKey, this.#db.save(sessionKey, record, snapshot))
   }
 
   async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
-    const result = await this.#db.saveLocked(sessionKey, merge)
-    if (result.outcome === 'saved') await this.#followUp(sessionKey)
-    return result
+    return this.#followed(sessionKey, this.#db.saveLocked(sessionKey, merge))
   }
 
   /** Django's entry has the same data and ends by itself, a little early. */
@@ -65,16 +66,13 @@ export class DjangoCacheEngine implements Engine {
   /** When Django's cache fails here nothing has happened yet. */
   async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
     await this.#delete(sessionKey)
-    const newKey = await this.#db.rotate(sessionKey, expireDate, snapshot)
-    await this.#followUp(sessionKey)
-    return newKey
+    return this.#followed(sessionKey, this.#db.rotate(sessionKey, expireDate, snapshot))
   }
 
   /** As in `rotate`. */
   async delete(sessionKey: string): Promise<void> {
     await this.#delete(sessionKey)
-    await this.#db.delete(sessionKey)
-    await this.#followUp(sessionKey)
+    await this.#followed(sessionKey, this.#db.delete(sessionKey))
   }
 
   exists(sessionKey: string): Promise<boolean> {
@@ -83,6 +81,15 @@ export class DjangoCacheEngine implements Engine {
 
   clearExpired(options?: ClearExpiredOptions) {
     return this.#db.clearExpired(options)
+  }
+
+  /** A write that failed may have been carried out all the same. */
+  async #followed<T>(sessionKey: string, write: Promise<T>): Promise<T> {
+    try {
+      return await write
+    } finally {
+      await this.#followUp(sessionKey)
+    }
   }
 
   /** Now and once more later; the database has the truth, so that a failure is logged and no more. */
@@ -96,8 +103,10 @@ export class DjangoCacheEngine implements Engine {
   async #delete(sessionKey: string): Promise<void> {
     const { keyPrefix = '', version = 1 } = this.#djangoCache
     try {
-      await this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
+      const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
+      await within(deleted, this.#timeout, "no answer of Django's cache")
     } catch (error) {
+      if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys into their messages.
       throw new StoreUnavailable(`Django's cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
     }

@@ -25,7 +25,7 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
   db(parts) {
     const db = createDb(parts)
     const { djangoCache } = parts.settings
-    return djangoCache === undefined ? db : new DjangoCacheEngine({ db, djangoCache, log: parts.log })
+    return djangoCache === undefined ? db : new DjangoCacheEngine({ db, djangoCache, timeout: parts.settings.storeTimeout, log: parts.log })
   },
   // The cache gets a part of the time only, so that the database can still answer when it hangs.
   cached_db: (parts) =>

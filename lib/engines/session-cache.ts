@@ -2,6 +2,7 @@
 
 import type { Cache } from '../cache.js'
 import { StoreUnavailable } from '../errors.js'
+import { within } from '../within.js'
 import type { StoredSession } from './engine.js'
 
 /** Form, end in milliseconds, text. The form's number goes up when it changes: entries of other forms are no sessions. */
@@ -96,18 +97,12 @@ export class SessionCache {
   }
 
   async #bounded<T>(answer: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined
-    const overdue = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`)), this.#timeout * 1000)
-    })
     try {
-      return await Promise.race([answer, overdue])
+      return await within(answer, this.#timeout, 'no answer of the cache')
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys and values into their messages and properties.
       throw new StoreUnavailable(`the cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
-    } finally {
-      clearTimeout(timer)
     }
   }
 }

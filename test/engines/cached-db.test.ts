@@ -149,6 +149,18 @@ t.test('a cache that does not answer is waited for no longer than its part of th
   await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', message: /cache within 0.02 seconds/ })
 })
 
+t.test('a save whose answer was lost leaves nothing stale in the cache', async (t) => {
+  const { db, engine, engineOn } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  const save: Engine['save'] = async (...args) => {
+    await db.save(...args)
+    throw new Error('the answer was lost')
+  }
+  const losing = new Proxy(db, { get: (target, name) => (name === 'save' ? save : Reflect.get(target, name).bind(target)) })
+  await t.rejects(engineOn(losing).save(key, record('second'), 'first'))
+  t.equal((await engine.load(key))?.text, 'second')
+})
+
 t.test('entries that are none of ours are not believed, and replaced', async (t) => {
   for (const garbage of ['', 'garbage', '{"a":1}', 'fds1', 'fds1 soon text', 'fds2 32503680000000 text', 'fds1 1 expired']) {
     const { engine, cache } = await createEngine(t)

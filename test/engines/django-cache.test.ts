@@ -72,3 +72,19 @@ t.test('when the cache fails a save is logged, and a logout is refused before an
   for (const url of ['/cycle', '/flush']) t.equal((await browser.get(url)).statusCode, 503)
   t.strictSame((await browser.get('/read')).json(), { a: 1 })
 })
+
+t.test('a cache that does not answer is waited for no longer than storeTimeout', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const djangoCache = { delete: () => new Promise<never>(() => {}) }
+  const { app } = await createApp(t, { knex, djangoCache, storeTimeout: 0.05 }, (app) => {
+    app.get('/flush', async (request) => {
+      await request.session.flush()
+      return 'flushed'
+    })
+  })
+  const session = app.sessions.open().set('a', 1)
+  await session.save()
+  const response = await new Browser(app, session.sessionKey).get('/flush')
+  t.match(response.json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.ok(await app.sessions.model.find(session.sessionKey as string), 'nothing has happened')
+})

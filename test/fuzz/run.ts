@@ -99,7 +99,7 @@ const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
   load: async () => ({ text: row, expireDate: new Date('2999-01-01') })
 })
 const log = { debug: () => {}, warn: () => {} }
-const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, queue: new KeyQueue(), settings, log })
+const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, queue: new KeyQueue(5), settings, log })
 const cookieContext = contextOf(signedCookies, cookieCodec)
 const rowContext = contextOf(store, rowCodec)
 
