@@ -4,7 +4,7 @@
  * as the single statement. Only the model uses it, and nothing above it knows.
  */
 import { Batcher } from './batcher.js'
-import { type Database, isRefused } from './database.js'
+import { type Database, togetherOrAlone } from './database.js'
 import type { StoredSession } from './engines/engine.js'
 
 /** A key to look up at a moment. */
@@ -13,16 +13,14 @@ export interface Read {
   now: Date
 }
 
-/** A session to write, and the text that must be there (null: any text). */
-export interface Save {
-  sessionKey: string
-  stored: StoredSession
-  snapshot: string | null
-}
-
 export interface Create {
   sessionKey: string
   stored: StoredSession
+}
+
+/** A session to write, and the text that must be there (null: any text). */
+export interface Save extends Create {
+  snapshot: string | null
 }
 
 /** The statements for one session. `since` is when its caller began to wait. */
@@ -164,15 +162,9 @@ function batcher<T extends Item, R>(
     maxUnderWay: MAX_UNDER_WAY,
     ...(keyOf === undefined ? {} : { keyOf }),
     run: async (items, since) => {
-      if (items.length === 1) return [await one(items[0] as T, since)]
-      try {
-        return await many(items, since)
-      } catch (error) {
-        if (!isRefused(error)) throw error
-        const answers = items.map((item) => one(item, since))
-        await Promise.allSettled(answers)
-        return answers
-      }
+      const alone = (item: T) => one(item, since)
+      if (items.length === 1) return [await alone(items[0] as T)]
+      return togetherOrAlone(items, () => many(items, since), alone)
     }
   })
 }

@@ -15,13 +15,12 @@ export interface Response {
 }
 
 /**
- * Saves the session if that is due, before the headers of the response leave.
+ * Saves the session if that is due, before the headers of the response leave. The
+ * operations that were begun must have settled.
  *
  * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
- * @throws the error of an operation of the session that nobody awaited
  */
 export async function commit(session: Session, { cookieSent, statusCode }: Response, settings: Settings): Promise<CookieAction> {
-  await session.settled()
   if (statusCode >= 500) return session.isEmpty ? removal(cookieSent) : alreadyStored(session)
   if (settings.saveNestedChanges) session.recordNestedChanges()
   const renews = settings.saveEveryRequest && !session.isEmpty

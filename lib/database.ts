@@ -70,7 +70,7 @@ export function isOutcomeUnknown(error: Error): boolean {
 }
 
 /** Whether the database refused a statement: nothing was done, and another one may be accepted. */
-export function isRefused(error: unknown): boolean {
+function isRefused(error: unknown): boolean {
   return (
     error instanceof StoreUnavailable && error.cause instanceof StatementError && !error.cause.outcomeUnknown && !error.cause.unreachable
   )
@@ -156,20 +156,8 @@ export class Database {
     return this.#orAlone(statements, since, () => this.transaction((send) => inOrder(statements, send), since))
   }
 
-  /** When the database refuses one of several statements, each is tried alone. */
-  async #orAlone(
-    statements: readonly Statement[],
-    since: number,
-    together: () => Promise<readonly unknown[]>
-  ): Promise<readonly unknown[]> {
-    try {
-      return await together()
-    } catch (error) {
-      if (statements.length === 1 || !isRefused(error)) throw error
-      const answers = statements.map(({ sql, bindings }) => this.#bounded((send) => send(sql, bindings), false, since))
-      await Promise.allSettled(answers)
-      return answers
-    }
+  #orAlone(statements: readonly Statement[], since: number, together: () => Promise<readonly unknown[]>): Promise<readonly unknown[]> {
+    return togetherOrAlone(statements, together, ({ sql, bindings }) => this.#bounded((send) => send(sql, bindings), false, since))
   }
 
   /** Gives `work` a connection, until the timeout has passed. */
@@ -185,6 +173,25 @@ export class Database {
     } finally {
       clearTimeout(timer)
     }
+  }
+}
+
+/**
+ * What `together` answers for several items. When the database refuses that, each item is
+ * tried alone, once, and fails alone.
+ */
+export async function togetherOrAlone<T, R>(
+  items: readonly T[],
+  together: () => Promise<readonly R[]>,
+  alone: (item: T) => Promise<R>
+): Promise<readonly (R | Promise<R>)[]> {
+  try {
+    return await together()
+  } catch (error) {
+    if (items.length === 1 || !isRefused(error)) throw error
+    const answers = items.map(alone)
+    await Promise.allSettled(answers)
+    return answers
   }
 }
 

@@ -2,7 +2,6 @@
  * Sessions outside requests: what Django does with `SessionStore(session_key=…)` and
  * `Session.objects`. Also what the plugin makes the session of each request from.
  */
-import { createHash, createHmac } from 'node:crypto'
 import type { Knex } from 'knex'
 import { Codec, STORE_SALT } from './codec.js'
 import { readCookie } from './cookies.js'
@@ -17,6 +16,7 @@ import { jsonSerializer, wrapSerializer } from './serializer.js'
 import { Session, type SessionContext } from './session.js'
 import { isSessionKey } from './session-key.js'
 import type { Settings } from './settings.js'
+import { saltedHmac } from './signing.js'
 
 export class Sessions {
   readonly #context: SessionContext
@@ -77,15 +77,7 @@ export class Sessions {
    */
   saltedHmacs(keySalt: string, text: string): [Buffer, ...Buffer[]] {
     const { secretKey, secretKeyFallbacks } = this.#context.settings
-    const hmac = (secret: string) =>
-      createHmac(
-        'sha256',
-        createHash('sha256')
-          .update(keySalt + secret)
-          .digest()
-      )
-        .update(text)
-        .digest()
+    const hmac = (secret: string) => saltedHmac(keySalt, text, secret)
     return [hmac(secretKey), ...secretKeyFallbacks.map(hmac)]
   }
 

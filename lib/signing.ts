@@ -41,7 +41,8 @@ export class Signer {
   readonly #keys: readonly [KeyObject, ...KeyObject[]]
 
   constructor({ secretKey, secretKeyFallbacks = [], salt = 'django.core.signing.Signer' }: SignerOptions) {
-    this.#keys = [deriveKey(secretKey, salt), ...secretKeyFallbacks.map((key) => deriveKey(key, salt))]
+    const derive = (secret: string) => deriveKey(`${salt}signer`, secret)
+    this.#keys = [derive(secretKey), ...secretKeyFallbacks.map(derive)]
   }
 
   /** base64url of the HMAC-SHA256 of `text`, without padding. */
@@ -179,9 +180,18 @@ function decodeBase62(text: string): number {
   return number
 }
 
-/** django.utils.crypto.salted_hmac: the key of the HMAC is a hash of salt and secret. */
-function deriveKey(secret: string, salt: string): KeyObject {
-  return createSecretKey(createHash('sha256').update(`${salt}signer${secret}`).digest())
+/** The key of django.utils.crypto.salted_hmac: a hash of salt and secret. */
+function deriveKey(keySalt: string, secret: string): KeyObject {
+  return createSecretKey(
+    createHash('sha256')
+      .update(keySalt + secret)
+      .digest()
+  )
+}
+
+/** HMAC-SHA256 of a text, for what Django signs without a timestamp (django.utils.crypto.salted_hmac). */
+export function saltedHmac(keySalt: string, text: string, secret: string): Buffer {
+  return createHmac('sha256', deriveKey(keySalt, secret)).update(text).digest()
 }
 
 function hmac(key: KeyObject, text: string): string {

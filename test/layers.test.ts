@@ -52,7 +52,8 @@ const IMPORTS: Record<string, readonly string[]> = {
     'serializer',
     'session',
     'session-key',
-    'settings'
+    'settings',
+    'signing'
   ],
   'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
 
