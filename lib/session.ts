@@ -3,6 +3,7 @@
  * store once. It knows no cookies, no HTTP and no SQL. The semantics are those of
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
+import { applyStep, Changes, remove, type Step } from './changes.js'
 import type { Codec } from './codec.js'
 import type { Engine, SessionLog, SessionRecord, StoredSession } from './engines/engine.js'
 import { SessionInterrupted, SessionNotLoaded, SuspiciousSession } from './errors.js'
@@ -42,17 +43,6 @@ export interface SessionContext {
   log: SessionLog
 }
 
-/** Computes a member from what is stored: a constant, a removal, or the function form of `set`. */
-type Step = (current: Member | undefined) => Member | undefined
-const remove: Step = () => undefined
-
-/** What a request did, in terms that can be applied to any data: the snapshot, or what another writer made of it. */
-interface Changes {
-  cleared: boolean
-  steps: Map<string, Step[]>
-}
-const noChanges = (): Changes => ({ cleared: false, steps: new Map() })
-
 /** A save of which nobody knows whether it was carried out. */
 interface Attempt {
   text: string
@@ -87,7 +77,7 @@ export class Session {
   #snapshot: Snapshot | null = null
   /** The data as this request sees it: null until it is loaded. */
   #members: Members | null = null
-  #changes = noChanges()
+  #changes = new Changes()
   /** The last save, where it failed; its changes are not among `#changes`. */
   #attempt: Attempt | null = null
   #modified = false
@@ -231,7 +221,7 @@ export class Session {
   /** Deletes all data and keeps the key. */
   clear(): this {
     this.#change()
-    this.#changes = { cleared: true, steps: new Map() }
+    this.#changes = new Changes(true)
     this.#attempt = null
     this.#handedOut.clear()
     this.#members?.clear()
@@ -464,10 +454,7 @@ export class Session {
     // First, since the function form of `set` may throw.
     if (this.#members !== null) applyStep(this.#members, name, step)
     this.#change()
-    const before = this.#changes.steps.get(name) ?? []
-    // A removal stays: what is set after it goes to the end, as in Python.
-    const kept = replaces ? before.filter((earlier, index) => index === 0 && earlier === remove && step !== remove) : before
-    this.#changes.steps.set(name, [...kept, step])
+    this.#changes.record(name, step, replaces)
     return this
   }
 
@@ -480,14 +467,6 @@ export class Session {
     }
   }
 
-  #replay(base: Members, { cleared, steps }: Changes): Members {
-    const members: Members = new Map(cleared ? [] : base)
-    for (const [name, list] of steps) {
-      for (const step of list) applyStep(members, name, step)
-    }
-    return members
-  }
-
   // --- loading and saving -----------------------------------------------------------
 
   async #load(): Promise<void> {
@@ -498,7 +477,7 @@ export class Session {
     else this.#snapshot = { ...stored, members: this.#decode(stored) }
     const members = this.#snapshot?.members ?? new Map()
     this.#dropNeedlessRemovals(members)
-    this.#members = this.#replay(members, this.#changes)
+    this.#members = this.#changes.applyTo(members)
   }
 
   /** Deleting what is not there is no change, which before loading nobody could know. */
@@ -528,7 +507,7 @@ export class Session {
     this.#snapshot = null
     this.#cookieIsDue = false
     this.#changes.cleared = false
-    this.#members = this.#replay(new Map(), this.#changes)
+    this.#members = this.#changes.applyTo(new Map())
   }
 
   async #save(): Promise<void> {
@@ -537,16 +516,16 @@ export class Session {
     const members: Members = new Map(this.#members)
     const later = this.#changes
     const attempt = this.#attempt
-    const changes = attempt === null ? later : joinChanges(attempt.changes, later)
+    const changes = attempt === null ? later : attempt.changes.followedBy(later)
     const nested = this.#nested
-    this.#changes = noChanges()
+    this.#changes = new Changes()
     this.#modified = false
     this.#nested = false
     try {
       this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
     } catch (error) {
       // What was sent is remembered, so that it is not applied twice if it was carried out.
-      if (this.#attempt === attempt) this.#changes = joinChanges(later, this.#changes)
+      if (this.#attempt === attempt) this.#changes = later.followedBy(this.#changes)
       this.#modified = true
       this.#nested ||= nested
       throw error
@@ -554,7 +533,7 @@ export class Session {
     this.#attempt = null
     this.#cookieIsDue = true
     // Changes made while the save was under way are on top of it.
-    this.#members = this.#replay(this.#snapshot.members, this.#changes)
+    this.#members = this.#changes.applyTo(this.#snapshot.members)
     this.#keepHandedOut()
   }
 
@@ -587,7 +566,7 @@ export class Session {
       }
       const merge = (stored: StoredSession): SessionRecord => {
         const landed = attempt !== null && attempt.text === stored.text
-        members = landed ? this.#replay(attempt.members, later) : this.#merge(snapshot, stored, changes)
+        members = landed ? later.applyTo(attempt.members) : this.#merge(snapshot, stored, changes)
         record = this.#recordOf(members)
         return send()
       }
@@ -614,7 +593,7 @@ export class Session {
       const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
       if (rivals.some(differs)) throw new SessionInterrupted('was changed by another request')
     }
-    return this.#replay(fresh, changes)
+    return changes.applyTo(fresh)
   }
 
   async #touch(): Promise<void> {
@@ -646,19 +625,6 @@ export class Session {
 
 /** A function was hung on a value, say, for the page that shows it. */
 const isUnstorable = (error: unknown) => error instanceof TypeError
-
-function applyStep(members: Members, name: string, step: Step): void {
-  const member = step(members.get(name))
-  if (member === undefined) members.delete(name)
-  else members.set(name, member)
-}
-
-function joinChanges(earlier: Changes, later: Changes): Changes {
-  if (later.cleared) return later
-  const steps = new Map(earlier.steps)
-  for (const [name, list] of later.steps) steps.set(name, [...(steps.get(name) ?? []), ...list])
-  return { cleared: earlier.cleared, steps }
-}
 
 // Assigning an unknown property must fail loudly, in sloppy code too: elsewhere
 // `session.user = …` is how a session is written. A proxy behind the prototype sees

@@ -58,8 +58,9 @@ const IMPORTS: Record<string, readonly string[]> = {
   'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
 
   // the session
-  session: ['codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
+  session: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
   settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'serializer'],
+  changes: ['serializer'],
   expiry: [],
   'key-queue': ['within'],
   within: ['errors'],
