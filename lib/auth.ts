@@ -15,6 +15,7 @@ const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_
 /** Where secrets against CSRF are kept by Django with `CSRF_USE_SESSIONS`, and by @fastify/csrf-protection. */
 const CSRF_NAMES = ['_csrftoken', '_csrf']
 
+/** What of a user is needed to sign in; yours may have more. */
 export interface AuthUser {
   /** The primary key. */
   id: string | number | bigint
@@ -24,6 +25,7 @@ export interface AuthUser {
   isActive?: boolean
 }
 
+/** Where users come from. */
 export interface AuthOptions<User extends AuthUser> {
   /** Finds the user with this primary key, which is text as sessions have it. */
   getUser: (id: string, request: FastifyRequest) => Promise<User | null | undefined> | User | null | undefined
@@ -31,6 +33,7 @@ export interface AuthOptions<User extends AuthUser> {
   backends?: readonly [string, ...string[]]
 }
 
+/** What `loginRequired` does with nobody. */
 export interface LoginRequiredOptions {
   /** `LOGIN_URL`, a path of this site. @default nobody is redirected */
   redirectTo?: string

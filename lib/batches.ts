@@ -42,7 +42,7 @@ export interface BatchesOptions {
 /** Others wait for a batch: it must not take long. */
 const MAX_SIZE = 64
 
-/** For each kind of statement: one that waits for a lock must not hold up the rest, and the pool serves others too. */
+/** For each kind of statement: a slow one must not hold up the rest, and the pool serves others too. */
 const MAX_UNDER_WAY = 2
 
 type Item = { sessionKey: string }
@@ -96,33 +96,44 @@ export class Batches {
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
-  async #update(items: readonly Save[], since: number): Promise<boolean[]> {
-    const sorted = inOrderOfKeys(items)
-    return this.#written(
-      items,
+  /** A row that somebody else has locked is left out: its save waits alone, and nobody waits with it. */
+  async #update(items: readonly Save[], since: number): Promise<(boolean | Promise<boolean>)[]> {
+    const { table, single } = this.#options
+    const written = await this.#written(
       since,
-      `UPDATE ${this.#options.table} AS stored SET session_data = given.text, expire_date = given.expire_date
-       FROM unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)
-       WHERE stored.session_key = given.session_key AND (given.snapshot IS NULL OR stored.session_data = given.snapshot)
-       RETURNING stored.session_key`,
-      [...this.#columns(sorted), sorted.map(({ snapshot }) => snapshot)]
+      `WITH free AS (
+         SELECT given.* FROM ${table} AS row
+         JOIN unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)
+           ON row.session_key = given.session_key AND (given.snapshot IS NULL OR row.session_data = given.snapshot)
+         FOR NO KEY UPDATE OF row SKIP LOCKED)
+       UPDATE ${table} AS stored SET session_data = free.text, expire_date = free.expire_date
+       FROM free WHERE stored.session_key = free.session_key RETURNING stored.session_key`,
+      [...this.#columns(items), items.map(({ snapshot }) => snapshot)]
     )
+    return items.map((item) => written.has(item.sessionKey) || single.update(item, since))
   }
 
   async #insert(items: readonly Create[], since: number): Promise<boolean[]> {
-    return this.#written(
-      items,
+    const written = await this.#written(
       since,
       `INSERT INTO ${this.#options.table} (session_key, session_data, expire_date)
        SELECT * FROM unnest(?::text[], ?::text[], ?::timestamptz[])
        ON CONFLICT (session_key) DO NOTHING RETURNING session_key`,
-      this.#columns(inOrderOfKeys(items))
+      this.#columns(items)
     )
+    return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 
-  async #delete(items: readonly Item[], since: number): Promise<boolean[]> {
-    const keys = inOrderOfKeys(items).map(({ sessionKey }) => sessionKey)
-    return this.#written(items, since, `DELETE FROM ${this.#options.table} WHERE session_key = ANY(?) RETURNING session_key`, [keys])
+  async #delete(items: readonly Item[], since: number): Promise<(boolean | Promise<boolean>)[]> {
+    const { table, single } = this.#options
+    const deleted = await this.#written(
+      since,
+      `DELETE FROM ${table}
+       WHERE session_key IN (SELECT session_key FROM ${table} WHERE session_key = ANY(?) FOR UPDATE SKIP LOCKED)
+       RETURNING session_key`,
+      [items.map(({ sessionKey }) => sessionKey)]
+    )
+    return items.map((item) => deleted.has(item.sessionKey) || single.delete(item, since))
   }
 
   #columns(items: readonly Create[]): (string | null)[][] {
@@ -134,10 +145,9 @@ export class Batches {
     ]
   }
 
-  /** For each item, whether its row was written. */
-  async #written(items: readonly Item[], since: number, sql: string, bindings: (string | null)[][]): Promise<boolean[]> {
-    const written = new Set((await this.#send(since, sql, bindings)).map((row) => row.session_key))
-    return items.map(({ sessionKey }) => written.has(sessionKey))
+  /** The keys of the rows that were written. */
+  async #written(since: number, sql: string, bindings: (string | null)[][]): Promise<Set<unknown>> {
+    return new Set((await this.#send(since, sql, bindings)).map((row) => row.session_key))
   }
 
   async #send(since: number, sql: string, bindings: (string | (string | null)[])[]): Promise<Record<string, unknown>[]> {
@@ -146,14 +156,9 @@ export class Batches {
   }
 }
 
-/** Rows are locked in this order, by all processes, so that two batches do not wait for each other. */
-function inOrderOfKeys<T extends Item>(items: readonly T[]): T[] {
-  return [...items].sort((left, right) => (left.sessionKey < right.sessionKey ? -1 : 1))
-}
-
 /** A batch of one is a single statement; so is each member of a batch that the database refuses, once. */
 function batcher<T extends Item, R>(
-  many: (items: readonly T[], since: number) => Promise<readonly R[]>,
+  many: (items: readonly T[], since: number) => Promise<readonly (R | Promise<R>)[]>,
   one: (item: T, since: number) => Promise<R>,
   keyOf?: (item: T) => string
 ): Batcher<T, R> {

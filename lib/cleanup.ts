@@ -7,28 +7,41 @@ import type { Model } from './model.js'
 const TARGET_MILLISECONDS = 5
 
 /**
- * Deletes what has expired at `now`, batch by batch, each in a transaction of its
- * own. Running it twice at once is harmless: the second one finds less to do.
+ * Deletes what has expired at `now`, batch by batch, each in a transaction of its own.
+ * Running it twice at once is harmless: the second one finds less to do.
+ *
+ * Each batch starts at what is now the oldest session. From the start of the index a
+ * database would walk again and again over the entries of those that were deleted, which
+ * stay there until they are cleaned up (VACUUM, purge), and behind a long transaction do so
+ * for as long as that lasts.
  */
 export async function clearExpired(model: Model, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
-  const before = new Date(now.getTime() - (options.grace ?? 0) * 1000)
+  const { grace = 0, batchSize, signal, onProgress } = options
   const { initialBatchSize, adapts } = model.cleanup
-  let size = options.batchSize ?? initialBatchSize
+  const before = new Date(now.getTime() - grace * 1000)
   const started = performance.now()
-  const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0 }
-  while (!options.signal?.aborted) {
-    const batchStarted = performance.now()
-    const deleted = await model.deleteExpired(before, size)
-    const took = performance.now() - batchStarted
-    if (deleted === null) return { ...report, skipped: true }
-    report.deleted += deleted
+  let oldest = await model.oldestExpired(before)
+  const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
+  const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
+  let size = batchSize ?? initialBatchSize
+  while (oldest !== null && !signal?.aborted) {
+    const batch = await model.deleteExpired(oldest, before, size)
+    if (batch === null) return { ...report, skipped: true }
+    // Others hold what is left, to renew or to delete it.
+    if (batch.deleted === 0) break
+    report.deleted += batch.deleted
     report.batches += 1
     report.milliseconds = Math.round(performance.now() - started)
-    options.onProgress?.({ ...report })
-    if (deleted < size) break
-    if (adapts && options.batchSize === undefined) size = Math.max(10, Math.round(size * Math.min(2, TARGET_MILLISECONDS / took)))
+    await onProgress?.({ ...report })
+    if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
+    oldest = await model.oldestExpired(before, oldest)
     // Others get as much time as the batch took.
-    await pause(Math.min(took, 50))
+    if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
   }
   return report
+}
+
+/** At most twice as large, since a batch that was fast may have found its pages in memory. */
+function fitted(size: number, milliseconds: number): number {
+  return Math.max(10, Math.round(size * Math.min(2, TARGET_MILLISECONDS / milliseconds)))
 }

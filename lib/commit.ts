@@ -14,25 +14,36 @@ export interface Response {
   statusCode: number
 }
 
+/** Whether the store must be asked: to save what changed, or to renew what did not. */
+export function isDue(session: Session, { statusCode }: Response, settings: Settings): boolean {
+  return statusCode < 500 && (session.modified || (settings.saveEveryRequest && !session.isEmpty))
+}
+
+/** What a session that is not due means for the cookie. */
+export function unsaved(session: Session, { cookieSent }: Response): CookieAction {
+  return session.isEmpty ? removal(cookieSent) : alreadyStored(session)
+}
+
 /**
  * Saves the session if that is due, before the headers of the response leave. The
  * operations that were begun must have settled.
  *
  * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
  */
-export async function commit(session: Session, { cookieSent, statusCode }: Response, settings: Settings): Promise<CookieAction> {
-  if (statusCode >= 500) return session.isEmpty ? removal(cookieSent) : alreadyStored(session)
-  if (settings.saveNestedChanges) session.recordNestedChanges()
-  const renews = settings.saveEveryRequest && !session.isEmpty
+export async function commit(session: Session, response: Response, settings: Settings): Promise<CookieAction> {
+  if (!isDue(session, response, settings)) return unsaved(session, response)
   // Only now is known whether the key that the browser sent is that of a session.
-  if (session.modified || renews) await session.preload()
-  if (session.isEmpty) return removal(cookieSent)
+  if (!session.isLoaded) await session.preload()
+  if (session.isEmpty) return removal(response.cookieSent)
   if (session.modified) {
     await session.save()
     // Changed while it was being saved: the headers have not left yet.
     if (session.modified) await session.save()
-  } else if (renews) await session.touch()
-  else return alreadyStored(session)
+    return 'set'
+  }
+  // That may be known only now as well: a key that was to be deleted was not there.
+  if (!settings.saveEveryRequest) return alreadyStored(session)
+  await session.touch()
   return 'set'
 }
 

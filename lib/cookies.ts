@@ -26,12 +26,12 @@ function unquote(value: string): string {
 }
 
 /** The header Vary with `Cookie` in it, once; `*` says it all (django.utils.cache.patch_vary_headers). */
-export function varyOnCookie(vary: string | undefined): string {
-  const names =
-    vary
-      ?.split(',')
-      .map((name) => name.trim())
-      .filter((name) => name !== '') ?? []
+export function varyOnCookie(vary = ''): string {
+  if (vary === '') return 'Cookie'
+  const names = vary
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '')
   if (names.includes('*')) return '*'
   return names.some((name) => name.toLowerCase() === 'cookie') ? names.join(', ') : [...names, 'Cookie'].join(', ')
 }

@@ -182,7 +182,7 @@ export class Database {
  */
 export async function togetherOrAlone<T, R>(
   items: readonly T[],
-  together: () => Promise<readonly R[]>,
+  together: () => Promise<readonly (R | Promise<R>)[]>,
   alone: (item: T) => Promise<R>
 ): Promise<readonly (R | Promise<R>)[]> {
   try {

@@ -1,5 +1,6 @@
 /** What differs between databases, as data: one object each, and no other place that asks which database it is. */
 import { createHash } from 'node:crypto'
+import { connect } from 'node:net'
 import type { Knex } from 'knex'
 
 /** What a statement's `?` stands for. */
@@ -37,8 +38,8 @@ export interface Dialect {
   begin: readonly string[]
   /** Ends a SELECT that locks its rows. */
   forUpdate: string
-  /** The statement that deletes a batch, and its bindings. */
-  deleteExpired(table: string, date: string, limit: number): [string, Binding[]]
+  /** The statement that deletes at most `limit` sessions which ended from `from` on and before `before`, and its bindings. */
+  deleteExpired(table: string, from: string, before: string, limit: number): [string, Binding[]]
   /** Asks for the right to clean up; null where the database lets only one write anyway. */
   tryLock: string | null
   /** Gives it back; null where the end of the transaction does. */
@@ -52,7 +53,7 @@ export interface Dialect {
   isMissingTable(error: DriverError): boolean
   /** What went wrong, in the database's words, and without data that it quotes. */
   describe(error: DriverError): string
-  /** Ends a connection whose answer is overdue. */
+  /** Ends a connection whose answer is overdue, and what the server does for it: a statement that waits for a lock must not be carried out later. */
   abort(connection: unknown): void
 }
 
@@ -85,6 +86,23 @@ interface PostgresResult {
 interface PostgresClient {
   query(query: { name?: string; text: string; values: readonly Binding[] }): Promise<PostgresResult>
   connection: { stream: { destroy(): void } }
+  host: string
+  port: number
+  processID: number
+  secretKey: number
+}
+
+/** How long the server is tried to be reached, in milliseconds, when it is to give up a statement. */
+const CANCEL_TIMEOUT = 5000
+
+/** PostgreSQL's CancelRequest, over a connection of its own, without login and answer (its manual, "Canceling Requests in Progress"). */
+function cancelRequest({ host, port, processID, secretKey }: PostgresClient): void {
+  const message = Buffer.alloc(16)
+  for (const [index, number] of [message.length, 80877102, processID, secretKey].entries()) message.writeInt32BE(number, 4 * index)
+  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host)
+  socket.unref().on('error', () => {})
+  socket.setTimeout(CANCEL_TIMEOUT, () => socket.destroy())
+  socket.end(message)
 }
 
 /** PostgreSQL's own form of each statement, and its name: the text makes it, so that others who share a pool cannot take it. */
@@ -122,9 +140,9 @@ const postgres: Dialect = {
   begin: ['BEGIN'],
   forUpdate: 'FOR UPDATE',
   // By ctid it costs no more than one DELETE of all. The predicate again spares a session that was renewed meanwhile.
-  deleteExpired: (table, date, limit) => [
-    `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
-    [date, limit, date]
+  deleteExpired: (table, from, before, limit) => [
+    `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
+    [from, before, limit, before]
   ],
   tryLock: 'SELECT pg_try_advisory_xact_lock(hashtext(?)) AS held',
   unlock: null,
@@ -136,7 +154,10 @@ const postgres: Dialect = {
     code === undefined || !/^[0-9FHPX][0-9A-Z]{4}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
   isMissingTable: ({ code }) => code === '42P01',
   describe: ({ message }) => message,
-  abort: (connection) => (connection as PostgresClient).connection.stream.destroy()
+  abort: (connection) => {
+    cancelRequest(connection as PostgresClient)
+    ;(connection as PostgresClient).connection.stream.destroy()
+  }
 }
 
 interface SqliteStatement {
@@ -180,9 +201,10 @@ const sqlite: Dialect = {
   isKeyTaken: () => false,
   begin: ['BEGIN IMMEDIATE'],
   forUpdate: '',
-  deleteExpired: (table, date, limit) => [
-    `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ?) AND expire_date < ?`,
-    [date, limit, date]
+  // There is one writer: nobody renews a session between the two parts of a statement.
+  deleteExpired: (table, from, before, limit) => [
+    `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?)`,
+    [from, before, limit]
   ],
   tryLock: null,
   unlock: null,
@@ -203,7 +225,20 @@ interface MysqlHeader {
 interface MysqlConnection {
   query(query: object, done: (error: Error | null, ...answer: unknown[]) => void): void
   execute(query: object, done: (error: Error | null, ...answer: unknown[]) => void): void
-  stream: { destroy(): void }
+  on(event: 'error', listener: () => void): void
+  destroy(): void
+  stream: { destroy(): void; unref(): void }
+  config: object
+  threadId: number
+  constructor: new (options: { config: object }) => MysqlConnection
+}
+
+/** MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice that nobody waits with it. */
+function kill({ constructor: Connection, config, threadId }: MysqlConnection): void {
+  const connection = new Connection({ config })
+  connection.stream.unref()
+  connection.on('error', () => {})
+  connection.query({ sql: `KILL ${threadId}` }, () => connection.destroy())
 }
 
 /** Against settings of the driver that change what it answers. */
@@ -254,7 +289,10 @@ const mysql: Dialect = {
   // REPEATABLE READ would lock the gaps between rows too, and so stop others from making sessions.
   begin: ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED', 'START TRANSACTION'],
   forUpdate: 'FOR UPDATE',
-  deleteExpired: (table, date, limit) => [`DELETE FROM ${table} WHERE expire_date < ? ORDER BY expire_date LIMIT ?`, [date, limit]],
+  deleteExpired: (table, from, before, limit) => [
+    `DELETE FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?`,
+    [from, before, limit]
+  ],
   // Such locks are the server's, names have at most 64 characters, and the connection keeps them beyond the transaction.
   // A text, since the driver may give numbers as text, and '0' is true.
   tryLock: "SELECT IF(GET_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)), 0), 'yes', NULL) AS held",
@@ -271,7 +309,10 @@ const mysql: Dialect = {
     const message = error.sqlMessage ?? error.message
     return error.errno === 1146 || error.errno === 1054 ? message : message.replace(/'.*'(?!\w)/s, "'?'")
   },
-  abort: (connection) => (connection as MysqlConnection).stream.destroy()
+  abort: (connection) => {
+    kill(connection as MysqlConnection)
+    ;(connection as MysqlConnection).stream.destroy()
+  }
 }
 
 const dialects: Record<string, Dialect> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }

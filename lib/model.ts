@@ -15,9 +15,11 @@ export type Columns = Record<string, Binding>
 
 /** A row as Django's `Session` objects show it. */
 export interface SessionRow {
+  /** The primary key. */
   readonly sessionKey: string
   /** The signed text. */
   readonly sessionData: string
+  /** The moment from which on it counts as expired. */
   readonly expireDate: Date
   /**
    * The data, as Django's `get_decoded()`.
@@ -39,7 +41,9 @@ export interface ModelOptions {
 /** Rows with further columns are written one by one. */
 const isPlain = (columns: Columns) => Object.keys(columns).length === 0
 
+/** The table of sessions. Of `app.sessions.model` use `find` and `query`: the rest is for engines. */
 export class Model {
+  /** The option `tableName`. */
   readonly tableName: string
   readonly #database: Database
   readonly #dialect: Dialect
@@ -80,9 +84,14 @@ export class Model {
     return this.#batches === null ? this.#findLive(sessionKey, now) : this.#batches.findLive(sessionKey, now)
   }
 
+  /**
+   * Whether there is a row with the key, live or expired.
+   *
+   * @throws StoreUnavailable
+   */
   async exists(sessionKey: string): Promise<boolean> {
-    const response = await this.#database.send(`SELECT 1 AS found FROM ${this.#table} WHERE ${this.#equals('session_key')}`, [sessionKey])
-    return this.#dialect.rows(response).length > 0
+    const rows = await this.#rows(`SELECT 1 AS found FROM ${this.#table} WHERE ${this.#equals('session_key')}`, [sessionKey])
+    return rows.length > 0
   }
 
   /** False when the key is taken. */
@@ -124,6 +133,11 @@ export class Model {
     return this.#write(sql, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey])
   }
 
+  /**
+   * Deletes the row of a key. False when there was none.
+   *
+   * @throws StoreUnavailable
+   */
   delete(sessionKey: string): Promise<boolean> {
     return this.#batches === null ? this.#delete(sessionKey) : this.#batches.delete(sessionKey)
   }
@@ -133,23 +147,50 @@ export class Model {
     return this.#dialect.cleanup
   }
 
-  /** Deletes at most `limit` rows that ended before the date. Null when another cleaner is at work. */
-  deleteExpired(before: Date, limit: number): Promise<number | null> {
+  /**
+   * When the oldest of the sessions ended that did so before the date; null when there is none.
+   *
+   * @param from sessions that ended earlier are passed over
+   */
+  async oldestExpired(before: Date, from: Date | null = null): Promise<Date | null> {
+    return (await this.#expired('NULL', before, from)).oldest
+  }
+
+  /**
+   * How many sessions ended before the date, and when the oldest of them did. It reads the
+   * index of `expire_date` from its start to the date; SQLite stops the event loop meanwhile.
+   *
+   * @throws StoreUnavailable
+   */
+  countExpired(before: Date): Promise<{ count: number; oldest: Date | null }> {
+    return this.#expired('count(*)', before, null)
+  }
+
+  /**
+   * Deletes at most `limit` sessions that ended from `from` on and before `before`, the oldest
+   * first. Null when another cleaner is at work.
+   *
+   * @returns how many, and the milliseconds for which they were locked
+   */
+  async deleteExpired(from: Date, before: Date, limit: number): Promise<{ deleted: number; milliseconds: number } | null> {
     const { tryLock, unlock } = this.#dialect
     const lockName = `clearsessions ${this.tableName}`
-    return this.#database.transaction(async (send) => {
+    let started = 0
+    const deleted = await this.#database.transaction(async (send) => {
+      started = performance.now()
       if (tryLock !== null) {
         const [lock] = this.#dialect.rows(await send(tryLock, [lockName]))
         if (!lock?.held) return null
       }
       try {
-        const statement = this.#dialect.deleteExpired(this.#table, this.#dialect.bindDate(before), limit)
-        return this.#dialect.affected(await send(...statement))
+        const dates = [from, before].map((date) => this.#dialect.bindDate(date)) as [string, string]
+        return this.#dialect.affected(await send(...this.#dialect.deleteExpired(this.#table, ...dates, limit)))
       } finally {
         // A connection that cannot give it back is lost, and the lock with it: the first error is the one to report.
         if (unlock !== null) await send(unlock, [lockName]).catch(() => {})
       }
     })
+    return deleted === null ? null : { deleted, milliseconds: performance.now() - started }
   }
 
   #createBatches(): Batches {
@@ -164,6 +205,18 @@ export class Model {
         delete: ({ sessionKey }, since) => this.#delete(sessionKey, since)
       }
     })
+  }
+
+  /** @param count SQL for the number of sessions, where it is wanted */
+  async #expired(count: string, before: Date, from: Date | null): Promise<{ count: number; oldest: Date | null }> {
+    const [where, dates] = from === null ? ['expire_date < ?', [before]] : ['expire_date >= ? AND expire_date < ?', [from, before]]
+    // The smallest is found by the index: what `readDate` understands is made of that one only.
+    const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.#table} WHERE ${where}`
+    const [row] = await this.#rows(
+      `SELECT total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
+      dates.map((date) => this.#dialect.bindDate(date))
+    )
+    return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
   }
 
   async #findLive(sessionKey: string, now: Date, since?: number): Promise<StoredSession | null> {
@@ -194,7 +247,11 @@ export class Model {
   }
 
   async #select(where: string, bindings: Binding[], since?: number): Promise<Row[]> {
-    return this.#dialect.rows(await this.#database.send(this.#selectStatement(where), bindings, since))
+    return this.#rows(this.#selectStatement(where), bindings, since)
+  }
+
+  async #rows(sql: string, bindings: Binding[], since?: number): Promise<Row[]> {
+    return this.#dialect.rows(await this.#database.send(sql, bindings, since))
   }
 
   async #write(sql: string, bindings: Binding[], since?: number): Promise<boolean> {

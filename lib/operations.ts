@@ -23,28 +23,42 @@ class Observed<T> extends Promise<T> {
 }
 
 export class Operations {
-  #last: Promise<unknown> = Promise.resolve()
+  #last: Promise<void> = Promise.resolve()
+  #underWay = 0
   #forgotten: { promise: Observed<unknown>; error: unknown }[] = []
+
+  /** Whether `settled()` has nothing to wait for and nothing to report. */
+  get areSettled(): boolean {
+    return this.#underWay === 0 && this.#forgotten.length === 0
+  }
 
   /** Starts `work` when the operations before it have ended, well or badly. */
   run<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work)
-    const promise = new Observed<T>((resolve, reject) => result.then(resolve, reject))
-    this.#last = result.catch((error) => {
-      this.#forgotten.push({ promise, error })
+    let resolve!: (value: T) => void
+    let reject!: (error: unknown) => void
+    const promise = new Observed<T>((...settle) => {
+      ;[resolve, reject] = settle
     })
-    // Without `then` of its own, which would count as somebody waiting.
-    Promise.prototype.then.call(promise, undefined, () => {})
+    const result = this.#underWay++ === 0 ? work() : this.#last.then(work)
+    this.#last = result.then(
+      (value) => {
+        this.#underWay--
+        resolve(value)
+      },
+      (error) => {
+        this.#underWay--
+        this.#forgotten.push({ promise, error })
+        // Handled, but not by a `then` of its own, which would count as somebody waiting.
+        Promise.prototype.then.call(promise, undefined, () => {})
+        reject(error)
+      }
+    )
     return promise
   }
 
   /** Waits for all that was begun. @throws the error of an operation that nobody waited for */
   async settled(): Promise<void> {
-    let last: Promise<unknown>
-    do {
-      last = this.#last
-      await last
-    } while (last !== this.#last)
+    while (this.#underWay > 0) await this.#last
     const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)
     this.#forgotten = []
     if (forgotten !== undefined) throw forgotten.error

@@ -2,9 +2,10 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { alreadyStored, type CookieAction, commit } from './commit.js'
+import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
 import { readCookie, varyOnCookie } from './cookies.js'
 import { AlreadyRegistered, ChangedAfterReply, SessionDisabled, SessionInterrupted } from './errors.js'
+import { type ClearExpiredSchedule, Schedule } from './schedule.js'
 import type { Session } from './session.js'
 import { Sessions } from './sessions.js'
 import { resolveSettings, type SessionOptions, type Settings } from './settings.js'
@@ -49,7 +50,8 @@ export function getSession(request: FastifyRequest): Session {
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
   const settings = resolveSettings(withoutRegisterOptions(options))
   if (fastify.hasRequestDecorator('session')) throw new AlreadyRegistered()
-  if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
+  // Its writer only: the cookies of requests that use no session are not parsed.
+  if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie, { hook: false })
   const sessions = await Sessions.create(settings, fastify.log)
   const commitSession = committer(settings)
 
@@ -62,7 +64,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   })
   fastify.decorateReply('saveSession', function (this: FastifyReply) {
     const state = (this.request as Stateful<FastifyRequest>)[kState]
-    return state === null ? Promise.resolve() : commitOnce(this, state)
+    return (state && commitOnce(this, state)) ?? Promise.resolve()
   })
 
   if (settings.load === 'eager') {
@@ -85,14 +87,21 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       )
     }
     state.sending = true
-    commitOnce(reply, state).then(
-      () => done(null, payload),
+    const committing = commitOnce(reply, state)
+    if (committing === null) return done(null, payload)
+    const restore = keepReply(reply)
+    committing.then(
+      () => {
+        restore()
+        done(null, payload)
+      },
       (error) => {
         destroyStream(payload)
         done(error)
       }
     )
   })
+  if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
   fastify.addHook('onClose', () => sessions.close())
 
   function stateOf(request: FastifyRequest): RequestState {
@@ -116,16 +125,26 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     return sent !== null && (settings.saveEveryRequest || !sessions.couldBeKey(sent))
   }
 
-  function commitOnce(reply: FastifyReply, state: RequestState): Promise<void> {
-    if (state.commit === null) {
-      state.commit = commitSession(reply, state).finally(() => {
+  /** Null when there was nothing to wait for. */
+  function commitOnce(reply: FastifyReply, state: RequestState): Promise<void> | null {
+    if (state.commit === null && !state.committed) {
+      const committed = () => {
         state.committed = true
-      })
+      }
+      state.commit = commitSession(reply, state)
+      if (state.commit === null) committed()
       // Where nobody awaits saveSession(), the reply that follows fails instead.
-      state.commit.catch(() => {})
+      else state.commit.then(committed, committed)
     }
     return state.commit
   }
+}
+
+function runSchedule(fastify: FastifyInstance, schedule: ClearExpiredSchedule, clock: () => Date): void {
+  const runs = new Schedule({ schedule, clear: (options) => fastify.sessions.clearExpired(options), log: fastify.log, clock })
+  fastify.addHook('onReady', async () => runs.start())
+  // Before anybody's onClose, which may end the database's connections.
+  fastify.addHook('preClose', () => runs.stop())
 }
 
 /** Saves a session for a reply and puts its cookie and Vary into the headers. */
@@ -133,28 +152,48 @@ function committer(settings: Settings) {
   const setCookie = cookieSetter(settings)
   const warnOfDiscarded = process.env.NODE_ENV === 'production' || settings.saveNestedChanges ? () => {} : discardedChangesLog()
 
-  return async (reply: FastifyReply, { session, cookieSent }: RequestState): Promise<void> => {
-    // A second send() meanwhile must not change what the first one is.
-    const { statusCode } = reply
-    const contentType = reply.getHeader('content-type')
-    let action: CookieAction = 'none'
+  /** Most requests only read: they are done at once, and null is returned. */
+  return (reply: FastifyReply, state: RequestState): Promise<void> | null => {
+    const { session } = state
+    const response = toResponse(reply, state)
+    if (!session.isSettled || settings.saveNestedChanges || isDue(session, response, settings)) return save(reply, state)
     try {
-      await session.settled()
       warnOfDiscarded(reply.request, session)
-      action = await commit(session, { cookieSent, statusCode }, settings)
-      reply.code(statusCode)
-      if (contentType !== undefined) reply.header('content-type', contentType)
+      finish(reply, session, unsaved(session, response), false)
+      return null
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async function save(reply: FastifyReply, state: RequestState): Promise<void> {
+    const { session } = state
+    const response = toResponse(reply, state)
+    let action: CookieAction = 'none'
+    let wasSaved = false
+    try {
+      if (!session.isSettled) await session.settled()
+      warnOfDiscarded(reply.request, session)
+      if (settings.saveNestedChanges && response.statusCode < 500) session.recordNestedChanges()
+      action = await commit(session, response, settings)
+      wasSaved = action === 'set'
     } catch (error) {
       // The browser may hold the successor of an interrupted session already.
       if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
       throw error
     } finally {
-      if (action !== 'none') setCookie(reply, session, action)
-      if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(vary(reply)))
-      session.seal(lateChangeLog(reply, session), statusCode < 500)
+      finish(reply, session, action, wasSaved)
     }
   }
+
+  function finish(reply: FastifyReply, session: Session, action: CookieAction, wasSaved: boolean): void {
+    if (action !== 'none') setCookie(reply, session, action)
+    if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(vary(reply)))
+    session.seal(lateChangeLog(reply, session), wasSaved)
+  }
 }
+
+const toResponse = ({ statusCode }: FastifyReply, { cookieSent }: RequestState) => ({ statusCode, cookieSent })
 
 /** Writes the header Set-Cookie as Django's `HttpResponse.set_cookie` and `delete_cookie` do. */
 function cookieSetter({ cookie }: Settings) {
@@ -216,6 +255,19 @@ function lateChangeLog(reply: FastifyReply, session: Session): () => void {
   }
 }
 
+/** What a second send() meanwhile, also that of an error or a timeout, changes of the first one, to be put back. */
+function keepReply(reply: FastifyReply): () => void {
+  const { statusCode } = reply
+  const headers = ['content-type', 'content-length'].map((name) => [name, reply.getHeader(name)] as const)
+  return () => {
+    reply.code(statusCode)
+    for (const [name, value] of headers) {
+      if (value === undefined) reply.removeHeader(name)
+      else reply.header(name, value)
+    }
+  }
+}
+
 /** Nobody else ends a stream that is not sent. */
 function destroyStream(payload: unknown): void {
   const { on, destroy } = (payload ?? {}) as { on?: unknown; destroy?: unknown }
@@ -244,4 +296,5 @@ function withoutRegisterOptions(options: SessionOptions): SessionOptions {
   return own as SessionOptions
 }
 
+/** Register it once: `await app.register(sessions, { secretKey, knex })`. */
 export default fp(plugin, { fastify: '5.x', name: 'fastify-django-sessions' })

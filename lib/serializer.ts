@@ -14,6 +14,7 @@ export type Members = Map<string, Member>
 export interface Serializer {
   /** @returns text of Latin-1 characters only */
   dumps(data: Record<string, unknown>): string
+  /** The inverse of dumps. What it throws makes the session read as empty. */
   loads(text: string): Record<string, unknown>
 }
 

@@ -65,6 +65,7 @@ const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
 /** Saves that another writer overtook, until the merge is made under the row's lock. */
 const MAX_MISSES = 3
 
+/** A visitor's session: `request.session`. Reads need `load()`, writes do not. */
 export class Session {
   /** Whether the session was read or changed: then the response depends on the cookie. Never loads. */
   accessed = false
@@ -72,6 +73,7 @@ export class Session {
   readonly [ALL_NAMES] = true
 
   readonly #context: SessionContext
+  readonly #log: SessionLog
   readonly #operations = new Operations()
   #key: string | null
   #snapshot: Snapshot | null = null
@@ -88,8 +90,9 @@ export class Session {
   #onLateChange: (() => void) | null = null
 
   /** @param sessionKey what a cookie says; text that cannot be a key is none */
-  constructor(context: SessionContext, sessionKey: string | null) {
+  constructor(context: SessionContext, sessionKey: string | null, log = context.log) {
     this.#context = context
+    this.#log = log
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
   }
@@ -101,6 +104,7 @@ export class Session {
     return this.#key
   }
 
+  /** Whether reads are possible. */
   get isLoaded(): boolean {
     return this.#members !== null
   }
@@ -117,6 +121,7 @@ export class Session {
     return this.#modified
   }
 
+  /** True saves what was changed inside values too; false leaves the session unsaved. */
   set modified(modified: boolean) {
     if (modified) this.#change()
     this.#modified = modified
@@ -130,56 +135,114 @@ export class Session {
 
   // --- reads: synchronous, after load() -----------------------------------------
 
+  /**
+   * The value of a key. A change inside it is saved with `modified = true` only.
+   *
+   * @throws SessionNotLoaded
+   */
   get<N extends Name>(name: N): Value<N> | undefined
+  /**
+   * The value of a key, or `fallback` where there is none.
+   *
+   * @throws SessionNotLoaded
+   */
   get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   get(name: string, fallback?: unknown): unknown {
     const member = this.#read('get').get(name)
     return member === undefined ? fallback : this.#handOut(name, member)
   }
 
+  /**
+   * Whether there is such a key.
+   *
+   * @throws SessionNotLoaded
+   */
   has(name: Name): boolean {
     return this.#read('has').has(name)
   }
 
+  /**
+   * How many keys there are.
+   *
+   * @throws SessionNotLoaded
+   */
   get size(): number {
     return this.#read('size').size
   }
 
+  /**
+   * The keys, in their order.
+   *
+   * @throws SessionNotLoaded
+   */
   keys(): string[] {
     return [...this.#read('keys').keys()]
   }
 
+  /**
+   * The values, in the order of the keys.
+   *
+   * @throws SessionNotLoaded
+   */
   values(): unknown[] {
     return Array.from(this.#read('values'), ([name, member]) => this.#handOut(name, member))
   }
 
+  /**
+   * The keys with their values.
+   *
+   * @throws SessionNotLoaded
+   */
   entries(): [string, unknown][] {
     return Array.from(this.#read('entries'), ([name, member]) => [name, this.#handOut(name, member)])
   }
 
+  /** As `entries()`. */
   [Symbol.iterator](): Iterator<[string, unknown]> {
     return this.entries().values()
   }
 
-  /** A copy of the data, to change as you like. */
+  /**
+   * A copy of the data, to change as you like.
+   *
+   * @throws SessionNotLoaded
+   */
   toObject(): Record<string, unknown> {
     return toObject(this.#read('toObject'), this.#context.codec.serializer.copy)
   }
 
+  /**
+   * Whether the browser sent back the cookie of `setTestCookie()`.
+   *
+   * @throws SessionNotLoaded
+   */
   testCookieWorked(): boolean {
     return this.#read('testCookieWorked').get(TEST_COOKIE_NAME)?.value === TEST_COOKIE_VALUE
   }
 
-  /** Seconds from now until the session ends, if it is saved now. */
+  /**
+   * Seconds from now until the session ends, if it is saved now.
+   *
+   * @throws SessionNotLoaded
+   */
   getExpiryAge(): number {
     return expiryAge(this.#expiry('getExpiryAge'), this.#context.settings.cookieAge, this.#context.settings.clock())
   }
 
-  /** When the session ends, if it is saved now. */
+  /**
+   * When the session ends, if it is saved now.
+   *
+   * @throws SessionNotLoaded
+   */
   getExpiryDate(): Date {
     return expiryDate(this.#expiry('getExpiryDate'), this.#context.settings.cookieAge, this.#context.settings.clock())
   }
 
+  /**
+   * Whether the cookie ends with the browser: `setExpiry(0)`, or the option.
+   *
+   * @throws SessionNotLoaded
+   */
   getExpireAtBrowserClose(): boolean {
     const expiry = this.#expiry('getExpireAtBrowserClose')
     return expiry === undefined || expiry === null ? this.#context.settings.expireAtBrowserClose : expiry === 0
@@ -212,6 +275,11 @@ export class Session {
     return this.#record(name, remove)
   }
 
+  /**
+   * Stores each value of an object.
+   *
+   * @throws TypeError when a value cannot be stored
+   */
   update(data: { [N in keyof SessionData]?: SessionData[N] } & Record<string, unknown>): this {
     this.#change()
     for (const [name, value] of Object.entries(data)) this.#set(name, value)
@@ -244,13 +312,18 @@ export class Session {
     return this.#set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE)
   }
 
+  /** Once it is known that the browser keeps cookies. */
   deleteTestCookie(): this {
     return this.delete(TEST_COOKIE_NAME)
   }
 
   // --- reads that write: synchronous, after load() --------------------------------
 
-  /** Deletes a key and returns its value. */
+  /**
+   * Deletes a key and returns its value.
+   *
+   * @throws SessionNotLoaded
+   */
   pop<N extends Name>(name: N): Value<N> | undefined
   pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   pop(name: string, fallback?: unknown): unknown {
@@ -260,7 +333,12 @@ export class Session {
     return member.value
   }
 
-  /** The value of a key, which is stored first if there is none. */
+  /**
+   * The value of a key, which is stored first if there is none.
+   *
+   * @throws SessionNotLoaded
+   * @throws TypeError when the value cannot be stored
+   */
   setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
   setDefault(name: string, value: unknown): unknown {
     if (!this.#read('setDefault').has(name)) this.#set(name, value)
@@ -340,6 +418,11 @@ export class Session {
     return this.#operations.run(() => this.#touch())
   }
 
+  /** Whether `settled()` has nothing to wait for and nothing to report. */
+  get isSettled(): boolean {
+    return this.#operations.areSettled
+  }
+
   /** Waits for the operations that were begun. @throws the error of one that nobody awaited */
   settled(): Promise<void> {
     return this.#operations.settled()
@@ -385,10 +468,10 @@ export class Session {
 
   // --- for the plugin -------------------------------------------------------------
 
-  /** From now on nobody saves changes but who makes them: the function is called for each, and for one that is left over. */
-  seal(onLateChange: () => void, wasToSave: boolean): void {
+  /** From now on nobody saves changes but who makes them: the function is called for each, and for one that a save has left over. */
+  seal(onLateChange: () => void, wasSaved: boolean): void {
     this.#onLateChange = onLateChange
-    if (wasToSave && this.#modified) onLateChange()
+    if (wasSaved && this.#modified) onLateChange()
   }
 
   /** Records what was changed inside values that were handed out. */
@@ -398,7 +481,7 @@ export class Session {
 
   /** The keys whose values were changed inside, which will not be saved. */
   get discardedChanges(): string[] {
-    return this.#nested ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
+    return this.#nested || this.#handedOut.size === 0 ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
   }
 
   // --- changes --------------------------------------------------------------------
@@ -496,7 +579,7 @@ export class Session {
       return this.#context.codec.decode(stored.text)
     } catch (error) {
       if (!(error instanceof SuspiciousSession)) throw error
-      this.#context.log.warn({ code: error.code }, error.message)
+      this.#log.warn({ code: error.code }, error.message)
       return new Map()
     }
   }
@@ -554,7 +637,7 @@ export class Session {
 
   /** Saves on top of what other writers did meanwhile, however many there are. */
   #replace(snapshot: Snapshot, ours: Members, changes: Changes, later: Changes): Promise<Snapshot> {
-    const { engine, queue, settings, log } = this.#context
+    const { engine, queue, settings } = this.#context
     const key = this.#key as string
     const attempt = this.#attempt
     const save = async (): Promise<Snapshot> => {
@@ -572,7 +655,7 @@ export class Session {
       }
       let result = await engine.save(key, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
       for (let misses = 1; result.outcome === 'changed'; misses++) {
-        log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
+        this.#log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
         result =
           misses < MAX_MISSES ? await engine.save(key, merge(result.stored), result.stored.text) : await engine.saveLocked(key, merge)
       }

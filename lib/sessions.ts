@@ -15,9 +15,10 @@ import { Model } from './model.js'
 import { jsonSerializer, wrapSerializer } from './serializer.js'
 import { Session, type SessionContext } from './session.js'
 import { isSessionKey } from './session-key.js'
-import type { Settings } from './settings.js'
+import { checkClearExpired, type Settings } from './settings.js'
 import { saltedHmac } from './signing.js'
 
+/** Sessions outside requests: `fastify.sessions`. */
 export class Sessions {
   readonly #context: SessionContext
   readonly #model: Model | null
@@ -50,12 +51,17 @@ export class Sessions {
     return this.#model
   }
 
+  /** The option `cookie.name`. */
+  get cookieName(): string {
+    return this.#context.settings.cookie.name
+  }
+
   /**
    * A session by its key, or a new one without. Nothing is loaded before `load()`, and
    * nothing is saved but by `save()`.
    */
   open(sessionKey: string | null = null, log?: SessionLog): Session {
-    return new Session(log === undefined ? this.#context : { ...this.#context, log }, sessionKey)
+    return new Session(this.#context, sessionKey, log)
   }
 
   /** Whether text from a cookie is worth a look into the store. */
@@ -65,7 +71,7 @@ export class Sessions {
 
   /** The session of a browser, from its header `Cookie`: for websockets and whatever else is no Fastify request. */
   forCookie(header: string | undefined): Session {
-    return this.open(readCookie(header, this.#context.settings.cookie.name))
+    return this.open(readCookie(header, this.cookieName))
   }
 
   /**
@@ -84,9 +90,10 @@ export class Sessions {
   /**
    * Removes expired sessions from the store in small batches (`manage.py clearsessions`).
    *
-   * @throws StoreUnavailable
+   * @throws InvalidOptions, StoreUnavailable
    */
-  clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport> {
+  async clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
+    checkClearExpired(options)
     return this.#context.engine.clearExpired(options)
   }
 

@@ -6,11 +6,13 @@ import type { Knex } from 'knex'
 import type { Cache } from './cache.js'
 import { DRIVERS } from './dialect.js'
 import type { DjangoCache } from './engines/django-cache.js'
-import type { Engine } from './engines/engine.js'
+import type { ClearExpiredOptions, Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
 import type { Columns } from './model.js'
+import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
 import type { Serializer } from './serializer.js'
 
+/** The option `cookie`: Django's settings `SESSION_COOKIE_…`. */
 export interface CookieOptions {
   /** `SESSION_COOKIE_NAME`. @default 'sessionid' */
   name?: string
@@ -36,9 +38,11 @@ export type EngineName = 'db' | 'cached_db' | 'cache' | 'file' | 'signed_cookies
 /** An engine of your own as a class, of which an instance is made when the plugin is registered. Its `salt` must be static. */
 export interface EngineClass {
   new (options: { clock: () => Date }): Engine
+  /** As in `Engine`. */
   readonly salt?: string
 }
 
+/** The options of `register`, checked all together at the start. */
 export interface SessionOptions {
   /** `SECRET_KEY`: signs the data of sessions. Django's own, where sessions are shared. */
   secretKey: string
@@ -60,6 +64,7 @@ export interface SessionOptions {
   filePath?: string
   /** `SESSION_SERIALIZER`. Another one than JSON keeps no exact text of untouched values. @default JSON */
   serializer?: Serializer
+  /** Attributes of the cookie. */
   cookie?: CookieOptions
   /** `SESSION_COOKIE_AGE`, in seconds. @default 1209600 (two weeks) */
   cookieAge?: number
@@ -88,12 +93,17 @@ export interface SessionOptions {
   preparedStatements?: boolean
   /** Reads, saves, creates and deletes of several sessions leave as one statement each, where the database can do that. @default true */
   batching?: boolean
+  /**
+   * Removes expired sessions from time to time, in one process at a time: `{ every: '1h' }` or `{ cron: '17 3 * * *' }`,
+   * from `fastify.ready()` to `fastify.close()`. @default never: run `clearsessions` or call `sessions.clearExpired()`
+   */
+  clearExpired?: ClearExpiredSchedule
   /** The time, for tests. @default the system's clock */
   clock?: () => Date
 }
 
 /** Options that stay undefined where they are not given. */
-type Absent = 'knex' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
+type Absent = 'knex' | 'clearExpired' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
 
 export type Settings = Readonly<
   Required<Omit<SessionOptions, Absent | 'cookie'>> & { [Name in Absent]: SessionOptions[Name] } & {
@@ -162,7 +172,29 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   compressAbove: ['bytes from 0', isNumberFrom(0)],
   preparedStatements: BOOLEAN,
   batching: BOOLEAN,
+  clearExpired: ['an object with either every or cron', isObject],
   clock: FUNCTION
+}
+
+const GRACE: Check = ['seconds from 0', isNumberFrom(0)]
+
+const SCHEDULE_CHECKS: Record<keyof ClearExpiredSchedule, Check> = {
+  every: [
+    'seconds from 1, or a text such as "90s", "30m", "1h" or "1d"',
+    (value) => (typeof value === 'number' || typeof value === 'string') && isNumberFrom(1)(parseDuration(value))
+  ],
+  cron: [
+    'a cron expression of five fields, or six with seconds, that matches at some time',
+    (value) => typeof value === 'string' && isCron(value)
+  ],
+  grace: GRACE
+}
+
+const CLEAR_EXPIRED_CHECKS: Record<keyof ClearExpiredOptions, Check> = {
+  grace: GRACE,
+  batchSize: ['a whole number from 1', (value) => Number.isInteger(value) && isNumberFrom(1)(value)],
+  signal: ['an AbortSignal', (value) => value instanceof AbortSignal],
+  onProgress: FUNCTION
 }
 
 const COOKIE_CHECKS: Record<keyof CookieOptions, Check> = {
@@ -189,6 +221,8 @@ const SUGGESTIONS = new Map([
   ['rolling', 'saveEveryRequest'],
   ['table', 'tableName'],
   ['timeout', 'storeTimeout'],
+  ['prunesessioninterval', 'clearExpired'],
+  ['cleanupinterval', 'clearExpired'],
   ...Object.keys(COOKIE_CHECKS).map((name): [string, string] => [name.toLowerCase(), `cookie.${name}`])
 ])
 
@@ -198,8 +232,7 @@ const SUGGESTIONS = new Map([
  * @throws InvalidOptions with all problems
  */
 export function resolveSettings(options: SessionOptions): Settings {
-  const problems = isObject(options) ? findProblems(options) : [`expected an object with options, got ${received('', options)}`]
-  if (problems.length > 0) throw new InvalidOptions(problems.map((problem) => `- ${problem}`).join('\n'))
+  refuse(isObject(options) ? findProblems(options) : [`expected an object with options, got ${received('', options)}`])
   const settings: Settings = {
     secretKeyFallbacks: [],
     engine: 'db',
@@ -210,6 +243,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     cache: undefined,
     djangoCache: undefined,
     filePath: undefined,
+    clearExpired: undefined,
     cookieAge: 1_209_600, // two weeks
     expireAtBrowserClose: false,
     saveEveryRequest: false,
@@ -237,11 +271,21 @@ export function resolveSettings(options: SessionOptions): Settings {
   return Object.freeze(settings)
 }
 
+/** @throws InvalidOptions with all problems */
+export function checkClearExpired(options: ClearExpiredOptions): void {
+  refuse(checkAll(options, CLEAR_EXPIRED_CHECKS, ''))
+}
+
+function refuse(problems: readonly string[]): void {
+  if (problems.length > 0) throw new InvalidOptions(problems.map((problem) => `- ${problem}`).join('\n'))
+}
+
 function findProblems(options: SessionOptions): string[] {
   const { cookie = {} } = options
   const cookieProblems = isObject(cookie) ? checkAll(cookie, COOKIE_CHECKS, 'cookie.') : []
   const problems = [...checkAll(options, CHECKS, ''), ...cookieProblems]
   if (isObject(cookie) && cookieProblems.length === 0) problems.push(...checkCookieRules(cookie))
+  problems.push(...checkSchedule(options.clearExpired))
   if (options.secretKey === undefined) {
     problems.push(`secretKey: expected ${CHECKS.secretKey[0]}, got nothing. Where sessions are shared with Django it is its SECRET_KEY`)
   }
@@ -258,6 +302,14 @@ function findProblems(options: SessionOptions): string[] {
     )
   }
   return problems
+}
+
+function checkSchedule(schedule: unknown): string[] {
+  if (!isObject(schedule)) return []
+  const problems = checkAll(schedule, SCHEDULE_CHECKS, 'clearExpired.')
+  const given = ['every', 'cron'].filter((name) => schedule[name] !== undefined)
+  if (given.length === 1) return problems
+  return [...problems, `clearExpired: expected either every or cron, got ${given.length === 0 ? 'neither' : 'both'}`]
 }
 
 function checkAll(options: object, checks: Record<string, Check>, prefix: string): string[] {
@@ -279,7 +331,7 @@ function suggest(name: string, known: string[], prefix: string): string {
 }
 
 /** Options whose text may be shown. In the others a secret may stand by mistake, or a URL with a password. */
-const SHOWN = ['tableName', 'filePath', 'load', 'onConflict', ...Object.keys(COOKIE_CHECKS)]
+const SHOWN = ['tableName', 'filePath', 'load', 'onConflict', ...Object.keys(SCHEDULE_CHECKS), ...Object.keys(COOKIE_CHECKS)]
 
 /** What was given, without its text where that may be a secret. */
 function received(name: string, value: unknown): string {

@@ -10,6 +10,7 @@ import { parse, stringify } from './json.js'
 const SEPARATOR = ':'
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
+/** The keys and the purpose of signatures. */
 export interface SignerOptions {
   /** Django's `SECRET_KEY`: signs, and verifies first. */
   secretKey: string
@@ -19,16 +20,19 @@ export interface SignerOptions {
   salt?: string
 }
 
+/** The same with a clock. */
 export interface TimestampSignerOptions extends SignerOptions {
   /** Where the time comes from. @default the system's clock */
   clock?: () => Date
 }
 
+/** The options of `dumps`. */
 export interface DumpsOptions extends TimestampSignerOptions {
   /** Deflate where that makes the text shorter. @default false */
   compress?: boolean
 }
 
+/** The options of `loads`. */
 export interface LoadsOptions extends TimestampSignerOptions {
   /** Greatest age in seconds. @default no limit */
   maxAge?: number
@@ -50,6 +54,7 @@ export class Signer {
     return hmac(this.#keys[0], text)
   }
 
+  /** The text with its signature. */
   sign(text: string): string {
     return text + SEPARATOR + this.signature(text)
   }
@@ -77,6 +82,7 @@ export class TimestampSigner {
     this.#clock = clock
   }
 
+  /** The text with the present second and the signature. */
   sign(text: string): string {
     return this.#signer.sign(text + SEPARATOR + encodeBase62(this.#now()))
   }
@@ -88,8 +94,10 @@ export class TimestampSigner {
    */
   unsign(signed: string, maxAge?: number): string {
     const [text, timestamp] = this.#split(signed)
-    const age = this.#clock().getTime() / 1000 - decodeBase62(timestamp)
-    if (maxAge !== undefined && age > maxAge) throw new SignatureExpired(Math.floor(age), maxAge)
+    const signedAt = decodeBase62(timestamp)
+    if (maxAge === undefined) return text
+    const age = this.#clock().getTime() / 1000 - signedAt
+    if (age > maxAge) throw new SignatureExpired(Math.floor(age), maxAge)
     return text
   }
 

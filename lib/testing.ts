@@ -1,15 +1,70 @@
 /**
- * The engine contract as tests, for whoever writes an engine. They need no test
- * runner in particular:
+ * For tests: cookies of visitors and users for whoever writes an application, and the
+ * engine contract for whoever writes an engine. Nothing here needs a test runner in
+ * particular:
  *
  *     for (const { name, run } of engineContract) test(name, () => run(createEngine))
  */
 import assert from 'node:assert/strict'
+import type { Auth, AuthUser } from './auth.js'
 import type { Engine, SessionRecord } from './engines/engine.js'
+import type { Session, SessionData } from './session.js'
+import type { Sessions } from './sessions.js'
+
+/** What of a Fastify application is needed: the plugin is registered in it, or is about to be. */
+export interface SessionsApp {
+  /** Made by the plugin. */
+  sessions: Sessions
+  /** Fastify's own. */
+  ready(): PromiseLike<unknown>
+}
+
+/** Data of a session, checked where its keys are declared. */
+export type TestData = Partial<SessionData> & Record<string, unknown>
+
+/**
+ * Stores a session and returns the header `Cookie` of its browser, for `inject`, `fetch`
+ * and `injectWS`: `app.inject({ url: '/', headers: { cookie } })`. What the application
+ * made of the session is in `app.sessions.forCookie(cookie)`.
+ *
+ * @throws TypeError when the plugin is not registered in this scope of the application
+ */
+export function sessionCookie(app: SessionsApp, data: TestData): Promise<string> {
+  return cookieOf(app, data, async () => {})
+}
+
+/**
+ * The same for a user whom `auth.login` signs in, without a password
+ * (django.test.Client.force_login).
+ *
+ * @throws TypeError when the plugin is not registered in this scope of the application
+ */
+export function loginCookie<User extends AuthUser>(
+  app: SessionsApp,
+  auth: Pick<Auth<User>, 'login'>,
+  user: User,
+  data: TestData = {}
+): Promise<string> {
+  // All that a login looks at, as in Django's test client: there is no request yet.
+  const request = (session: Session) => ({ session, server: app }) as unknown as Parameters<typeof auth.login>[0]
+  return cookieOf(app, data, (session) => auth.login(request(session), user))
+}
+
+async function cookieOf(app: SessionsApp, data: TestData, change: (session: Session) => Promise<void>): Promise<string> {
+  await app.ready()
+  // Declared for every application, and there only where the plugin is registered.
+  const { sessions } = app as Partial<SessionsApp>
+  if (sessions === undefined) throw new TypeError('Expected a Fastify application in which fastify-django-sessions is registered')
+  const session = sessions.open().update(data)
+  await change(session)
+  await session.save()
+  return `${sessions.cookieName}=${session.sessionKey}`
+}
 
 /** Makes the engine under test, on empty storage or not, with its idea of the present. */
 export type CreateEngine = (clock: () => Date) => Engine | Promise<Engine>
 
+/** One sentence of the contract. */
 export interface ContractCase {
   /** What holds, as a sentence. */
   name: string

@@ -1,22 +1,16 @@
+/** The command as a process of its own: what it takes from there, and knexfiles, in whose folder it works. */
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import createKnex, { type Knex } from 'knex'
-import t, { type Test } from 'tap'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import createKnex from 'knex'
+import t from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
-import { createDatabase, type DatabaseName, databases, missing } from './fixtures/databases.ts'
-import { djangoStatements, readSchema } from './fixtures/schema.ts'
+import { fails, insertRow, openPlace, prints, type Result, run as runHere, sessionKeys } from './fixtures/command.ts'
+import { missing, waitsForLock } from './fixtures/databases.ts'
 
 const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 
 // Each of the many commands starts a process.
 t.setTimeout(300_000)
-
-interface Result {
-  status: number | null
-  stdout: string
-  stderr: string
-}
 
 /** Starts the built command; `result` when it has ended. */
 function start(args: string[], env: NodeJS.ProcessEnv = {}) {
@@ -33,215 +27,33 @@ function start(args: string[], env: NodeJS.ProcessEnv = {}) {
 
 const run = (args: string[], env?: NodeJS.ProcessEnv): Promise<Result> => start(args, env).result
 
-interface Place {
-  knex: Knex
-  /** `--database-url URL` */
-  database: string[]
-}
+t.test('reads its arguments and environment, writes to its streams, and ends with its exit code', async (t) => {
+  const { database } = await openPlace(t, 'sqlite')
+  prints(t, await runHere(['migrate', ...database]), 'Created the table django_session.')
+  prints(t, await run(['clearsessions', ...database]), 'Removed 0 expired sessions.')
+  fails(t, await run(['show', 'abcdefgh', ...database], { SECRET_KEY: 'secret' }), 1, /no session has this key/)
+})
 
-/** A new database without tables, and the options that name it. */
-async function open(t: Test, name: DatabaseName): Promise<Place> {
-  const config = await createDatabase(t, name)
-  const { connection } = config
-  const url = typeof connection === 'string' ? connection : `sqlite:${(connection as Knex.Sqlite3ConnectionConfig).filename}`
-  const knex = createKnex(config)
-  t.teardown(() => knex.destroy())
-  return { knex, database: ['--database-url', url] }
-}
-
-/** A row that ends so many seconds from now. */
-async function insertRow(knex: Knex, sessionKey: string, seconds: number, table = 'django_session'): Promise<void> {
-  const expireDate = new Date(Date.now() + seconds * 1000).toISOString()
-  const text = expireDate.replace('T', ' ').replace('Z', knex.client.driverName === 'pg' ? '+00' : '000')
-  await knex(table).insert({ session_key: sessionKey, session_data: 'text', expire_date: text })
-}
-
-async function keys(knex: Knex, table = 'django_session'): Promise<string[]> {
-  const rows = await knex(table).select('session_key').orderBy('session_key')
-  return rows.map((row) => row.session_key)
-}
-
-function prints(t: Test, result: Result, line: string): void {
-  t.strictSame(result, { status: 0, stdout: `${line}\n`, stderr: '' })
-}
-
-/** One line on stderr, and nothing else. */
-function fails(t: Test, { status, stdout, stderr }: Result, expected: number, message: RegExp): void {
-  t.equal(status, expected)
-  t.equal(stdout, '')
-  t.match(stderr, /^fastify-django-sessions: [^\n]+\n$/)
-  t.match(stderr, message)
-}
-
-for (const name of databases) {
-  t.test(`the command on ${name}`, { skip: missing(name) }, async (t) => {
-    t.test('migrate creates the table, rollback drops it, and each is done once', async (t) => {
-      const { knex, database } = await open(t, name)
-      prints(t, await run(['migrate', ...database]), 'Created the table django_session.')
-      t.not(await readSchema(knex), null)
-      prints(t, await run(['migrate', ...database]), 'Nothing to migrate.')
-      t.ok(await knex.schema.hasTable('django_session_migrations'))
-      t.notOk(await knex.schema.hasTable('knex_migrations'), "the application's list is not touched")
-      prints(t, await run(['rollback', ...database]), 'Dropped the table django_session.')
-      t.equal(await readSchema(knex), null)
-      prints(t, await run(['rollback', ...database]), 'Nothing to roll back.')
-    })
-
-    t.test('a table that Django made stays', async (t) => {
-      const { knex, database } = await open(t, name)
-      for (const statement of djangoStatements[name]) await knex.raw(statement)
-      const before = await readSchema(knex)
-      prints(t, await run(['migrate', ...database]), 'The table django_session was there already, and stays.')
-      prints(t, await run(['rollback', ...database]), 'The table django_session was not made by migrate, and stays.')
-      t.strictSame(await readSchema(knex), before)
-    })
-
-    t.test('a table of that name that is no session table is an error', async (t) => {
-      const { knex, database } = await open(t, name)
-      await knex.schema.createTable('django_session', (table) => table.string('session_key'))
-      fails(t, await run(['migrate', ...database]), 1, /has no column session_data.+Rename or drop it/)
-    })
-
-    t.test('a lock that was left behind is an error that says how to free it', async (t) => {
-      const { knex, database } = await open(t, name)
-      await run(['migrate', ...database])
-      await knex('django_session_migrations_lock').update({ is_locked: 1 })
-      const result = await run(['rollback', ...database])
-      fails(t, result, 1, /another migration is under way/)
-      await knex.raw(/UPDATE .*/.exec(result.stderr)?.[0] as string)
-      prints(t, await run(['rollback', ...database]), 'Dropped the table django_session.')
-    })
-
-    t.test('clearsessions removes what has expired and nothing else', async (t) => {
-      const { knex, database } = await open(t, name)
-      await knex.migrate.latest({ migrationSource })
-      for (const [sessionKey, seconds] of Object.entries({ a: -7200, b: -1800, c: -1, d: 3600 })) await insertRow(knex, sessionKey, seconds)
-      prints(t, await run(['clearsessions', '--grace', '3600', ...database]), 'Removed 1 expired session.')
-      t.strictSame(await keys(knex), ['b', 'c', 'd'])
-
-      const { status, stdout, stderr } = await run(['clearsessions', '--json', '--batch-size=1', ...database])
-      t.strictSame({ status, stderr }, { status: 0, stderr: '' })
-      t.match(JSON.parse(stdout), { deleted: 2, batches: 3, milliseconds: Number, stopped: false })
-      t.strictSame(await keys(knex), ['d'])
-      prints(t, await run(['clearsessions', ...database]), 'Removed 0 expired sessions.')
-    })
-
-    t.test('clearsessions of another table leaves django_session alone', async (t) => {
-      const { knex, database } = await open(t, name)
-      await knex.migrate.latest({ migrationSource })
-      await knex.raw('CREATE TABLE other AS SELECT * FROM django_session')
-      await insertRow(knex, 'a', -60)
-      await insertRow(knex, 'b', -60, 'other')
-      prints(t, await run(['clearsessions', '--table', 'other', ...database]), 'Removed 1 expired session.')
-      t.strictSame([await keys(knex), await keys(knex, 'other')], [['a'], []])
-    })
-
-    t.test('clearsessions without a table says to migrate', async (t) => {
-      const { knex, database } = await open(t, name)
-      await knex.raw('CREATE TABLE something (id integer)')
-      fails(t, await run(['clearsessions', ...database]), 1, /run the migration first \(fastify-django-sessions migrate\)/)
-    })
-  })
-}
+t.test('says nothing when nobody reads its output', async (t) => {
+  const { child, result } = start(['--help'])
+  child.stdout.destroy()
+  t.match(await result, { status: 0, stderr: '' })
+})
 
 t.test('Ctrl-C ends clearsessions after the running batch', { skip: missing('postgres') }, async (t) => {
-  const { knex, database } = await open(t, 'postgres')
+  const { knex, database } = await openPlace(t, 'postgres')
   await knex.migrate.latest({ migrationSource })
-  for (const sessionKey of ['a', 'b', 'c']) await insertRow(knex, sessionKey, -60)
+  for (const sessionKey of ['a', 'b', 'c']) await insertRow(knex, { sessionKey, expireDate: new Date(Date.now() - 60_000) })
   const lock = await knex.transaction()
   await lock.raw('LOCK TABLE django_session IN SHARE MODE')
   const { child, result } = start(['clearsessions', '--batch-size', '1', ...database])
-  const ofTable = `relation = 'django_session'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
-  const isWaiting = async () => (await knex('pg_locks').whereRaw(`NOT granted AND ${ofTable}`)).length > 0
-  while (!(await isWaiting()));
+  await waitsForLock(knex)
   child.kill('SIGINT')
   await lock.rollback()
-  t.strictSame(await result, { status: 1, stdout: 'Stopped after removing 1 expired session: run it again for the rest.\n', stderr: '' })
-  t.equal((await keys(knex)).length, 2)
-})
-
-t.test('a SQLite file', async (t) => {
-  const folder = t.testdir()
-  for (const [form, url] of Object.entries({
-    'a path': `${folder}/a.sqlite3`,
-    'sqlite:': `sqlite:${folder}/b.sqlite3`,
-    'sqlite://': `sqlite://${folder}/c.sqlite3`,
-    'file:': `file://${folder}/d%20d.sqlite3`
-  })) {
-    prints(t, await run(['migrate', '--database-url', url]), 'Created the table django_session.')
-    const filename = decodeURI(url.replace(/^\w+:(\/\/)?/, ''))
-    const knex = createKnex({ client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true })
-    t.teardown(() => knex.destroy())
-    t.not(await readSchema(knex), null, form)
-  }
-  for (const command of ['rollback', 'clearsessions']) {
-    fails(t, await run([command, '--database-url', `${folder}/none.sqlite3`]), 1, /the SQLite file does not exist/)
-  }
-})
-
-t.test('--help and --version', async (t) => {
-  const { status, stdout } = await run(['--help'])
-  t.equal(status, 0)
-  for (const text of ['migrate', 'rollback', 'clearsessions', '--database-url URL', '--knexfile FILE', '--version']) t.match(stdout, text)
-  for (const command of ['migrate', 'rollback', 'clearsessions']) {
-    const help = await run([command, '--help'])
-    t.equal(help.status, 0)
-    t.match(help.stdout, `Usage: fastify-django-sessions ${command} [options]`)
-    t.match(help.stdout, '--database-url URL')
-    t.equal(help.stdout.includes('--grace'), command === 'clearsessions', 'the options of a command are in its help only')
-  }
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-  prints(t, await run(['--version']), version)
-})
-
-t.test('wrong usage ends with 2 and says what was expected, without the password that was given', async (t) => {
-  const url = 'postgres://user:secret-word@localhost/name'
-  const cases: [string[], RegExp][] = [
-    [[], /expected one of the commands migrate, rollback, clearsessions/],
-    [[url], /expected one of the commands/],
-    [['toString', '--database-url', url], /expected one of the commands/],
-    [['migrate'], /expected the database as either --database-url URL or --knexfile FILE/],
-    [['migrate', url], /expected only options after migrate/],
-    [['migrate', '--database-url', url, '--knexfile', 'knexfile.js'], /either --database-url URL or --knexfile FILE/],
-    [['migrate', `--databaseurl=${url}`], /there is no option --databaseurl/],
-    [['migrate', '--database-url'], /--database-url needs a value/],
-    [['migrate', '--database-url', '--env', url], /--database-url needs a value/],
-    [['migrate', '--database-url', ''], /expected postgres:\/\/user@host\/name, .+ or a SQLite file/],
-    [['migrate', '--database-url', url.replace('postgres', 'oracle')], /expected postgres:\/\/user@host\/name, .+ or a SQLite file/],
-    [['migrate', '--database-url', 'postgres://user:secret-word/x@localhost/name'], /Percent-encode/],
-    [['migrate', '--env', 'test', '--database-url', url], /--env needs --knexfile/],
-    [['migrate', '--json', '--database-url', url], /--json is an option of clearsessions, not of migrate/],
-    [['clearsessions', '--json=yes', '--database-url', url], /--json takes no value/],
-    [['clearsessions', '--batch-size', '0', '--database-url', url], /--batch-size: expected a whole number from 1, got "0"/],
-    [['clearsessions', '--grace', '1h', '--database-url', url], /--grace: expected a whole number from 0, got "1h"/],
-    [['clearsessions', '--table', '', '--database-url', url], /--table: expected the name of a table/],
-    [['migrate', '--knexfile', 'no-such-file.js'], /no-such-file\.js does not exist/]
-  ]
-  const runs = cases.map(async ([args, message]) => ({ message, result: await run(args) }))
-  for (const { message, result } of await Promise.all(runs)) {
-    fails(t, result, 2, message)
-    t.match(result.stderr, /\. See --help$/m)
-    t.notMatch(result.stderr, /secret-word/)
-  }
-})
-
-t.test('a server that cannot be reached is an error in one line, without the password', { skip: missing('postgres') }, async (t) => {
-  const url = new URL(process.env.POSTGRES_URL as string)
-  url.username = 'nobody'
-  url.password = 'secret-word'
-  for (const command of ['migrate', 'clearsessions']) {
-    for (const [wrong, message] of [
-      [url.href, /nobody/],
-      // Port 1 is nobody's.
-      [Object.assign(new URL(url), { port: '1' }).href, /ECONNREFUSED/],
-      // What a password with an @ in it would make of the name of the host.
-      ['postgres://user:first@secret-word.invalid/name', /ENOTFOUND|EAI_AGAIN/]
-    ] as const) {
-      const result = await run([command, '--database-url', wrong])
-      fails(t, result, 1, message)
-      t.notMatch(result.stderr, /secret-word|first@/)
-    }
-  }
+  const { status, stdout, stderr } = await result
+  t.strictSame({ status, stderr }, { status: 1, stderr: '' })
+  t.match(stdout, /^Stopped after removing 1 expired session, the oldest expired .* ago: run it again for the rest\.\n$/)
+  t.equal((await sessionKeys(knex)).length, 2)
 })
 
 const FOLDER = {
@@ -256,7 +68,17 @@ const FOLDER = {
       `${text}export const ${name} = { client: 'better-sqlite3', connection: { filename: './${name}.sqlite3' }, useNullAsDefault: true }\n`,
     ''
   ),
-  'typed.ts': `export default { client: 'better-sqlite3' as string, connection: { filename: './typed.sqlite3' }, useNullAsDefault: true }`,
+  'typed.mts': `export default { client: 'better-sqlite3' as string, connection: { filename: './typed.sqlite3' }, useNullAsDefault: true }`,
+  'enum.mts': `enum Client { sqlite = 'better-sqlite3' }
+    export default { client: Client.sqlite, connection: { filename: './enum.sqlite3' }, useNullAsDefault: true }`,
+  'loader.mjs': `import { register } from 'node:module'
+    register('./hooks.mjs', import.meta.url)`,
+  'hooks.mjs': `import { readFile } from 'node:fs/promises'
+    export async function load(url, context, next) {
+      if (!url.endsWith('.mts')) return next(url, context)
+      const text = await readFile(new URL(url), 'utf8')
+      return { format: 'module', shortCircuit: true, source: text.replace(/enum (\\w+) \\{ (\\w+) =(.*) \\}/, 'const $1 = { $2: $3 }') }
+    }`,
   'mapped.mjs': `export default {
     client: 'better-sqlite3', connection: { filename: './mapped.sqlite3' }, useNullAsDefault: true,
     wrapIdentifier: (name, wrap) => wrap('app_' + name),
@@ -268,6 +90,9 @@ const FOLDER = {
   'oracle.mjs': `import Client from 'knex/lib/dialects/postgres/index.js'
     export default { client: class extends Client { driverName = 'oracledb' }, connection: {} }`
 }
+
+/** Node.js 22.18 and newer read TypeScript that is JavaScript but for its types. */
+const stripsTypes = Boolean((process.features as { typescript?: string | false }).typescript)
 
 t.test('a knexfile', async (t) => {
   const folder = t.testdir(FOLDER)
@@ -287,7 +112,13 @@ t.test('a knexfile', async (t) => {
     ['for the environment of NODE_ENV', 'environments.mjs', 'staging.sqlite3', [], { NODE_ENV: 'staging' }],
     ['for the environment of --env', 'environments.mjs', 'production.sqlite3', ['--env', 'production'], { NODE_ENV: 'staging' }],
     ['that maps names and has migrations of its own', 'mapped.mjs', 'mapped.sqlite3'],
-    ['in TypeScript, with a loader', 'typed.ts', 'typed.sqlite3', [], { NODE_OPTIONS: '--import tsx' }]
+    [
+      'in TypeScript, with a loader',
+      'enum.mts',
+      'enum.sqlite3',
+      [],
+      { NODE_OPTIONS: `--import ${pathToFileURL(folder)}/loader.mjs`, NODE_NO_WARNINGS: '1' }
+    ]
   ]
   await Promise.all(
     migrates.map(async ([what, file, database, args = [], env = {}]) => {
@@ -296,14 +127,21 @@ t.test('a knexfile', async (t) => {
     })
   )
 
+  const needsLoader = /\.mts cannot be loaded: .+ only by a loader: set NODE_OPTIONS='--import tsx'/
+  const typed = await run(['migrate', '--knexfile', `${folder}/typed.mts`], { NODE_NO_WARNINGS: '1' })
+  if (stripsTypes) prints(t, typed, 'Created the table django_session.')
+  else fails(t, typed, 1, needsLoader)
+  fails(t, await run(['migrate', '--knexfile', `${folder}/enum.mts`]), 1, needsLoader)
+
   const mistakes: [file: string, status: number, message: RegExp, args?: string[]][] = [
-    ['typed.ts', 1, /only by a loader: set NODE_OPTIONS='--import tsx'/],
     ['broken.mjs', 1, /broken\.mjs cannot be loaded: /],
     ['empty.mjs', 2, /empty\.mjs has no Knex configuration with a client.+--env NAME/],
     ['one.cjs', 2, /has no configuration for staging/, ['--env', 'staging']],
     ['oracle.mjs', 1, /expected a Knex client of pg, better-sqlite3, mysql2, got oracledb/]
   ]
+  const before = process.cwd()
+  t.teardown(() => process.chdir(before))
   for (const [file, status, message, args = []] of mistakes) {
-    fails(t, await run(['migrate', '--knexfile', `${folder}/${file}`, ...args]), status, message)
+    fails(t, await runHere(['migrate', '--knexfile', `${folder}/${file}`, ...args]), status, message)
   }
 })

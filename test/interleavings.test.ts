@@ -48,6 +48,7 @@ const writes = (resource: 'database' | 'cache' | 'files') => ({ resource, writes
 
 const MODEL: Steps = {
   findLive: reads('database'),
+  oldestExpired: reads('database'),
   insert: writes('database'),
   update: writes('database'),
   updateLocked: writes('database'),

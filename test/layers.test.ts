@@ -6,7 +6,7 @@ const lib = new URL('../lib/', import.meta.url)
 /**
  * What each module may import of the others, types included: plugin → session → engine
  * contract; engines → codec, model; model → dialect. A module that is not here has to
- * find its place first; `engines/*` stands for all engines.
+ * find its place first; `engines/*` stands for all engines, `cli/checks/*` for all checks.
  */
 const IMPORTS: Record<string, readonly string[]> = {
   // the entries
@@ -21,6 +21,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'model',
     'plugin',
     'redis-cache',
+    'schedule',
     'serializer',
     'session',
     'session-key',
@@ -28,13 +29,67 @@ const IMPORTS: Record<string, readonly string[]> = {
     'settings',
     'signing'
   ],
-  cli: ['dialect', 'engines/engine', 'errors', 'migrations', 'sessions', 'settings'],
+  cli: ['cli/main'],
   migrations: [],
-  testing: ['cache', 'engines/engine'],
+  testing: ['auth', 'engines/engine', 'session', 'sessions'],
+
+  // the command line
+  'cli/main': [
+    'cli/arguments',
+    'cli/check',
+    'cli/clearsessions',
+    'cli/command',
+    'cli/database',
+    'cli/errors',
+    'cli/help',
+    'cli/io',
+    'cli/migrate',
+    'cli/show',
+    'cli/text'
+  ],
+  'cli/migrate': ['cli/arguments', 'cli/command', 'cli/io', 'migrations'],
+  'cli/clearsessions': ['cli/arguments', 'cli/command', 'cli/io', 'cli/progress', 'cli/store', 'cli/text', 'engines/engine', 'sessions'],
+  'cli/progress': ['cli/io', 'cli/text', 'engines/engine'],
+  'cli/show': [
+    'cli/command',
+    'cli/errors',
+    'cli/io',
+    'cli/json-text',
+    'cli/secret',
+    'cli/store',
+    'cli/text',
+    'expiry',
+    'json',
+    'model',
+    'session-key'
+  ],
+  'cli/json-text': ['json'],
+  'cli/check': [
+    'cli/arguments',
+    'cli/checks/*',
+    'cli/command',
+    'cli/errors',
+    'cli/inspection',
+    'cli/io',
+    'cli/secret',
+    'cli/store',
+    'cli/text'
+  ],
+  'cli/checks/*': ['cli/checks/*', 'cli/inspection', 'cli/secret', 'cli/store', 'cli/text', 'expiry'],
+  'cli/inspection': ['dialect'],
+  'cli/store': ['cli/command', 'cli/io', 'cli/secret', 'codec', 'errors', 'model', 'serializer', 'sessions', 'settings'],
+  'cli/secret': ['cli/arguments', 'cli/errors'],
+  'cli/database': ['cli/arguments', 'cli/errors', 'dialect'],
+  'cli/help': ['cli/arguments', 'cli/command', 'cli/io', 'cli/text'],
+  'cli/arguments': ['cli/command', 'cli/errors', 'cli/text'],
+  'cli/command': ['cli/arguments', 'cli/io'],
+  'cli/errors': ['errors'],
+  'cli/io': [],
+  'cli/text': [],
 
   // HTTP
   auth: ['errors', 'plugin', 'session', 'settings', 'signing'],
-  plugin: ['commit', 'cookies', 'errors', 'session', 'sessions', 'settings'],
+  plugin: ['commit', 'cookies', 'errors', 'schedule', 'session', 'sessions', 'settings'],
   commit: ['session', 'settings'],
   cookies: [],
 
@@ -59,7 +114,8 @@ const IMPORTS: Record<string, readonly string[]> = {
 
   // the session
   session: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
-  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'serializer'],
+  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'schedule', 'serializer'],
+  schedule: ['engines/engine'],
   changes: ['serializer'],
   expiry: [],
   'key-queue': ['within'],
@@ -108,9 +164,11 @@ const IMPORTS: Record<string, readonly string[]> = {
 const PACKAGES: Record<string, readonly string[]> = {
   '@fastify/cookie': ['plugin'],
   '@fastify/error': ['errors'],
+  croner: ['schedule'],
   fastify: ['auth', 'plugin'],
   'fastify-plugin': ['plugin'],
-  knex: ['cli', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
+  'cli-progress': ['cli/progress'],
+  knex: ['cli/command', 'cli/database', 'cli/inspection', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
 }
 
 interface Module {
@@ -144,7 +202,7 @@ function readModule(file: string): Module {
 const modules = (readdirSync(lib, { recursive: true }) as string[]).filter((file) => /(?<!\.d)\.ts$/.test(file)).map(readModule)
 
 const isOwn = (source: string) => modules.some(({ name }) => name === source)
-const rowOf = (name: string) => (name.startsWith('engines/') && !Object.hasOwn(IMPORTS, name) ? 'engines/*' : name)
+const rowOf = (name: string) => (Object.hasOwn(IMPORTS, name) ? name : name.replace(/^(engines|cli\/checks)\/.*/, '$1/*'))
 const isMigration = (source: string) => source.includes('/migrations/')
 const modulesWith = (pattern: RegExp, but: string[] = []) =>
   modules
@@ -197,13 +255,23 @@ t.test('only the plugin and the helpers for signing in know Fastify; the main en
   t.strictSame(modulesWith(/'fastify'/, ['auth']), ['index', 'plugin'])
 })
 
-t.test('only the model, its batches and the dialects hold SQL; only a transaction is begun and ended elsewhere', async (t) => {
-  t.strictSame(modulesWith(/['"`](?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE) /, ['batches']), ['dialect', 'model'])
-  t.strictSame(modulesWith(/\b(?:COMMIT|ROLLBACK)\b/), ['database'])
-})
+t.test(
+  'only the model, its batches, the dialects and what inspects a table hold SQL; only a transaction is begun and ended elsewhere',
+  async (t) => {
+    t.strictSame(modulesWith(/['"`](?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE) /, ['batches']), [
+      'cli/inspection',
+      'dialect',
+      'model'
+    ])
+    t.strictSame(modulesWith(/\b(?:COMMIT|ROLLBACK)\b/), ['database'])
+  }
+)
 
-t.test('only the dialects, and what opens a database, name databases', async (t) => {
-  t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i), ['cli', 'dialect'])
+/** What opens a database and inspects its table; the options of both. */
+const COMMAND_LINE = ['cli/arguments', 'cli/database', 'cli/errors', 'cli/inspection']
+
+t.test('only the dialects, and the command line, name databases', async (t) => {
+  t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i, COMMAND_LINE), ['dialect'])
 })
 
 t.test("the system's clock is read as the default of an option only", async (t) => {

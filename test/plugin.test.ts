@@ -512,6 +512,36 @@ t.test('the session is saved by saveSession() for a reply that Fastify does not 
   t.equal(late().length, 1, 'a change that was saved is not')
 })
 
+t.test('no change is reported as lost where a session ended, or where the reply says so', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const { app, logs } = await createApp(t, { knex }, (app) => {
+    app.get('/set', async (request) => String(request.session.set('a', 1).modified))
+    app.get('/logout', async (request) => request.session.flush())
+    app.get('/nothing', async (request) => String(request.session.delete('a')))
+    app.get('/interrupted', async (request) => {
+      const session = await request.session.load()
+      await knex('django_session').delete()
+      return String(session.set('a', 2).modified)
+    })
+  })
+  const browser = new Browser(app)
+  for (const [url, statusCode] of [
+    ['/nothing', 200],
+    ['/set', 200],
+    ['/logout', 200],
+    ['/set', 200],
+    ['/interrupted', 400]
+  ] as const) {
+    t.equal((await browser.get(url)).statusCode, statusCode, url)
+    // Such a report is made when the reply has ended.
+    await new Promise(setImmediate)
+  }
+  t.strictSame(
+    logs.filter(({ code }) => code === 'FST_SESSION_CHANGED_AFTER_REPLY'),
+    []
+  )
+})
+
 t.test('streams are sent after the session was saved', async (t) => {
   const { Readable } = await import('node:stream')
   const knex = await openDatabase(t, 'sqlite')
@@ -594,10 +624,25 @@ t.test('@fastify/cookie may be registered before, with a secret of its own', asy
   app.get('/', async (request, reply) => {
     request.session.set('a', 1)
     reply.setCookie('theme', 'dark', { signed: true })
-    return 'both'
+    return request.cookies
   })
-  const { cookies } = await app.inject('/')
-  t.strictSame(cookies.map(({ name }) => name).sort(), ['sessionid', 'theme'])
+  const response = await app.inject({ url: '/', cookies: { theme: 'light' } })
+  t.strictSame(response.json(), { theme: 'light' })
+  t.strictSame(response.cookies.map(({ name }) => name).sort(), ['sessionid', 'theme'])
+})
+
+t.test('without it, its setCookie() is there all the same, and nobody pays for parsing', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const { app } = await createApp(t, { knex }, (app) => {
+    app.get('/', async (request, reply) => {
+      const { cookies } = request
+      reply.setCookie('theme', 'dark')
+      return { cookies }
+    })
+  })
+  const response = await app.inject({ url: '/', cookies: { theme: 'light' } })
+  t.strictSame(response.json(), { cookies: null })
+  t.match(response.cookies, [{ name: 'theme', value: 'dark' }])
 })
 
 t.test('a configuration for Knex is opened by the plugin, and closed with it', async (t) => {

@@ -43,9 +43,16 @@ t.test('a Redis that stops: 503, no anonymous visitors, and service when it is b
   const { app, logs } = await createSite(t, new RedisCache(client))
   const browser = new Browser(app)
   await browser.get('/count')
+  // The client sends what it was given when it can, a logout too.
+  const leaving = new Browser(app)
+  await leaving.get('/count')
   await server.stop()
-  for (const url of ['/read', '/count', '/flush']) {
-    const response = await browser.get(url)
+  for (const [visitor, url] of [
+    [browser, '/read'],
+    [browser, '/count'],
+    [leaving, '/flush']
+  ] as const) {
+    const response = await visitor.get(url)
     t.match(response.json(), UNAVAILABLE, url)
     t.notOk(response.headers['set-cookie'])
   }

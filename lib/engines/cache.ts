@@ -68,7 +68,7 @@ export class CacheEngine implements Engine {
 
   /** The cache forgets by itself. */
   async clearExpired(): Promise<ClearExpiredReport> {
-    return { deleted: 0, batches: 0, milliseconds: 0 }
+    return { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
   }
 
   /** Tries on what is stored now until nobody was faster (`change` gives false for that); null when there is no session. */

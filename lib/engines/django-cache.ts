@@ -10,6 +10,7 @@ import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord
 /** What Django's `cached_db` puts before the session key (its `cache_key_prefix`). */
 const CACHE_KEY_PREFIX = 'django.contrib.sessions.cached_db'
 
+/** The option `djangoCache`: how to reach the cache of Django's `cached_db`. */
 export interface DjangoCache {
   /** Deletes a key of Django's cache: `(key) => redis.del(key)`, or a row of its database cache. */
   delete(key: string): Promise<unknown>

@@ -40,26 +40,37 @@ export interface SessionLog {
   warn(details: object, message: string): void
 }
 
+/** How `clearExpired` goes about it. */
 export interface ClearExpiredOptions {
   /** Only sessions that ended more than this many seconds ago. @default 0 */
   grace?: number
   /** Rows per statement. @default what suits the database */
   batchSize?: number
-  /** Stops before the next batch. */
+  /** Stops before the next batch, without waiting for the pause between two. What was removed stays removed. */
   signal?: AbortSignal
-  /** Called after each batch. */
-  onProgress?: (report: ClearExpiredReport) => void
+  /** Called after each batch, and waited for. An error that it throws ends the run, and is the caller's. */
+  onProgress?: (report: ClearExpiredReport) => unknown
 }
 
+/** What `clearExpired` did. */
 export interface ClearExpiredReport {
   /** Sessions removed so far. */
   deleted: number
+  /** Statements that it took. */
   batches: number
+  /** From the beginning of the first batch, with the pauses. */
   milliseconds: number
+  /**
+   * Seconds that the oldest of the sessions to remove had been expired for when the run
+   * began: how far cleaning up lags behind. Null when there was none, or where the storage
+   * removes them by itself. The engine `file` knows it at the end, of the files that it looked at.
+   */
+  backlogAge: number | null
   /** Another cleaner was at work on the same sessions, and was left to it. */
   skipped?: true
 }
 
+/** Where sessions live. The head of the module says what holds for all methods. */
 export interface Engine {
   /** Salt of the signature, where it is not that of Django's session stores. */
   readonly salt?: string

@@ -145,22 +145,26 @@ export class FileEngine implements Engine {
    * failure is thrown after the rest was done.
    */
   async clearExpired({ grace = 0, batchSize = BATCH_SIZE, signal, onProgress }: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
-    const before = new Date(this.#clock().getTime() - grace * 1000)
+    const now = this.#clock().getTime()
+    const before = new Date(now - grace * 1000)
     const started = performance.now()
-    const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0 }
+    const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
     let failure: unknown
     for await (const names of batchesOfNames(this.#folder, batchSize)) {
       if (signal?.aborted) break
       for (const name of names) {
         try {
-          if (await this.#clear(name, before)) report.deleted += 1
+          const end = await this.#clear(name, before)
+          if (end === null) continue
+          report.deleted += 1
+          report.backlogAge = Math.max(report.backlogAge ?? 0, Math.round((now - end.getTime()) / 1000))
         } catch (error) {
           failure ??= error
         }
       }
       report.batches += 1
       report.milliseconds = Math.round(performance.now() - started)
-      onProgress?.({ ...report })
+      await onProgress?.({ ...report })
     }
     if (failure !== undefined) throw failure
     return report
@@ -191,24 +195,29 @@ export class FileEngine implements Engine {
     return (await lock.commit(() => utimes(this.#path(sessionKey), modified, modified))) ? stored : null
   }
 
-  async #clear(name: string, before: Date): Promise<boolean> {
+  /** When the session ended that was removed; null where none was. */
+  async #clear(name: string, before: Date): Promise<Date | null> {
     if (name.startsWith(`.${this.#cookieName}`)) await this.#clearLeftover(name)
-    if (!name.startsWith(this.#cookieName)) return false
+    if (!name.startsWith(this.#cookieName)) return null
     const sessionKey = name.slice(this.#cookieName.length)
-    return MADE_KEY.test(sessionKey) && this.#clearSession(sessionKey, before)
+    return MADE_KEY.test(sessionKey) ? this.#clearSession(sessionKey, before) : null
   }
 
-  async #clearSession(sessionKey: string, before: Date): Promise<boolean> {
+  async #clearSession(sessionKey: string, before: Date): Promise<Date | null> {
     const path = this.#path(sessionKey)
-    const hasExpired = async () => {
+    const findEnd = async () => {
       const content = await read(path, 'ENOENT', 'EACCES')
-      return content !== null && this.#endOf(content).getTime() < before.getTime()
+      const end = content === null ? before : this.#endOf(content)
+      return end < before ? end : null
     }
     // Most are alive: those need no lock.
-    if (!(await hasExpired())) return false
+    if ((await findEnd()) === null) return null
     const lock = await Lock.acquire(this.#lockPath(sessionKey), this.#clock, 0)
-    if (lock === null) return false
-    return lock.holding(async () => (await hasExpired()) && lock.commit(() => unlink(path)))
+    if (lock === null) return null
+    return lock.holding(async () => {
+      const end = await findEnd()
+      return end !== null && (await lock.commit(() => unlink(path))) ? end : null
+    })
   }
 
   /** What a process left that died: an abandoned lock, or a temporary file, which belongs to nobody where the lock is free. */

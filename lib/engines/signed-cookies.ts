@@ -76,6 +76,6 @@ export class SignedCookiesEngine implements Engine {
   }
 
   async clearExpired(): Promise<ClearExpiredReport> {
-    return { deleted: 0, batches: 0, milliseconds: 0 }
+    return { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
   }
 }

@@ -1,0 +1,81 @@
+/** The command `check`: what is wrong with a database and its secret key, and what to do. */
+import { TABLE } from './arguments.js'
+import { checkClock, probeClock } from './checks/clock.js'
+import { checkExpired } from './checks/expired.js'
+import { type Finding, finding } from './checks/finding.js'
+import { checkRows } from './checks/rows.js'
+import { checkSecret } from './checks/secret.js'
+import { checkTable } from './checks/table.js'
+import type { Command, Task } from './command.js'
+import { describe } from './errors.js'
+import { inspectionOf, readClock, readColumns, readIndexes } from './inspection.js'
+import { type Io, print, styled } from './io.js'
+import { readSecrets, type Secrets } from './secret.js'
+import { openSessions, Reader, settingsOf } from './store.js'
+import { counted, wrap } from './text.js'
+
+/** Sessions that the secret key is tried on. */
+const SAMPLE = 20
+
+export const check: Command = {
+  summary: 'Say what is wrong with the table, the secret key or the clock',
+  description:
+    'Looks at the table and its indexes, the clock of the database, the expired sessions that are left, and, where the secret key is given, whether it is a good one and reads the newest sessions. It changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. What no database can tell: a Django that shares the table needs USE_TZ = True, and 4.1 or newer for sessions that end at a fixed date.',
+  options: ['secret-key-file', 'table', 'json'],
+  exitCodes: '0 nothing fails, 1 something does',
+  run
+}
+
+async function run(task: Task): Promise<number> {
+  const { options, io } = task
+  const secrets = await readSecrets(options, io.env)
+  const findings = [...(await checkDatabase(task, secrets)), ...checkSecret(secrets)]
+  const failed = findings.some(({ status }) => status === 'fail')
+  if (options.json) print(io.stdout, JSON.stringify({ ok: !failed, findings }))
+  else printFindings(findings, io)
+  return failed ? 1 : 0
+}
+
+/** Further questions make no sense to a database that does not answer, or without a table. */
+async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Finding[]> {
+  const { knex, options, io } = task
+  const table = options.table ?? TABLE
+  try {
+    const clock = checkClock(await probeClock(() => readClock(knex), io.clock))
+    const columns = await readColumns(knex, table)
+    if (columns.length === 0) {
+      return [clock, finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
+    }
+    const schema = checkTable(table, inspectionOf(knex), columns, await readIndexes(knex, table))
+    // Without its columns no row can be read.
+    if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [clock, ...schema]
+    return [clock, ...schema, ...(await checkSessions(task, secrets))]
+  } catch (error) {
+    return [finding('fail', 'database', describe(error))]
+  }
+}
+
+async function checkSessions(task: Task, secrets: Secrets | null): Promise<Finding[]> {
+  const { knex, io } = task
+  const settings = settingsOf(task, secrets ?? undefined)
+  const { model } = await openSessions(settings, io)
+  const now = io.clock()
+  const expired = checkExpired(await model.countExpired(now), now)
+  if (secrets === null) return [expired]
+  const newest = await new Reader(settings).readNewest(model, SAMPLE)
+  return [expired, ...checkRows(newest, inspectionOf(knex).hasTimeZones)]
+}
+
+const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const
+
+/** One line for each, broken where a terminal is too narrow. */
+function printFindings(findings: readonly Finding[], { stdout }: Io): void {
+  const width = Math.max(...findings.map(({ check }) => check.length)) + 2
+  const columns = stdout.isTTY ? (stdout.columns ?? 80) : Number.POSITIVE_INFINITY
+  for (const { status, check, message } of findings) {
+    const label = styled(stdout, STYLES[status], status.padEnd(6))
+    print(stdout, `${label}${check.padEnd(width)}${wrap(message, columns, width + 6)}`)
+  }
+  const count = (status: Finding['status']) => findings.filter((found) => found.status === status).length
+  print(stdout, `${counted(count('fail'), 'failure')}, ${counted(count('warn'), 'warning')}`)
+}

@@ -1,0 +1,84 @@
+/** The command `clearsessions`. */
+import type { ClearExpiredReport } from '../engines/engine.js'
+import type { Sessions } from '../sessions.js'
+import { integer } from './arguments.js'
+import type { Command, Task } from './command.js'
+import { print } from './io.js'
+import { startProgress } from './progress.js'
+import { openSessions, settingsOf } from './store.js'
+import { counted, duration } from './text.js'
+
+export const clearSessions: Command = {
+  summary: 'Remove expired sessions',
+  description:
+    'Removes expired sessions in small batches, so that nobody else waits for long. It may run at any time, as often as you like; once a day is a good start. Ctrl-C stops it after the running batch.\nOn a terminal a bar shows how far it is, elsewhere a line every ten seconds; both go to the standard error.',
+  options: ['grace', 'batch-size', 'max-seconds', 'dry-run', 'table', 'json'],
+  exitCodes: '0 done, stopped by --max-seconds, or left to another clearsessions that is at work, 1 failed or stopped by Ctrl-C',
+  run
+}
+
+async function run(task: Task): Promise<number> {
+  const { options, io } = task
+  const grace = integer(options, 'grace', 0) ?? 0
+  const limits = { grace, batchSize: integer(options, 'batch-size', 1), maxSeconds: integer(options, 'max-seconds', 0) }
+  const sessions = await openSessions(settingsOf(task), io)
+  return options['dry-run'] ? count(sessions, grace, task) : clear(sessions, limits, task)
+}
+
+async function count({ model }: Sessions, grace: number, { options, io }: Task): Promise<number> {
+  const now = io.clock().getTime()
+  const { count: expired, oldest } = await model.countExpired(new Date(now - grace * 1000))
+  const backlogAge = oldest === null ? null : Math.round((now - oldest.getTime()) / 1000)
+  if (options.json) print(io.stdout, JSON.stringify({ dryRun: true, expired, backlogAge }))
+  else print(io.stdout, `Would remove ${counted(expired, 'expired session')}${oldestOf(backlogAge)}.`)
+  return 0
+}
+
+interface Limits {
+  grace: number
+  batchSize: number | undefined
+  /** Seconds. */
+  maxSeconds: number | undefined
+}
+
+/** What ended a cleanup before its time. */
+type Stop = 'signal' | 'max-seconds' | null
+
+async function clear(
+  sessions: Sessions,
+  { maxSeconds = Number.POSITIVE_INFINITY, ...limits }: Limits,
+  { options, io }: Task
+): Promise<number> {
+  const signal = io.stopSignal()
+  const overtime = new AbortController()
+  const progress = await startProgress(io.stderr.isTTY ? await total(sessions, limits.grace, io.clock) : null, io)
+  const onProgress = (report: ClearExpiredReport) => {
+    if (report.milliseconds >= maxSeconds * 1000) overtime.abort()
+    progress.update(report)
+  }
+  const report = await sessions
+    .clearExpired({ ...limits, signal: AbortSignal.any([signal, overtime.signal]), onProgress })
+    .finally(() => progress.end())
+  const stopped: Stop = signal.aborted ? 'signal' : overtime.signal.aborted ? 'max-seconds' : null
+  print(io.stdout, options.json ? JSON.stringify({ ...report, stopped }) : toText(report, stopped))
+  return stopped === 'signal' ? 1 : 0
+}
+
+/** For the bar only: where counting fails, the cleanup itself shall say so. */
+async function total({ model }: Sessions, grace: number, clock: () => Date): Promise<number | null> {
+  const before = new Date(clock().getTime() - grace * 1000)
+  return model.countExpired(before).then(
+    ({ count }) => count,
+    () => null
+  )
+}
+
+function toText({ deleted, backlogAge, skipped }: ClearExpiredReport, stopped: Stop): string {
+  const removed = `${counted(deleted, 'expired session')}${oldestOf(backlogAge)}`
+  if (skipped) return `Another clearsessions is at work on this table, and does the rest. Removed ${removed}.`
+  return stopped === null ? `Removed ${removed}.` : `Stopped after removing ${removed}: run it again for the rest.`
+}
+
+function oldestOf(backlogAge: number | null): string {
+  return backlogAge === null ? '' : `, the oldest expired ${duration(backlogAge)} ago`
+}

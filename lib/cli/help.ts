@@ -1,0 +1,49 @@
+/** The help texts, for terminals of 80 columns. */
+import { DATABASE_OPTIONS, OPTIONS, type OptionName } from './arguments.js'
+import type { Command } from './command.js'
+import { type Io, styled } from './io.js'
+import { wrap } from './text.js'
+
+const NAME = 'fastify-django-sessions'
+const WIDTH = 80
+
+/** The help of the whole command line. */
+export function overview(commands: Record<string, Command>, io: Io): string {
+  const list = Object.entries(commands).map(([name, { argument, summary }]): [string, string] => [withArgument(name, argument), summary])
+  return [
+    `${heading(io, 'Usage:')} ${NAME} <command> [options]`,
+    section(io, 'Commands:', list),
+    section(io, 'The database, one of:', DATABASE_OPTIONS.map(optionRow)),
+    section(io, 'Other options:', (['help', 'version'] as const).map(optionRow)),
+    `The options of a command: ${NAME} <command> --help\n\nExit codes: 0 done, 1 failed, 2 wrong usage`
+  ].join('\n\n')
+}
+
+export function commandHelp(name: string, { argument, description, options, exitCodes }: Command, io: Io): string {
+  const parts = [
+    `${heading(io, 'Usage:')} ${NAME} ${withArgument(name, argument)} [options]`,
+    ...description.split('\n').map((paragraph) => wrap(paragraph, WIDTH)),
+    section(io, 'The database, one of:', DATABASE_OPTIONS.map(optionRow)),
+    wrap(`Exit codes: ${exitCodes}, 2 wrong usage`, WIDTH, 2)
+  ]
+  if (options.length > 0) parts.splice(-1, 0, section(io, 'Other options:', options.map(optionRow)))
+  return parts.join('\n\n')
+}
+
+const withArgument = (name: string, argument: string | undefined) => (argument === undefined ? name : `${name} ${argument}`)
+
+function optionRow(name: OptionName): [string, string] {
+  const option = OPTIONS[name]
+  return ['value' in option ? `--${name} ${option.value}` : `--${name}`, option.help]
+}
+
+/** Two columns under a title. */
+function section(io: Io, title: string, rows: readonly [string, string][]): string {
+  const width = Math.max(...rows.map(([left]) => left.length)) + 4
+  const lines = rows.map(([left, right]) => `  ${left}`.padEnd(width) + wrap(right, WIDTH, width))
+  return [heading(io, title), ...lines].join('\n')
+}
+
+function heading(io: Io, text: string): string {
+  return styled(io.stdout, 'bold', text)
+}

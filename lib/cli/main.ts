@@ -1,0 +1,70 @@
+/** Finds the command that is meant, and runs it on the database that is named. */
+import { readFile } from 'node:fs/promises'
+import { checkOptions, parse } from './arguments.js'
+import { check } from './check.js'
+import { clearSessions } from './clearsessions.js'
+import type { Command } from './command.js'
+import { connect } from './database.js'
+import { describe, UsageError } from './errors.js'
+import { commandHelp, overview } from './help.js'
+import { type Io, print, styled } from './io.js'
+import { migrate, rollback } from './migrate.js'
+import { show } from './show.js'
+import { nearest } from './text.js'
+
+const COMMANDS: Record<string, Command> = { migrate, rollback, clearsessions: clearSessions, show, check }
+
+/** Returns the exit code: 0 done, 1 failed, 2 wrong usage. */
+export async function main(args: string[], io: Io): Promise<number> {
+  try {
+    return await dispatch(args, io)
+  } catch (error) {
+    const isUsage = error instanceof UsageError
+    const message = isUsage ? `${error.message}${error.message.endsWith('?') ? '' : '.'} See --help` : describe(error)
+    print(io.stderr, `${styled(io.stderr, 'red', 'fastify-django-sessions:')} ${message}`)
+    return isUsage ? 2 : 1
+  }
+}
+
+async function dispatch(args: string[], io: Io): Promise<number> {
+  const { values: options, positionals } = parse(args)
+  const [name, ...rest] = positionals
+  if (options.version) return answer(io, await version())
+  if (name === undefined && options.help) return answer(io, overview(COMMANDS, io))
+  const command = commandOf(name)
+  if (options.help) return answer(io, commandHelp(name as string, command, io))
+  const argument = argumentOf(name as string, command, rest)
+  checkOptions(name as string, COMMANDS, options)
+  const knex = await connect(options, io.env, command.createsFile)
+  try {
+    return await command.run({ knex, options, argument, io })
+  } finally {
+    await knex.destroy()
+  }
+}
+
+function commandOf(name: string | undefined): Command {
+  if (name !== undefined && Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
+  const near = name === undefined ? undefined : nearest(name, Object.keys(COMMANDS))
+  // What was given is not repeated: it may be a URL with a password.
+  if (near !== undefined) throw new UsageError(`there is no such command, did you mean ${near}?`)
+  throw new UsageError(`expected one of the commands ${Object.keys(COMMANDS).join(', ')}`)
+}
+
+function argumentOf(name: string, { argument }: Command, rest: string[]): string {
+  if (argument === undefined) {
+    if (rest.length > 0) throw new UsageError(`expected only options after ${name}, which start with --`)
+    return ''
+  }
+  if (rest.length === 1) return rest[0] as string
+  throw new UsageError(`expected one ${argument} after ${name}, got ${rest.length === 0 ? 'none' : rest.length}`)
+}
+
+async function version(): Promise<string> {
+  return JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')).version
+}
+
+function answer(io: Io, text: string): number {
+  print(io.stdout, text)
+  return 0
+}

@@ -1,0 +1,60 @@
+/** How far a cleanup is, on stderr: a bar on a terminal, elsewhere a line now and then. */
+import type { ClearExpiredReport } from '../engines/engine.js'
+import { type Io, print, type Stream } from './io.js'
+import { counted, duration, grouped } from './text.js'
+
+export interface Progress {
+  update(report: ClearExpiredReport): void
+  end(): void
+}
+
+/** Milliseconds between two lines: a cleanup that is shorter prints none, so that cron has nothing to mail. */
+const LINE_INTERVAL = 10_000
+
+/** @param total how many are to be removed; null when nobody knows */
+export async function startProgress(total: number | null, { stderr }: Io): Promise<Progress> {
+  return total !== null && stderr.isTTY ? startBar(total, stderr) : startLines(stderr)
+}
+
+export function startLines(stderr: Stream): Progress {
+  let printed = 0
+  return {
+    update({ deleted, milliseconds }) {
+      if (milliseconds - printed < LINE_INTERVAL) return
+      printed = milliseconds
+      print(stderr, `Removed ${counted(deleted, 'expired session')}, ${grouped(rate(deleted, milliseconds))} a second`)
+    },
+    end() {}
+  }
+}
+
+async function startBar(total: number, stream: Stream): Promise<Progress> {
+  const { default: progress } = await import('cli-progress')
+  const bar = new progress.SingleBar(
+    {
+      stream,
+      format: '{bar} {percentage}%  {value} of {total}  {rate}/s  {left} left',
+      barsize: 24,
+      clearOnComplete: true,
+      // Else a second Ctrl-C would leave the terminal without line breaks.
+      linewrap: true,
+      formatValue: (value, _options, type) => (type === 'percentage' ? String(value).padStart(3) : grouped(value))
+    },
+    progress.Presets.shades_classic
+  )
+  bar.start(total, 0, { rate: '-', left: '-' })
+  return {
+    update({ deleted, milliseconds }) {
+      // Others expired since they were counted.
+      if (deleted > bar.getTotal()) bar.setTotal(deleted)
+      const perSecond = rate(deleted, milliseconds)
+      bar.update(deleted, { rate: grouped(perSecond), left: duration((bar.getTotal() - deleted) / Math.max(perSecond, 1)) })
+    },
+    end: () => bar.stop()
+  }
+}
+
+/** Sessions a second, on the average: what the time left follows from. */
+function rate(deleted: number, milliseconds: number): number {
+  return deleted / Math.max(milliseconds / 1000, 0.001)
+}

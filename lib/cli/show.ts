@@ -1,0 +1,96 @@
+/** The command `show`: one session, decoded. */
+import { EXPIRY_NAME, fixedDate } from '../expiry.js'
+
+import { joinObject } from '../json.js'
+import type { Model } from '../model.js'
+import { isSessionKey } from '../session-key.js'
+import type { Command, Task } from './command.js'
+import { UsageError } from './errors.js'
+import { type Io, print, styled } from './io.js'
+import { pretty, strict } from './json-text.js'
+import { readSecrets } from './secret.js'
+import { openSessions, Reader, type Reading, settingsOf } from './store.js'
+import { duration, utc } from './text.js'
+
+/** Sessions that are tried to tell a wrong secret key from a wrong row. */
+const SAMPLE = 20
+
+export const show: Command = {
+  summary: 'Print a session: its data, and when it ends',
+  argument: 'KEY',
+  description:
+    'Prints the session with this key, the value of the cookie sessionid, as the engines db and cached_db have it. Whoever has the key of a session has the session: with - as KEY it is read from the standard input, which other users of the machine do not see.\nIt needs the secret key of the site, from the environment or a file.',
+  options: ['secret-key-file', 'table', 'json'],
+  exitCodes: '0 shown, 1 no such session, expired or not readable',
+  run: showSession
+}
+
+type Readable = Reading & { signedAt: Date; members: NonNullable<Reading['members']> }
+
+async function showSession(task: Task): Promise<number> {
+  const { options, argument, io } = task
+  const secrets = await readSecrets(options, io.env)
+  if (secrets === null) throw new UsageError('show needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  const sessionKey = argument === '-' ? await readKey(io) : argument
+  if (!isSessionKey(sessionKey)) throw new UsageError('expected the key of a session, 8 to 40 letters and digits')
+  const settings = settingsOf(task, secrets)
+  const { model } = await openSessions(settings, io)
+  const reading = await read(model, new Reader(settings), sessionKey)
+  const now = io.clock()
+  print(io.stdout, options.json ? toJson(reading, now) : toText(reading, now, io))
+  if (reading.row.expireDate > now) return 0
+  print(io.stderr, 'The session has expired: nobody can use it any more, and clearsessions removes it.')
+  return 1
+}
+
+async function readKey({ stdin }: Io): Promise<string> {
+  let text = ''
+  for await (const chunk of stdin) text += chunk
+  return text.trim()
+}
+
+async function read(model: Model, reader: Reader, sessionKey: string): Promise<Readable> {
+  const row = await model.find(sessionKey)
+  if (row === null) throw new Error('no session has this key: it was signed out, removed after its end, or is in another database or table')
+  const reading = reader.read(row)
+  if (reading.signedAt === null) throw new Error(await explainSignature(reader, model))
+  if (reading.members !== null) return reading as Readable
+  throw new Error('the session is signed with this secret key, but its data is no JSON: is SESSION_SERIALIZER another one?')
+}
+
+async function explainSignature(reader: Reader, model: Model): Promise<string> {
+  const newest = await reader.readNewest(model, SAMPLE)
+  const signed = newest.filter(({ signedAt }) => signedAt !== null).length
+  if (signed > 0) {
+    return `the session is not signed with this secret key, though ${signed} of the newest ${newest.length} are: it was altered, or signed with a former key (SECRET_KEY_FALLBACKS)`
+  }
+  return 'neither this session nor a newer one is signed with this secret key: set SECRET_KEY to that of the site, and SECRET_KEY_FALLBACKS to its former ones'
+}
+
+function toJson({ row: { sessionKey, expireDate }, signedAt, byFallback, members }: Readable, now: Date): string {
+  const fields = JSON.stringify({
+    sessionKey,
+    expireDate,
+    expiresIn: Math.floor((expireDate.getTime() - now.getTime()) / 1000),
+    signedAt,
+    signedWith: byFallback ? 'SECRET_KEY_FALLBACKS' : 'SECRET_KEY'
+  })
+  return `${fields.slice(0, -1)},"data":${strict(joinObject(members))}}`
+}
+
+function toText({ row, signedAt, byFallback, members }: Readable, now: Date, io: Io): string {
+  const label = (text: string) => styled(io.stdout, 'bold', text.padEnd(9))
+  const seconds = (row.expireDate.getTime() - now.getTime()) / 1000
+  const ends = seconds > 0 ? `in ${duration(seconds)}` : `${duration(seconds)} ago`
+  return [
+    `${label('Session')}${row.sessionKey}`,
+    `${label(seconds > 0 ? 'Expires' : 'Expired')}${utc(row.expireDate)}, ${ends}${expiryNote(members.get(EXPIRY_NAME)?.value)}`,
+    `${label('Signed')}${utc(signedAt)}, with ${byFallback ? 'a former key of SECRET_KEY_FALLBACKS' : 'SECRET_KEY'}`,
+    `${label('Data')}${pretty(joinObject(members))}`
+  ].join('\n')
+}
+
+function expiryNote(expiry: unknown): string {
+  if (expiry === 0) return ', or when the browser closes'
+  return fixedDate(expiry) === null ? '' : ', a fixed date'
+}

@@ -1,0 +1,78 @@
+/** The table of sessions as commands use it. */
+import { Codec, STORE_SALT } from '../codec.js'
+import { SuspiciousSession } from '../errors.js'
+import type { Model, SessionRow } from '../model.js'
+import { jsonSerializer, type Members } from '../serializer.js'
+import { Sessions } from '../sessions.js'
+import { resolveSettings, type Settings } from '../settings.js'
+import type { Task } from './command.js'
+import { type Io, print } from './io.js'
+import type { Secrets } from './secret.js'
+
+/** Seconds that a statement may take: nobody waits for it as for a request. */
+const STORE_TIMEOUT = 60
+
+/** For commands that sign and read nothing. */
+const NO_SECRETS: Secrets = { secretKey: 'never used', secretKeyFallbacks: [] }
+
+export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS): Settings {
+  return resolveSettings({ ...secrets, knex, tableName: options.table, storeTimeout: STORE_TIMEOUT, clock: io.clock })
+}
+
+export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessions> {
+  return Sessions.create(settings, { debug() {}, warn: (_details, message) => print(stderr, message) })
+}
+
+/** What a secret key makes of a row. */
+export interface Reading {
+  row: SessionRow
+  /** Null when no key fits. */
+  signedAt: Date | null
+  /** Whether a former key signed it. */
+  byFallback: boolean
+  /** Null when the data cannot be read, whatever the reason. */
+  members: Members | null
+}
+
+/** Reads rows as the engines db and cached_db do. */
+export class Reader {
+  readonly #current: Codec
+  readonly #all: Codec
+
+  constructor(settings: Settings) {
+    const codec = (secretKeyFallbacks: readonly string[]) =>
+      new Codec({ ...settings, secretKeyFallbacks, salt: STORE_SALT, serializer: jsonSerializer })
+    this.#current = codec([])
+    this.#all = codec(settings.secretKeyFallbacks)
+  }
+
+  read(row: SessionRow): Reading {
+    const signedAt = signedAtBy(this.#all, row)
+    const byFallback = signedAt !== null && signedAtBy(this.#current, row) === null
+    return { row, signedAt, byFallback, members: signedAt === null ? null : membersBy(this.#all, row) }
+  }
+
+  /** The sessions that end last, as a rule the latest. */
+  async readNewest(model: Model, count: number): Promise<Reading[]> {
+    const keys: string[] = await model.query().orderBy('expire_date', 'desc').limit(count).pluck('session_key')
+    const rows = await Promise.all(keys.map((key) => model.find(key)))
+    return rows.filter((row) => row !== null).map((row) => this.read(row))
+  }
+}
+
+function signedAtBy(codec: Codec, { sessionData }: SessionRow): Date | null {
+  try {
+    return codec.signedAt(sessionData)
+  } catch {
+    return null
+  }
+}
+
+function membersBy(codec: Codec, { sessionData }: SessionRow): Members | null {
+  try {
+    return codec.decode(sessionData)
+  } catch (error) {
+    if (error instanceof SuspiciousSession) return null
+    throw error
+  }
+}

@@ -1,0 +1,267 @@
+/** Removing expired sessions on each database; what the engine `file` does is in its own tests. */
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import createKnex, { type Knex } from 'knex'
+import t, { type Test } from 'tap'
+import { clearExpired } from '../lib/cleanup.ts'
+import { tuned } from '../lib/dialect.ts'
+import { DbEngine } from '../lib/engines/db.ts'
+import type { ClearExpiredOptions } from '../lib/engines/engine.ts'
+import type { Model } from '../lib/model.ts'
+import { createModel } from '../lib/sessions.ts'
+import { createApp } from './fixtures/app.ts'
+import { type DatabaseName, databases, isLockAwaited, missing, openDatabase, openTransactions, waitsForLock } from './fixtures/databases.ts'
+import { createCodec } from './fixtures/engines.ts'
+
+/** That of fixtures/cleaner.ts too. */
+const NOW = new Date('2026-01-02T03:04:05.678Z')
+
+/** A moment some seconds before now, or after it. */
+const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000)
+
+interface Store {
+  knex: Knex
+  model: Model
+  engine: DbEngine
+  /** Makes a session for each end, in seconds from now, and returns the keys. */
+  fill(...ends: number[]): Promise<string[]>
+  keys(): Promise<string[]>
+}
+
+const modelOn = (knex: Knex) =>
+  createModel(knex, createCodec(), { storeTimeout: 30, tableName: 'django_session', preparedStatements: true, batching: true })
+
+async function openStore(t: Test, name: DatabaseName): Promise<Store> {
+  const knex = await openDatabase(t, name)
+  const model = modelOn(knex)
+  return {
+    knex,
+    model,
+    engine: new DbEngine({ model, clock: () => NOW }),
+    fill: (...ends) =>
+      Promise.all(
+        ends.map(async (end) => {
+          const sessionKey = randomBytes(16).toString('hex')
+          await model.insert(sessionKey, { text: 'text', expireDate: at(end) }, {})
+          return sessionKey
+        })
+      ),
+    keys: async () => (await knex('django_session').select('session_key')).map(({ session_key }) => session_key).sort()
+  }
+}
+
+/** Another process on the same database. */
+function openAgain(t: Test, { knex }: Store): Knex {
+  const { client, connection, useNullAsDefault } = knex.client.config
+  const again = createKnex(tuned({ client, connection, useNullAsDefault }))
+  t.teardown(() => again.destroy())
+  return again
+}
+
+const range = (count: number, end: (index: number) => number) => Array.from({ length: count }, (_, index) => end(index))
+
+/** The model, before whose batches something happens. */
+function before(model: Model, happens: () => Promise<unknown>): Model {
+  return new Proxy(model, {
+    get(_target, name) {
+      const value = Reflect.get(model, name, model)
+      if (name !== 'deleteExpired') return typeof value === 'function' ? value.bind(model) : value
+      return async (...args: Parameters<Model['deleteExpired']>) => {
+        await happens()
+        return model.deleteExpired(...args)
+      }
+    }
+  })
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await turn()
+}
+
+for (const name of databases) {
+  t.test(name, { skip: missing(name) }, async (t) => {
+    t.test('countExpired() counts what ended before the date, and finds the oldest', async (t) => {
+      const { model, fill } = await openStore(t, name)
+      t.strictSame(await model.countExpired(NOW), { count: 0, oldest: null }, 'an empty table')
+      await fill(-10, -86_400.25, -3600, 0, 10)
+      t.strictSame(await model.countExpired(NOW), { count: 3, oldest: at(-86_400.25) })
+      t.strictSame(await model.countExpired(at(-3600)), { count: 1, oldest: at(-86_400.25) }, 'not what ended at it')
+      t.strictSame(await model.countExpired(at(-100_000)), { count: 0, oldest: null })
+      t.strictSame(await model.oldestExpired(NOW), at(-86_400.25))
+      t.strictSame(await model.oldestExpired(NOW, at(-3600)), at(-3600))
+      t.equal(await model.oldestExpired(at(-100_000)), null)
+    })
+
+    t.test('the age of the backlog is that of the oldest session to remove', async (t) => {
+      const { engine, fill } = await openStore(t, name)
+      await fill(-10, -86_400.25, 10)
+      t.match(await engine.clearExpired({ grace: 100_000 }), { deleted: 0, backlogAge: null })
+      t.match(await engine.clearExpired({ grace: 60 }), { deleted: 1, backlogAge: 86_400 })
+      t.match(await engine.clearExpired(), { deleted: 1, backlogAge: 10 })
+      t.match(await engine.clearExpired(), { deleted: 0, batches: 0, backlogAge: null })
+    })
+
+    t.test('the oldest go first, and each batch starts at what is the oldest then', async (t) => {
+      const { knex, engine, fill, keys } = await openStore(t, name)
+      const live = await fill(0, 0.001, 10)
+      await fill(...range(25, (index) => -1 - index))
+      const starts: Date[] = []
+      knex.on('query', ({ sql, bindings }) => {
+        if (sql.startsWith('DELETE')) starts.push(new Date(String(bindings[0]).replace(' ', 'T').replace(/Z?$/, 'Z')))
+      })
+      t.match(await engine.clearExpired({ batchSize: 10 }), { deleted: 25, batches: 3, backlogAge: 25 })
+      t.strictSame(starts, [at(-25), at(-15), at(-5)])
+      t.strictSame(await keys(), live.sort())
+    })
+
+    t.test('a session that is renewed before its batch stays', async (t) => {
+      const { model, fill, keys } = await openStore(t, name)
+      const [renewed] = (await fill(-20, -30, -10)) as [string, ...string[]]
+      const renew = () => model.update(renewed, { text: 'renewed', expireDate: at(60) }, {}, null)
+      t.match(await clearExpired(before(model, renew), NOW, {}), { deleted: 2 })
+      t.strictSame(await keys(), [renewed])
+    })
+
+    t.test('a session that somebody is just renewing stays', async (t) => {
+      const store = await openStore(t, name)
+      const [renewed] = (await store.fill(-20, -30, -10)) as [string, ...string[]]
+      const other = openAgain(t, store)
+      const rival = await other.transaction()
+      const expireDate = name === 'postgres' ? at(60) : '2026-01-02 04:00:00.000000'
+      await rival('django_session').where('session_key', renewed).update({ session_data: 'renewed', expire_date: expireDate })
+      const cleaner = openAgain(t, store)
+      let tries = 0
+      cleaner.on('query', ({ sql }) => {
+        if (sql.startsWith('BEGIN')) tries++
+      })
+      const cleaning = clearExpired(modelOn(cleaner), NOW, {})
+      if (name === 'mariadb') await waitsForLock(other)
+      // It passes by on PostgreSQL, and is told to come back on SQLite.
+      else if (name === 'postgres') t.match(await cleaning, { deleted: 2 })
+      else await until(async () => tries > 1)
+      await rival.commit()
+      t.match(await cleaning, { deleted: 2 })
+      t.match(await store.model.find(renewed), { sessionData: 'renewed' })
+    })
+
+    t.test('by two at once removes each session once', async (t) => {
+      const store = await openStore(t, name)
+      const live = await store.fill(...range(5, () => 60))
+      await store.fill(...range(100, (index) => -1 - index))
+      const cleaners = [store.model, modelOn(openAgain(t, store))].map((model) => clearExpired(model, NOW, { batchSize: 5 }))
+      const reports = await Promise.all(cleaners)
+      t.equal(
+        reports.reduce((sum, { deleted }) => sum + deleted, 0),
+        100
+      )
+      t.strictSame(await store.keys(), live.sort())
+    })
+
+    t.test('a cleaner that is killed in its batch (-9) loses nothing, and leaves no lock', async (t) => {
+      const store = await openStore(t, name)
+      const live = await store.fill(5, 5, 5)
+      await store.fill(...range(25, (index) => -1 - index))
+      const release = await stopInBatch(t, name, store)
+      const { client, connection } = store.knex.client.config
+      // Knex hides the password.
+      const config = { client, connection: { ...connection, password: connection.password } }
+      const file = fileURLToPath(new URL('fixtures/cleaner.ts', import.meta.url))
+      const args = ['--import', 'tsx', file, JSON.stringify(config)]
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      const exited = once(child, 'exit')
+      if (name !== 'sqlite') {
+        await Promise.race([exited, once(child.stdout, 'data')])
+        await until(async () => child.exitCode !== null || (await isLockAwaited(store.knex)))
+        t.match(await store.engine.clearExpired(), { deleted: 0, skipped: true }, 'another one leaves it to the first')
+        child.kill('SIGKILL')
+      }
+      t.strictSame(await exited, [null, 'SIGKILL'])
+      await release()
+      t.equal((await store.keys()).length, 28)
+      t.match(await store.engine.clearExpired(), { deleted: 25 })
+      t.strictSame(await store.keys(), live.sort())
+    })
+
+    t.test('an error of onProgress ends the run and is the caller’s, and the batch stays removed', async (t) => {
+      const { engine, fill, keys } = await openStore(t, name)
+      await fill(...range(20, (index) => -1 - index))
+      const refusal = new Error('refused')
+      for (const [onProgress, left] of [
+        [
+          () => {
+            throw refusal
+          },
+          15
+        ],
+        [async () => Promise.reject(refusal), 10]
+      ] as [NonNullable<ClearExpiredOptions['onProgress']>, number][]) {
+        await t.rejects(engine.clearExpired({ batchSize: 5, onProgress }), refusal)
+        t.equal((await keys()).length, left)
+      }
+      t.match(await engine.clearExpired(), { deleted: 10 })
+    })
+  })
+}
+
+/** Makes a cleaner stop in the middle of its batch; on SQLite it dies there. What is returned undoes that, and waits until its connection has ended. */
+async function stopInBatch(t: Test, name: DatabaseName, store: Store): Promise<() => Promise<void>> {
+  const { knex } = store
+  if (name === 'sqlite') {
+    await knex.raw(
+      `CREATE TRIGGER stop AFTER DELETE ON django_session WHEN (SELECT count(*) FROM django_session) = 23 BEGIN SELECT die(); END`
+    )
+    return async () => void (await knex.raw('DROP TRIGGER stop'))
+  }
+  const rival = await openAgain(t, store).transaction()
+  if (name === 'postgres') await rival.raw('LOCK TABLE django_session IN SHARE MODE')
+  else await rival('django_session').where('expire_date', '<', '2026-01-02 03:04:00').forUpdate().select()
+  return async () => {
+    await rival.rollback()
+    await until(async () => (await openTransactions(knex)).length === 0)
+  }
+}
+
+/** A model on which batches take as long as the test says. */
+function timed(milliseconds: number[]): { model: Model; limits: number[] } {
+  const limits: number[] = []
+  const model = {
+    cleanup: { initialBatchSize: 100, adapts: true },
+    oldestExpired: async () => (limits.length < milliseconds.length ? at(-1) : null),
+    deleteExpired: async (_from: Date, _before: Date, limit: number) => {
+      limits.push(limit)
+      return { deleted: limit, milliseconds: milliseconds[limits.length - 1] }
+    }
+  }
+  return { model: model as unknown as Model, limits }
+}
+
+t.test('batches on SQLite are fitted to five milliseconds', async (t) => {
+  const { model, limits } = timed([1, 2.5, 4, 10, 500, 5])
+  await clearExpired(model, NOW, {})
+  t.strictSame(limits, [100, 200, 400, 500, 250, 10])
+  const given = timed([1, 50])
+  await clearExpired(given.model, NOW, { batchSize: 7 })
+  t.strictSame(given.limits, [7, 7], 'unless their size is given')
+})
+
+t.test('the signal ends the pause between two batches at once', async (t) => {
+  const { model, limits } = timed([2 ** 30, 1])
+  const stop = new AbortController()
+  const cleaning = clearExpired(model, NOW, { signal: stop.signal })
+  await turn()
+  t.equal(limits.length, 1)
+  stop.abort()
+  t.match(await cleaning, { deleted: 100, batches: 1 })
+})
+
+t.test('options that would remove live sessions, or none, are refused', async (t) => {
+  const { app } = await createApp(t, { engine: 'signed_cookies' })
+  await t.rejects(app.sessions.clearExpired({ grace: -1, batchSize: 0 }), {
+    code: 'FST_SESSION_INVALID_OPTIONS',
+    message: /- grace: expected seconds from 0, got -1\n- batchSize: expected a whole number from 1, got 0$/
+  })
+  await t.rejects(app.sessions.clearExpired({ grace: Number.NaN }), /- grace: expected seconds from 0, got NaN$/)
+})

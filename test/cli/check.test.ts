@@ -1,0 +1,301 @@
+import type { Knex } from 'knex'
+import t, { type Test } from 'tap'
+import { checkClock, probeClock } from '../../lib/cli/checks/clock.ts'
+import type { Finding } from '../../lib/cli/checks/finding.ts'
+import { STORE_SALT } from '../../lib/codec.ts'
+import { TimestampSigner } from '../../lib/signing.ts'
+import { insertRow, openPlace, type Place, run, type Surroundings, sessionKeys } from '../fixtures/command.ts'
+import { type DatabaseName, databases, missing } from '../fixtures/databases.ts'
+import { djangoStatements } from '../fixtures/schema.ts'
+
+const NOW = new Date()
+const HOUR = 3_600_000
+const TWO_WEEKS = 14 * 24 * HOUR
+const SECRET_KEY = '0123456789abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijkl'
+
+const inMilliseconds = (milliseconds: number) => new Date(NOW.getTime() + milliseconds)
+
+/** Signed as Django does, now, for any bytes. */
+const sign = (bytes: string, secretKey = SECRET_KEY) =>
+  new TimestampSigner({ secretKey, salt: STORE_SALT, clock: () => NOW }).signBytes(Buffer.from(bytes), true)
+
+interface Report {
+  status: number | null
+  ok: boolean
+  findings: Finding[]
+}
+
+async function check({ database }: Place, surroundings: Surroundings = {}, ...args: string[]): Promise<Report> {
+  const { status, stdout } = await run(['check', '--json', ...args, ...database], surroundings)
+  return { status, ...JSON.parse(stdout) }
+}
+
+/** `status check: message` of all that is not ok. */
+const problems = ({ findings }: Report): string[] =>
+  findings.filter(({ status }) => status !== 'ok').map(({ status, check, message }) => `${status} ${check}: ${message}`)
+
+async function openTable(t: Test, name: DatabaseName, statements = djangoStatements[name]): Promise<Place> {
+  const place = await openPlace(t, name)
+  for (const statement of statements) await place.knex.raw(statement)
+  return place
+}
+
+const insert = (knex: Knex, sessionKey: string, text: string, expireDate = inMilliseconds(TWO_WEEKS)) =>
+  insertRow(knex, { sessionKey, text, expireDate })
+
+for (const name of databases) {
+  t.test(`on ${name}`, { skip: missing(name) }, async (t) => {
+    t.test("Django's own table, a good key and a clock that agrees", async (t) => {
+      const place = await openTable(t, name)
+      for (const sessionKey of ['session1', 'session2', 'session3']) await insert(place.knex, sessionKey, sign('{"a":1}'))
+      const report = await check(place, { env: { SECRET_KEY } })
+      t.strictSame(problems(report), [])
+      t.strictSame({ status: report.status, ok: report.ok }, { status: 0, ok: true })
+      const expected = ['clock', 'columns', 'primary key', 'index', 'expired', 'signatures', 'time zone', 'secret key']
+      t.strictSame(
+        report.findings.map(({ check }) => check).filter((check) => check !== 'collation'),
+        expected
+      )
+      t.strictSame(await sessionKeys(place.knex), ['session1', 'session2', 'session3'], 'nothing is changed')
+    })
+
+    t.test('no table', async (t) => {
+      const place = await openTable(t, name, ['CREATE TABLE something (id integer)'])
+      const report = await check(place, { env: { SECRET_KEY } })
+      t.strictSame(problems(report), ['fail table: there is no table django_session: run migrate, or manage.py migrate sessions'])
+      t.equal(report.status, 1)
+      const other = await check(place, { env: { SECRET_KEY } }, '--table', 'something')
+      t.match(problems(other)[0], /^fail columns: session_key is missing: this is no table of Django's sessions$/)
+      t.equal(problems(other).length, 5, 'three columns, no primary key, no index')
+    })
+
+    t.test('a table without indexes', async (t) => {
+      const { knex, database } = await openTable(t, name)
+      await knex.raw('CREATE TABLE bare AS SELECT * FROM django_session')
+      const report = await check({ knex, database }, { env: { SECRET_KEY } }, '--table', 'bare')
+      t.equal(report.status, 1)
+      const found = problems(report)
+      t.match(found, [
+        ...found.filter((line) => line.startsWith('warn columns: ')),
+        /^fail primary key: session_key has none and no unique index/,
+        'warn index: expire_date has none, so that clearsessions looks at all rows for each batch: CREATE INDEX bare_expire_date ON bare (expire_date)'
+      ])
+      // The advice is right.
+      await knex.raw(/CREATE INDEX .*/.exec(found.at(-1) as string)?.[0] as string)
+      await knex.raw('CREATE UNIQUE INDEX bare_key ON bare (session_key)')
+      const mended = await check({ knex, database }, { env: { SECRET_KEY } }, '--table', 'bare')
+      t.match(
+        problems(mended).filter((line) => !line.startsWith('warn columns: ')),
+        ['warn primary key: session_key has a unique index, and is no primary key as Django makes it']
+      )
+      t.equal(mended.status, 0, 'a warning is no failure')
+    })
+  })
+}
+
+const KEY = 'session_key varchar(40) NOT NULL PRIMARY KEY'
+
+/** Tables that differ from Django's, and what is said of them. */
+const TABLES: [name: DatabaseName, columns: string, expected: RegExp[]][] = [
+  [
+    'sqlite',
+    `${KEY}, session_data blob, expire_date datetime NOT NULL`,
+    [/^warn .*session_data is blob, where Django makes text/, /may be NULL/]
+  ],
+  ['sqlite', `${KEY}, session_data text NOT NULL, expire_date text NOT NULL, user_id integer, ip text NOT NULL DEFAULT ''`, []],
+  [
+    'sqlite',
+    `${KEY}, session_data text NOT NULL, expire_date datetime NOT NULL, ip text NOT NULL`,
+    [/^warn .*ip is NOT NULL and has no default/]
+  ],
+  [
+    'postgres',
+    `${KEY}, session_data text NOT NULL, expire_date timestamp NOT NULL`,
+    [/^fail .*timestamp without time zone.*by the time zone of each/]
+  ],
+  ['postgres', `${KEY}, session_data text NOT NULL, expire_date timestamptz(0) NOT NULL`, [/^warn .*rounded/]],
+  [
+    'postgres',
+    'session_key varchar(31) PRIMARY KEY, session_data varchar(9000) NOT NULL, expire_date timestamptz NOT NULL',
+    [/^fail .*session_key is character varying\(31\).*keys have 32 characters/, /^fail .*larger sessions cannot be saved/]
+  ],
+  ['postgres', `${KEY}, session_data jsonb NOT NULL, expire_date timestamptz NOT NULL`, [/^fail .*signed text cannot be kept/]],
+  ['postgres', `${KEY}, session_data varchar NOT NULL, expire_date timestamptz NOT NULL, id bigint GENERATED ALWAYS AS IDENTITY`, []],
+  ['mariadb', `${KEY}, session_data text NOT NULL, expire_date datetime(6) NOT NULL`, [/^fail .*session_data is text.*64 KiB/]],
+  [
+    'mariadb',
+    `${KEY}, session_data mediumtext NOT NULL, expire_date datetime NOT NULL`,
+    [/^warn .*16 MiB/, /^warn .*fractions of seconds are lost/]
+  ],
+  [
+    'mariadb',
+    `${KEY}, session_data longblob NOT NULL, expire_date timestamp(6) NOT NULL, id integer AUTO_INCREMENT UNIQUE`,
+    [/^fail .*session_data is longblob/, /^fail .*expire_date is timestamp\(6\).*2038/]
+  ]
+]
+
+for (const name of databases) {
+  t.test(`tables on ${name} that differ from Django's`, { skip: missing(name) }, async (t) => {
+    const place = await openTable(t, name)
+    for (const [at, [, columns, expected]] of TABLES.filter(([of]) => of === name).entries()) {
+      await place.knex.raw(`CREATE TABLE table${at} (${columns})`)
+      await place.knex.raw(`CREATE INDEX ends${at} ON table${at} (expire_date, session_key)`)
+      const found = problems(await check(place, { env: { SECRET_KEY } }, '--table', `table${at}`))
+      t.equal(found.length, expected.length, [columns, ...found].join('\n'))
+      for (const [at, pattern] of expected.entries()) t.match(found[at], pattern)
+    }
+  })
+}
+
+t.test('an index that PostgreSQL cannot use for all rows is none', { skip: missing('postgres') }, async (t) => {
+  const [create = ''] = djangoStatements.postgres
+  const place = await openTable(t, 'postgres', [
+    create,
+    "CREATE INDEX partly ON django_session (expire_date) WHERE session_data <> ''",
+    'CREATE INDEX hashed ON django_session USING hash (expire_date)',
+    'CREATE INDEX later ON django_session (session_data, expire_date)'
+  ])
+  t.match(problems(await check(place, { env: { SECRET_KEY } })), [/^warn index: expire_date has none/])
+})
+
+t.test('a table in another schema', { skip: missing('postgres') }, async (t) => {
+  const inSchema = djangoStatements.postgres.map((statement) => statement.replace(/(?<=TABLE|ON) "/, ' app."'))
+  const place = await openTable(t, 'postgres', ['CREATE SCHEMA app', ...inSchema])
+  const report = await check(place, { env: { SECRET_KEY } }, '--table', 'app.django_session')
+  t.strictSame(problems(report), [])
+})
+
+t.test('the secret key', async (t) => {
+  const place = await openTable(t, 'sqlite')
+  const secretProblems = async (env: NodeJS.ProcessEnv) => problems(await check(place, { env }))
+  t.strictSame(await secretProblems({}), [
+    'warn secret key: not checked, nor what it signs: set SECRET_KEY in the environment, or --secret-key-file FILE'
+  ])
+  const advice = 'make a long random one'
+  t.strictSame(await secretProblems({ SECRET_KEY: 'k'.repeat(49) }), [
+    `warn secret key: SECRET_KEY has 49 characters, fewer than 50: ${advice}`
+  ])
+  t.strictSame(await secretProblems({ SECRET_KEY: 'abcd'.repeat(13) }), [
+    `warn secret key: SECRET_KEY has 4 different characters, fewer than 5: ${advice}`
+  ])
+  t.strictSame(await secretProblems({ SECRET_KEY, SECRET_KEY_FALLBACKS: `${SECRET_KEY}x,django-insecure-${SECRET_KEY}` }), [
+    `warn secret key: key 2 of SECRET_KEY_FALLBACKS starts with django-insecure-, as Django makes it for development: ${advice}`
+  ])
+})
+
+t.test('whether the secret key reads the newest sessions', async (t) => {
+  const place = await openTable(t, 'sqlite')
+  const { knex } = place
+  const about = async (env: NodeJS.ProcessEnv = {}) => {
+    const { findings } = await check(place, { env: { SECRET_KEY, ...env } })
+    return findings.filter(({ check }) => check === 'signatures' || check === 'data')
+  }
+  t.match(await about(), [{ status: 'ok', message: 'there are no sessions yet to try the secret key on' }])
+
+  await insert(knex, 'old', sign('{}', 'another key'))
+  t.match(await about(), [
+    { status: 'fail', message: '0 of the newest 1 sessions are signed with this secret key: set SECRET_KEY to that of the site' }
+  ])
+  t.match(await about({ SECRET_KEY_FALLBACKS: 'another key' }), [
+    { status: 'ok', message: /^1 of the newest 1 .*or with its fallbacks \(1\)$/ }
+  ])
+
+  await insert(knex, 'newer', sign('{}'), inMilliseconds(TWO_WEEKS + HOUR))
+  t.match(await about(), [
+    { status: 'warn', message: /^1 of the newest 2 sessions is signed .*: the others were signed with a former key/ }
+  ])
+
+  for (let at = 0; at < 20; at++) await insert(knex, `newest${at}`, sign(at === 0 ? 'no JSON' : '{}'), inMilliseconds(TWO_WEEKS + 2 * HOUR))
+  t.match(await about(), [
+    { status: 'ok', message: '20 of the newest 20 sessions are signed with this secret key' },
+    { status: 'fail', message: /^1 of the newest 20 hold no JSON: set Django's SESSION_SERIALIZER/ }
+  ])
+})
+
+t.test('sessions that only Django 4.1 reads', async (t) => {
+  const place = await openTable(t, 'sqlite')
+  await insert(place.knex, 'fixed', sign('{"_session_expiry":"2030-01-01T00:00:00+00:00"}'))
+  await insert(place.knex, 'seconds', sign('{"_session_expiry":60}'), inMilliseconds(60_000))
+  t.match(problems(await check(place, { env: { SECRET_KEY } })), [/^warn fixed dates: 1 of the newest 2 end at a fixed date/])
+})
+
+for (const name of databases) {
+  t.test(`a Django with USE_TZ = False on ${name}`, { skip: missing(name) }, async (t) => {
+    const place = await openTable(t, name)
+    const { knex } = place
+    const about = async () => (await check(place, { env: { SECRET_KEY } })).findings.find(({ check }) => check === 'time zone')
+    await insert(knex, 'utc', sign('{}'))
+    // Renewed an hour later, by chance to the second.
+    await insert(knex, 'renewed', sign('{}'), inMilliseconds(TWO_WEEKS + HOUR))
+    const first = await about()
+    t.equal(first?.status, 'ok')
+    await insert(knex, 'chicago', sign('{}'), inMilliseconds(TWO_WEEKS - 6 * HOUR))
+    await insert(knex, 'chicago60', sign('{"_session_expiry":3600}'), inMilliseconds(HOUR - 6 * HOUR))
+    const second = await about()
+    if (name === 'postgres') t.strictSame(second, first, 'PostgreSQL keeps the time zone')
+    else t.match(second, { status: 'warn', message: /^2 of the newest 4 end 6 hours earlier than their age says/ })
+  })
+
+  t.test(`clocks and expired sessions on ${name}`, { skip: missing(name) }, async (t) => {
+    const place = await openTable(t, name)
+    await insert(place.knex, 'expired', sign('{}'), inMilliseconds(-HOUR))
+    await insert(place.knex, 'expired-long-ago', sign('{}'), inMilliseconds(-49 * HOUR))
+    const at = async (seconds: number) => {
+      const { status, findings } = await check(place, { env: { SECRET_KEY }, now: new Date(Date.now() + seconds * 1000) })
+      return { status, ...findings.find(({ check }) => check === 'clock') }
+    }
+    const isFar = name !== 'sqlite'
+    t.match(await at(60), { status: isFar ? 'warn' : 'ok' })
+    t.match(await at(-600), { status: isFar ? 'fail' : 'ok' })
+    if (isFar) t.match(await at(-600), { message: /^this machine is \d+ minutes( \d+ seconds)? behind the database: .*NTP$/ })
+
+    const expired = async (now: Date) =>
+      (await check(place, { env: { SECRET_KEY }, now })).findings.find(({ check }) => check === 'expired')
+    t.match(await expired(inMilliseconds(-3 * HOUR)), { status: 'ok', message: '1 expired session, the oldest expired 1 day 22 hours ago' })
+    t.match(await expired(NOW), {
+      status: 'warn',
+      message: '2 expired sessions, the oldest expired 2 days 1 hour ago: run clearsessions daily'
+    })
+  })
+}
+
+t.test('the quickest answer tells the time', async (t) => {
+  // Asked at, answered with, received at: the database is 10 s ahead, and one answer is late.
+  const answers = [
+    [0, 12_000, 4000],
+    [5000, 15_010, 5020],
+    [6000, 17_000, 8000],
+    [9000, 20_000, 11_000],
+    [12_000, 23_000, 14_000]
+  ]
+  const times = answers.flatMap(([asked, , received]) => [asked, received])
+  const probe = await probeClock(
+    async () => new Date(answers[(answers.length * 2 - times.length - 1) / 2]?.[1] as number),
+    () => new Date(times.shift() as number)
+  )
+  t.strictSame(probe, { roundTrip: 20, ahead: 10_000 })
+  t.match(checkClock(probe), {
+    status: 'warn',
+    message: 'this machine is 10 seconds behind the database: sessions end early or late. Set the clocks by NTP'
+  })
+  t.match(checkClock({ roundTrip: 20, ahead: -4900 }), { status: 'ok', message: /^4\.9 s ahead of the database, give or take 10 ms/ })
+})
+
+t.test('for people: a line for each finding, broken on a terminal, and a sum', async (t) => {
+  const { database } = await openTable(t, 'sqlite')
+  const plain = await run(['check', ...database])
+  t.strictSame(plain, {
+    status: 0,
+    stdout: `ok    clock        the database runs in this process
+ok    columns      as Django makes them
+ok    primary key  session_key
+ok    index        expire_date
+ok    expired      no expired sessions are left
+warn  secret key   not checked, nor what it signs: set SECRET_KEY in the environment, or --secret-key-file FILE
+0 failures, 1 warning
+`,
+    stderr: ''
+  })
+  const { stdout } = await run(['check', ...database], { terminal: true })
+  t.match(stdout, 'set SECRET_KEY in the\n                   environment')
+})
