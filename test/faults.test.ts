@@ -1,12 +1,13 @@
 /** The database is away, busy, broken or wrong: a 503 or a clear error, nothing lost, nothing let in, and no process dies. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, unlink, writeFile } from 'node:fs/promises'
 import { PassThrough } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import type { SessionOptions } from '../lib/index.ts'
+import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { Browser, createApp } from './fixtures/app.ts'
-import { createDatabase, databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createDatabase, databases, isLockAwaited, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
 import { createProxy } from './fixtures/proxy.ts'
 
 const rejections: unknown[] = []
@@ -116,9 +117,8 @@ for (const database of databases) {
       const knex = createKnex({ ...config, pool: { min: 0, max: 1 } })
       t.teardown(() => knex.destroy())
       await knex.migrate.latest({ migrationSource })
-      const { app, browser } = await createSite(t, { knex, storeTimeout: 0.1 })
+      const { browser } = await createSite(t, { knex })
       await browser.get('/count')
-      t.teardown(() => app.close())
       const inTransaction = await createApp(t, { knex, storeTimeout: 0.1 }, (app) => {
         app.get('/', (request) => knex.transaction(async () => (await request.session.load()).toObject()))
       })
@@ -128,6 +128,51 @@ for (const database of databases) {
       t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'service resumes')
     })
   })
+}
+
+/** Whoever waits for what another one holds does not stop the event loop: others are served before it is given back. */
+async function assertOthersAreServed(
+  t: Test,
+  app: FastifyInstance,
+  { waiting, others, release }: { waiting: ReturnType<Browser['get']>; others: Browser[]; release: () => unknown }
+) {
+  let isWaiting = true
+  const ended = waiting.finally(() => {
+    isWaiting = false
+  })
+  t.equal((await new Browser(app).get('/untouched')).statusCode, 200)
+  t.equal((await new Browser(app).get('/count')).statusCode, 200, 'a new session')
+  const [writer, reader] = others as [Browser, Browser]
+  t.equal((await writer.get('/count')).statusCode, 200, 'a writer of another session')
+  t.strictSame((await reader.get('/read')).json(), { count: 1 }, 'a reader of the same session')
+  t.equal(isWaiting, true)
+  await release()
+  t.equal((await ended).statusCode, 200)
+}
+
+/** Refusals by which a server says that nothing was done, and that it is worth another try: the first three updates meet one. */
+const BUSY = {
+  postgres: {
+    // Serialization failure, deadlock.
+    codes: ['40001', '40P01'],
+    trigger: (code: string) => [
+      'CREATE SEQUENCE refusals MINVALUE -1000000000 START WITH 1',
+      `CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN
+         IF nextval('refusals') <= 3 THEN RAISE EXCEPTION 'on purpose' USING ERRCODE = '${code}'; END IF;
+         RETURN NEW;
+       END $$ LANGUAGE plpgsql`,
+      'CREATE TRIGGER refuse BEFORE UPDATE ON django_session FOR EACH ROW EXECUTE FUNCTION refuse()'
+    ]
+  },
+  mariadb: {
+    // Deadlock, lock wait timeout, record has changed since last read.
+    codes: ['1213', '1205', '1020'],
+    trigger: (code: string) => [
+      'CREATE SEQUENCE refusals MINVALUE -1000000000 START WITH 1 NOCACHE',
+      `CREATE TRIGGER refuse BEFORE UPDATE ON django_session FOR EACH ROW
+       IF NEXT VALUE FOR refusals <= 3 THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = ${code}, MESSAGE_TEXT = 'on purpose'; END IF`
+    ]
+  }
 }
 
 for (const server of ['postgres', 'mariadb'] as const) {
@@ -223,8 +268,57 @@ for (const server of ['postgres', 'mariadb'] as const) {
       await trx('django_session').select().forUpdate()
       t.match((await browser.get('/count')).json(), UNAVAILABLE)
       await trx.rollback()
-      t.equal((await browser.get('/count')).statusCode, 200)
+      const { app } = await createSite(t, { knex })
+      t.equal((await new Browser(app, browser.cookie).get('/count')).statusCode, 200)
     })
+
+    t.test('a statement that was given up while it waited for a lock is not carried out when the lock is gone', async (t) => {
+      const knex = await openDatabase(t, server)
+      const { browser } = await createSite(t, { knex, storeTimeout: 0.2 })
+      await browser.get('/count')
+      const lock = await knex.transaction()
+      await lock('django_session').select().forUpdate()
+      t.match((await browser.get('/cycle')).json(), UNAVAILABLE)
+      // The request to give it up is on its way to the server.
+      while (await isLockAwaited(knex));
+      await lock.rollback()
+      t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'the key that the browser has is the one in the table')
+    })
+
+    t.test('a row locked by another transaction holds up nobody else', async (t) => {
+      const knex = await openDatabase(t, server)
+      const { app, browser } = await createSite(t, { knex, storeTimeout: 60 })
+      const other = new Browser(app)
+      await browser.get('/count')
+      await other.get('/count')
+      const trx = await knex.transaction()
+      await trx('django_session').where({ session_key: browser.cookie }).select().forUpdate()
+      await assertOthersAreServed(t, app, {
+        waiting: browser.get('/count'),
+        others: [other, browser.fork()],
+        release: () => trx.rollback()
+      })
+    })
+
+    for (const code of BUSY[server].codes) {
+      t.test(`what the server refuses with ${code} is sent again, and not for ever`, async (t) => {
+        const knex = await openDatabase(t, server)
+        const { browser } = await createSite(t, { knex })
+        const impatient = await createSite(t, { knex, storeTimeout: 0.5 })
+        await browser.get('/count')
+        for (const statement of BUSY[server].trigger(code)) await knex.raw(statement)
+        const queries = recordQueries(knex)
+        t.equal((await browser.get('/count')).statusCode, 200)
+        t.equal(queries.filter((sql) => sql.startsWith('UPDATE')).length, 4, 'three times in vain')
+        t.strictSame((await browser.get('/read')).json(), { count: 2 })
+
+        await knex.raw('ALTER SEQUENCE refusals RESTART WITH -1000000000')
+        const response = await new Browser(impatient.app, browser.cookie).get('/count')
+        t.match(response.json(), UNAVAILABLE)
+        t.match(response.json().message, /busy for 0.5 seconds/)
+        t.strictSame((await browser.get('/read')).json(), { count: 2 })
+      })
+    }
 
     t.test('a database that does not exist yet: the server starts, answers 503, and serves when it is there', async (t) => {
       const config = await createDatabase(t, server)
@@ -296,6 +390,38 @@ t.test('SQLite', async (t) => {
   })
 })
 
+t.test('a save that met another one under REPEATABLE READ is sent again', { skip: missing('postgres') }, async (t) => {
+  const config = await createDatabase(t, 'postgres')
+  const rival = createKnex(config)
+  t.teardown(() => rival.destroy())
+  await rival.migrate.latest({ migrationSource })
+  await rival.raw("ALTER DATABASE ?? SET default_transaction_isolation = 'repeatable read'", [rival.client.database()])
+  const knex = createKnex(config)
+  t.teardown(() => knex.destroy())
+  const { browser } = await createSite(t, { knex })
+  await browser.get('/count')
+  const trx = await rival.transaction()
+  await trx('django_session').update({ expire_date: '2999-01-01' })
+  const queries = recordQueries(knex)
+  const saving = browser.get('/count')
+  await waitsForLock(rival)
+  await trx.commit()
+  t.equal((await saving).statusCode, 200)
+  t.equal(queries.filter((sql) => sql.startsWith('UPDATE')).length, 2, 'the first one was refused')
+  t.strictSame((await browser.get('/read')).json(), { count: 2 })
+})
+
+t.test('a file locked by another writer holds up nobody else', async (t) => {
+  const filePath = t.testdir()
+  const { app, browser } = await createSite(t, { engine: 'file', filePath, storeTimeout: 20 })
+  const other = new Browser(app)
+  await browser.get('/count')
+  await other.get('/count')
+  const lock = `${filePath}/.sessionid${browser.cookie}.lock`
+  await writeFile(lock, '')
+  await assertOthersAreServed(t, app, { waiting: browser.get('/count'), others: [other, browser.fork()], release: () => unlink(lock) })
+})
+
 t.test('of writes that leave together a refused one fails alone, and the others are done once', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app } = await createSite(t, { knex })
@@ -317,6 +443,33 @@ t.test('of writes that leave together a refused one fails alone, and the others 
   const counts = await Promise.all(sessions.map(async ({ sessionKey }) => (await app.sessions.open(sessionKey).load()).get('count')))
   t.strictSame(counts, [2, 1, 2])
 })
+
+for (const [operation, run] of [
+  ['save', (session: Session) => session.set('count', 2).save()],
+  ['flush', (session: Session) => session.flush()]
+] as const) {
+  t.test(`a row that is locked elsewhere holds up no other ${operation} of its batch`, { skip: missing('postgres') }, async (t) => {
+    const knex = await openDatabase(t, 'postgres')
+    const { app } = await createSite(t, { knex })
+    const sessions = ['a', 'b', 'c'].map((name) => app.sessions.open().set(name, 1))
+    await Promise.all(sessions.map((session) => session.save()))
+    const lock = await knex.transaction()
+    await lock('django_session').where({ session_key: sessions[1]?.sessionKey }).forUpdate()
+    const queries = recordQueries(knex)
+    const [first, second, third] = sessions.map(run)
+    await Promise.all([first, third])
+    await lock.rollback()
+    await second
+    const statements = queries.filter((sql) => sql.includes('session_key'))
+    t.equal(statements.length, 2, 'one statement for all, and one for the row that is locked')
+    const found = await Promise.all(sessions.map(({ sessionKey }) => (sessionKey === null ? null : app.sessions.model.find(sessionKey))))
+    t.strictSame(
+      found.map((row) => row?.decoded().count),
+      operation === 'save' ? [2, 2, 2] : [undefined, undefined, undefined]
+    )
+    t.strictSame(await knex('django_session').count('*', { as: 'rows' }), [{ rows: operation === 'save' ? '3' : '0' }])
+  })
+}
 
 t.test('a save that was given up and is tried again counts once', { skip: missing('postgres') }, async (t) => {
   const knex = await openDatabase(t, 'postgres')
@@ -353,11 +506,11 @@ t.test('saveSession() that nobody awaits: the reply waits for it, and fails with
     app.get('/', async (request, reply) => {
       request.session.set('a', 1)
       reply.saveSession()
-      return 'did not wait'
+      return reply.code(201).send('did not wait')
     })
   })
   const response = await app.inject('/')
-  t.match(response, { statusCode: 200, body: 'did not wait' })
+  t.match(response, { statusCode: 201, body: 'did not wait', headers: { 'content-type': /^text\/plain/ } })
   t.ok(response.headers['set-cookie'])
   await knex.schema.dropTable('django_session')
   t.match((await app.inject('/')).json(), UNAVAILABLE)

@@ -4,11 +4,16 @@ import { once } from 'node:events'
 import { Agent, get, type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import createKnex from 'knex'
 import t, { type Test } from 'tap'
-import type { SessionOptions } from '../lib/index.ts'
+import { MemoryCache, type SessionOptions } from '../lib/index.ts'
+import { migrationSource } from '../lib/migrations.ts'
+import { toObject } from '../lib/serializer.ts'
 import { createApp, gate } from './fixtures/app.ts'
-import { createDatabase, databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createDatabase, databases, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
+import { createCodec } from './fixtures/engines.ts'
+import { startSite } from './fixtures/site.ts'
 
 const rejections: unknown[] = []
 process.on('unhandledRejection', (error) => rejections.push(error))
@@ -16,11 +21,12 @@ process.on('unhandledRejection', (error) => rejections.push(error))
 type Routes = (app: FastifyInstance) => void
 
 /** A server on a port of its own. */
-async function listen(t: Test, options: Partial<SessionOptions>, routes: Routes) {
-  const { app, logs } = await createApp(t, options, (app) => {
+async function listen(t: Test, options: Partial<SessionOptions>, routes: Routes, server: FastifyServerOptions = {}) {
+  const withRead: Routes = (app) => {
     app.get('/read', async (request) => (await request.session.load()).toObject())
     routes(app)
-  })
+  }
+  const { app, logs } = await createApp(t, options, withRead, server)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   return { app, logs, origin: `http://127.0.0.1:${port}` }
@@ -158,6 +164,130 @@ t.test('a client that goes away before the reply: its session is saved, and the 
   t.strictSame(JSON.parse(await fetchText(`${origin}/read`, cookie)), { start: 1, late: true })
 })
 
+/** A cache in which a new session waits at a door, and may be refused. */
+class SlowCache extends MemoryCache {
+  readonly door = gate()
+  failing = false
+  override async add(...args: Parameters<MemoryCache['add']>) {
+    await this.door.pass()
+    if (this.failing) throw new Error('on purpose')
+    return super.add(...args)
+  }
+}
+
+const bodies: Record<string, () => string | Readable> = { 'a text': () => 'first', 'a stream': () => Readable.from(['fir', 'st']) }
+
+for (const [what, body] of Object.entries(bodies)) {
+  t.test(`a handler that times out while its reply, ${what}, is being saved for: one reply, the first`, async (t) => {
+    const cache = new SlowCache()
+    let timedOut: Promise<unknown> = Promise.resolve()
+    const { origin } = await listen(
+      t,
+      { engine: 'cache', cache },
+      (app) => {
+        app.get('/slow', async ({ session, signal }, reply) => {
+          timedOut = once(signal, 'abort')
+          session.set('saved', true)
+          return reply.type('text/plain').send(body())
+        })
+      },
+      { handlerTimeout: 20 }
+    )
+    const pending = once(get(`${origin}/slow`, { agent: false }), 'response')
+    await cache.door.reached
+    await timedOut
+    cache.door.open()
+    const [response] = (await pending) as [IncomingMessage]
+    t.equal(response.statusCode, 200)
+    t.equal(response.headers['content-type'], 'text/plain')
+    t.equal(await textOf(response), 'first')
+    t.strictSame(JSON.parse(await fetchText(`${origin}/read`, cookieOf(response))), { saved: true })
+  })
+}
+
+t.test('a handler that times out while its session is saved in vain: one reply, which says so', async (t) => {
+  const cache = new SlowCache()
+  cache.failing = true
+  let timedOut: Promise<unknown> = Promise.resolve()
+  const routes: Routes = (app) => {
+    app.get('/slow', async ({ session, signal }) => {
+      timedOut = once(signal, 'abort')
+      session.set('saved', true)
+      return 'first'
+    })
+  }
+  const { origin } = await listen(t, { engine: 'cache', cache }, routes, { handlerTimeout: 20 })
+  const pending = once(get(`${origin}/slow`, { agent: false }), 'response')
+  await cache.door.reached
+  await timedOut
+  cache.door.open()
+  const [response] = (await pending) as [IncomingMessage]
+  t.equal(response.statusCode, 503)
+  t.match(JSON.parse(await textOf(response)), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.notOk(response.headers['set-cookie'])
+  t.strictSame(JSON.parse(await fetchText(`${origin}/read`)), {}, 'the server goes on')
+})
+
+t.test('a handler that times out before it changes the session: 503, nothing is saved, and the change is reported', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const door = gate()
+  let handled: Promise<unknown> = Promise.resolve()
+  const routes: Routes = (app) => {
+    app.get('/slow', (request) => {
+      const handle = async () => {
+        await request.session.load()
+        await door.pass()
+        request.session.set('late', true)
+        return 'late'
+      }
+      const answer = handle()
+      handled = answer
+      return answer
+    })
+    app.get('/start', async (request) => String(request.session.set('start', 1).modified))
+  }
+  const { origin, logs } = await listen(t, { knex }, routes, { handlerTimeout: 200 })
+  const [start] = (await once(get(`${origin}/start`, { agent: false }), 'response')) as [IncomingMessage]
+  const cookie = cookieOf(start.resume())
+  const [response] = (await once(get(`${origin}/slow`, { headers: { cookie }, agent: false }), 'response')) as [IncomingMessage]
+  t.equal(response.statusCode, 503)
+  t.match(JSON.parse(await textOf(response)), { code: 'FST_ERR_HANDLER_TIMEOUT' })
+  t.equal(response.headers['set-cookie'], undefined)
+  await door.reached
+  door.open()
+  await handled
+  t.strictSame(JSON.parse(await fetchText(`${origin}/read`, cookie)), { start: 1 })
+  t.ok(logs.some(({ code }) => code === 'FST_SESSION_CHANGED_AFTER_REPLY'))
+})
+
+t.test('a connection that times out: its session is saved, also what the hook onTimeout sets, and the server goes on', async (t) => {
+  const cache = new MemoryCache()
+  const door = gate()
+  const replied = gate()
+  let sessionKey: string | null = null
+  const routes: Routes = (app) => {
+    app.addHook('onTimeout', async (request) => {
+      request.session.set('timed out', true)
+      door.open()
+    })
+    app.addHook('onSend', async (request) => {
+      if (request.url !== '/slow') return
+      sessionKey = request.session.sessionKey
+      replied.pass()
+    })
+    app.get('/slow', async (request) => {
+      request.session.set('handled', true)
+      await door.pass()
+      return 'nobody listens'
+    })
+  }
+  const { app, origin } = await listen(t, { engine: 'cache', cache }, routes, { connectionTimeout: 100 })
+  await t.rejects(once(get(`${origin}/slow`, { agent: false }), 'response'), { code: 'ECONNRESET' })
+  await replied.reached
+  t.strictSame((await app.sessions.open(sessionKey).load()).toObject(), { handled: true, 'timed out': true })
+  t.strictSame(JSON.parse(await fetchText(`${origin}/read`)), {})
+})
+
 t.test('HEAD saves what its GET handler changes and has no body; 404 and 5xx save nothing and vary', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { origin } = await listen(t, { knex }, (app) => {
@@ -247,6 +377,28 @@ for (const database of databases) {
     const [code] = await once(child, 'exit')
     t.equal(code, 0)
     t.equal(output.trim(), '20')
+  })
+}
+
+for (const server of ['postgres', 'mariadb'] as const) {
+  t.test(`a process that is told to end in mid-save replies first, on ${server}`, { skip: missing(server) }, async (t) => {
+    const config = await createDatabase(t, server)
+    const knex = createKnex(config)
+    t.teardown(() => knex.destroy())
+    await knex.migrate.latest({ migrationSource })
+    const site = await startSite(t, { knex: config, storeTimeout: 60 })
+    const { cookie } = await site.get('/set/start')
+    const lock = await knex.transaction()
+    await lock('django_session').select().forUpdate()
+    const saving = site.get('/set/late', cookie)
+    await waitsForLock(knex)
+    const exit = once(site.child, 'exit')
+    await site.beginClose()
+    await lock.rollback()
+    t.equal((await saving).status, 200)
+    t.strictSame(await exit, [0, null])
+    const [row] = await knex('django_session').select('session_data')
+    t.strictSame(toObject(createCodec().decode(row.session_data)), { start: true, count: 2, late: true })
   })
 }
 
