@@ -36,9 +36,9 @@ class Browser {
     })
   }
 
-  async signIn(username: string, password: string, url = '/login/') {
+  async signIn(username: string, password: string, url = '/login/', fields = {}) {
     await this.get(url)
-    return this.post(url, { username, password })
+    return this.post(url, { username, password, ...fields })
   }
 
   async #inject(request: { method: 'GET' | 'POST'; url: string; headers?: Record<string, string>; payload?: string }) {
@@ -66,27 +66,62 @@ t.test('the counter counts every one of 20 parallel visits', async (t) => {
   t.match((await browser.get('/')).body, '<strong class="count">22</strong>')
 })
 
-t.test('the colour is set, shown and deleted', async (t) => {
+t.test('the cart is filled and emptied, and the next page says so, once', async (t) => {
   const browser = new Browser(await createSite(t))
-  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
-  const { statusCode, headers } = await browser.post('/colour/', { colour: '#ff8800' })
-  t.match({ statusCode, headers }, { statusCode: 303, headers: { location: '/colour/' } })
-  t.match((await browser.get('/colour/')).body, 'Your favourite colour is <code>#ff8800</code>')
-  await browser.post('/colour/delete/')
-  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
+  for (const item of ['tea', 'bread', 'tea']) {
+    t.match(await browser.post('/cart/', { item }), { statusCode: 303, headers: { location: '/cart/' } })
+  }
+  const { body } = await browser.get('/cart/')
+  t.match(body, /Tea<\/th>\s*<td>2</)
+  t.match(body, /Bread<\/th>\s*<td>1</)
+  t.match(body, /Apples<\/th>\s*<td>0</)
+  t.match(body, /Added: tea.*Added: bread.*Added: tea/s)
+  t.notMatch((await browser.get('/cart/')).body, 'Added')
+  await browser.post('/cart/empty/')
+  const emptied = (await browser.get('/cart/')).body
+  t.match(emptied, 'Your cart is empty.')
+  t.match(emptied, /Tea<\/th>\s*<td>0</)
 })
 
-t.test('a colour that is none is refused with a page', async (t) => {
+t.test('the cart keeps every one of 20 parallel additions', async (t) => {
   const browser = new Browser(await createSite(t))
-  const response = await browser.post('/colour/', { colour: '"><script>' })
+  await browser.get('/')
+  const items = ['tea', 'bread', 'apples', 'tea']
+  await Promise.all(Array.from({ length: 20 }, (_, i) => browser.post('/cart/', { item: String(items[i % 4]) })))
+  const { body } = await browser.get('/cart/')
+  t.match(body, /Tea<\/th>\s*<td>10</)
+  t.match(body, /Bread<\/th>\s*<td>5</)
+})
+
+t.test('an item that is none is refused with a page', async (t) => {
+  const browser = new Browser(await createSite(t))
+  const response = await browser.post('/cart/', { item: '"><script>' })
   t.match(response, { statusCode: 400, headers: { 'content-type': 'text/html; charset=utf-8' } })
-  t.match(response.body, 'Error 400')
+  t.match(response.body, 'The form was not filled in as expected.')
+  t.match(response.body, '<a href="/">Go to the start page</a>')
   t.equal(browser.key, null)
+})
+
+t.test('a form of another site is refused, and sets no cookie', async (t) => {
+  const site = await createSite(t)
+  for (const [sender, statusCode] of Object.entries({ 'cross-site': 403, 'same-site': 403, 'same-origin': 303, none: 303 })) {
+    const response = await site.inject({
+      method: 'POST',
+      url: '/cart/',
+      headers: { 'content-type': 'application/x-www-form-urlencoded', 'sec-fetch-site': sender },
+      payload: 'item=tea'
+    })
+    t.equal(response.statusCode, statusCode, sender)
+    t.equal(response.cookies.length, statusCode === 303 ? 1 : 0, sender)
+  }
 })
 
 t.test('a visitor comments only once', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)
+  const empty = await browser.post('/comments/', { comment: ' \n' })
+  t.equal(empty.statusCode, 400)
+  t.match(empty.body, 'Your comment is empty.')
   t.equal((await browser.post('/comments/', { comment: 'the first one' })).statusCode, 303)
   const second = await browser.post('/comments/', { comment: 'a second one' })
   t.equal(second.statusCode, 403)
@@ -146,7 +181,7 @@ t.test('pages of a user who is signed in are not stored', async (t) => {
   const browser = new Browser(await createSite(t))
   t.equal((await browser.get('/')).headers['cache-control'], undefined)
   await browser.signIn('ada', demoPasswords.ada)
-  for (const url of ['/', '/colour/', '/comments/', '/session/', '/account/']) {
+  for (const url of ['/', '/cart/', '/comments/', '/session/', '/account/']) {
     t.equal((await browser.get(url)).headers['cache-control'], 'no-store', url)
   }
 })
@@ -155,7 +190,7 @@ t.test('a second user inherits nothing of the first one', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)
   await browser.signIn('ada', demoPasswords.ada)
-  await browser.post('/colour/', { colour: '#ff8800' })
+  await browser.post('/cart/', { item: 'tea' })
   const adasKey = String(browser.key)
   // The form of another tab, which was opened before.
   const session = await site.sessions.open(adasKey).load()
@@ -163,7 +198,7 @@ t.test('a second user inherits nothing of the first one', async (t) => {
   t.equal((await browser.post('/login/', { username: 'grace', password: demoPasswords.grace })).statusCode, 303)
   t.equal(await site.sessions.model.find(adasKey), null)
   t.match((await browser.get('/account/')).body, 'Hello, grace.')
-  t.match((await browser.get('/colour/')).body, 'You have not told us yet.')
+  t.match((await browser.get('/cart/')).body, /Tea<\/th>\s*<td>0</)
 })
 
 t.test('a wrong password and an unknown user are refused alike', async (t) => {
@@ -173,7 +208,7 @@ t.test('a wrong password and an unknown user are refused alike', async (t) => {
   t.equal(wrong.statusCode, 403)
   t.match(wrong.body, 'User and password do not match.')
   t.equal(unknown.statusCode, 403)
-  t.equal(unknown.body, wrong.body)
+  t.equal(unknown.body, wrong.body.replace('value="ada"', 'value="nobody"'))
   t.match(await browser.get('/account/'), toLogin)
 })
 
@@ -186,15 +221,28 @@ t.test('a browser that keeps no cookies is told so', async (t) => {
   t.match(response.body, 'Your browser sent no cookie.')
 })
 
-t.test('signing out ends the session for whoever has its key', async (t) => {
+t.test('a login lasts until the browser closes, unless it is to be kept', async (t) => {
+  const site = await createSite(t)
+  for (const [fields, maxAge] of [
+    [{}, undefined],
+    [{ remember: 'on' }, 1_209_600]
+  ] as const) {
+    const response = await new Browser(site).signIn('ada', demoPasswords.ada, '/login/', fields)
+    t.equal(response.cookies[0]?.maxAge, maxAge)
+  }
+})
+
+t.test('signing out ends the session for whoever has its key, and sets a new one', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)
   await browser.signIn('ada', demoPasswords.ada)
   const key = browser.key
   const response = await browser.post('/logout/')
-  t.match(response, { statusCode: 303, headers: { location: '/' } })
-  t.match(response.cookies, [{ name: 'sessionid', value: '', maxAge: 0 }])
+  t.match(response, { statusCode: 303, headers: { location: '/login/' } })
+  t.match(response.cookies, [{ name: 'sessionid', value: /^[a-z0-9]{32}$/ }])
+  t.not(browser.key, key)
   t.equal(await site.sessions.model.find(String(key)), null)
+  t.match((await browser.get('/login/')).body, 'You have signed out.')
   browser.key = key
   t.match(await browser.get('/account/'), toLogin)
 })
@@ -208,7 +256,7 @@ t.test('the page of the session shows the keys of the data, and of the session k
   t.match(body, `<code>${key.slice(0, 4)}…</code>`)
   t.notMatch(body, key.slice(0, 5))
   t.match(body, '<code>num_visits</code>')
-  t.match(body, '1209600 seconds')
+  t.match(body, '1209600 seconds (14 days)')
 })
 
 t.test('files and unknown pages make no session', async (t) => {

@@ -1,7 +1,7 @@
 /** The frame of every page. */
 import { type Html, html } from './html.ts'
 
-const PAGES = { '/': 'Visits', '/colour/': 'Colour', '/comments/': 'Comments', '/session/': 'Session' }
+const PAGES = { '/': 'Visits', '/cart/': 'Cart', '/comments/': 'Comments', '/session/': 'Session' }
 
 export interface Page {
   title: string
@@ -9,9 +9,10 @@ export interface Page {
   path?: string | undefined
   /** Who is signed in. */
   username?: string | undefined
+  messages?: string[]
 }
 
-export function layout({ title, path, username }: Page, main: Html): Html {
+export function layout({ title, path, username, messages = [] }: Page, main: Html): Html {
   const pages = { ...PAGES, ...(username === undefined ? { '/login/': 'Sign in' } : { '/account/': 'Account' }) }
   const links = Object.entries(pages).map(([href, text]) => {
     const current = href === path ? html` aria-current="page"` : undefined
@@ -29,14 +30,15 @@ export function layout({ title, path, username }: Page, main: Html): Html {
   <body>
     <a class="skip" href="#main">Skip to the content</a>
     <header>
-      <p class="name">fastify-django-sessions <span>a demo</span></p>
+      <p><strong>fastify-django-sessions</strong> <span>a demo</span></p>
+      ${username === undefined ? undefined : html`<p>Signed in as <strong>${username}</strong>.</p>`}
       <nav aria-label="Pages"><ul>${links}</ul></nav>
     </header>
+    ${messages.map((message) => html`<p class="message" role="status">${message}</p>`)}
     <main id="main">
       <h1>${title}</h1>
       ${main}
     </main>
-    ${username === undefined ? undefined : html`<footer><p>Signed in as <strong>${username}</strong>.</p></footer>`}
   </body>
 </html>
 `

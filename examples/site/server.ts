@@ -6,7 +6,7 @@ import { buildSite } from './site.ts'
 
 const host = process.env.HOST ?? '127.0.0.1'
 const port = Number(process.env.PORT ?? 3000)
-const site = await buildSite({ database, secretKey: process.env.SECRET_KEY ?? keptSecretKey(), logger: { level: 'warn' } })
+const site = await buildSite({ database, secretKey: process.env.SECRET_KEY ?? keptSecretKey(), server: { logger: { level: 'warn' } } })
 
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => site.close())
 try {
