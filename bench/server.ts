@@ -9,6 +9,8 @@ export interface Server {
   contender: Contender
   origin: string
   pid: number
+  /** Sends a message to the process, and returns its answer. One at a time. */
+  ask<T>(question: string): Promise<T>
   /** After a collection, where it was started with --expose-gc. */
   memory(): Promise<Memory>
   /** Answers the requests to `/held`. */
@@ -43,13 +45,15 @@ export function sessionData(bytes: number): Record<string, unknown> {
 export interface StartOptions {
   database: string
   payload: number
+  /** Is given what the process prints, instead of the terminal. */
+  output?: (text: string) => void
 }
 
-export async function startServer(contender: Contender, { database, payload }: StartOptions): Promise<Server> {
+export async function startServer(contender: Contender, { database, payload, output }: StartOptions): Promise<Server> {
   const port = await freePort()
   const [command, ...args] = pinned(contender.spread ? 'all' : 'server', contender.command)
   const child = spawn(command, args, {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: output === undefined ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'pipe', 'pipe', 'ipc'],
     env: {
       ...process.env,
       NODE_ENV: 'production',
@@ -59,19 +63,28 @@ export async function startServer(contender: Contender, { database, payload }: S
       ...contender.env
     }
   })
+  if (output !== undefined) for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', output)
   await new Promise<void>((resolve, reject) => {
     child.once('message', () => resolve())
     child.once('exit', (status) => reject(new Error(`${contender.name} ended with status ${status}`)))
   })
+  const ask = <T>(question: string): Promise<T> => {
+    const answer = new Promise<T>((resolve, reject) => {
+      const ended = () => reject(new Error(`${contender.name} ended`))
+      child.once('exit', ended).once('message', (message) => {
+        child.off('exit', ended)
+        resolve(message as T)
+      })
+    })
+    child.send(question)
+    return answer
+  }
   return {
     contender,
     origin: `http://127.0.0.1:${port}`,
     pid: child.pid as number,
-    memory() {
-      const answer = new Promise<Memory>((resolve) => child.once('message', (message) => resolve(message as Memory)))
-      child.send('memory')
-      return answer
-    },
+    ask,
+    memory: () => ask('memory'),
     release: () => child.send('release'),
     stop: () => stop(child)
   }

@@ -1,7 +1,7 @@
 /** express-session with connect-pg-simple, with the options that its manual recommends. */
-import pg from 'pg'
-import { express, expressSession, type PeerSession, PgSimple } from './peers.ts'
-import { cookieAge, database, exitOnSignal, newSession, poolSize, port, secret } from './serve.ts'
+import { express, expressSession, type PeerSession } from './peers.ts'
+import { cookieAge, exitOnSignal, newSession, port, secret } from './serve.ts'
+import { openStore } from './store.ts'
 
 interface Request {
   session: PeerSession
@@ -10,8 +10,7 @@ interface Response {
   json(body: object): void
 }
 
-const pool = new pg.Pool({ connectionString: database, max: poolSize })
-const store = new PgSimple({ pool, createTableIfMissing: true, pruneSessionInterval: false })
+const store = openStore('pg-simple')
 const app = express()
 app.use(expressSession({ secret, store, cookie: { maxAge: cookieAge * 1000 }, resave: false, saveUninitialized: false }))
 app.get('/untouched', (_request: Request, response: Response) => response.json({ ok: true }))
