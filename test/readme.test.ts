@@ -1,44 +1,22 @@
+/** What the pages of the documentation say is so: blocks run, commands, links, options and codes exist. */
 import { execFile } from 'node:child_process'
 import { pbkdf2Sync } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import createKnex from 'knex'
 import t, { type Test } from 'tap'
 import sessions, { errors } from '../lib/index.ts'
 import { type EngineName, resolveSettings } from '../lib/settings.ts'
-import { openDatabase } from './fixtures/databases.ts'
+import { missing, openDatabase } from './fixtures/databases.ts'
+import { anchors, type Block, blocks, fileName, leftovers, links, pages, root, table } from './fixtures/pages.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const run = (file: string, args: string[], cwd = root) => promisify(execFile)(file, args, { cwd })
-const read = (path: string) => readFileSync(join(root, path), 'utf8')
-const readme = read('README.md')
-const pages = new Map(['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)].map((path) => [path, read(path)]))
-const manifest = JSON.parse(read('package.json'))
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const cli = join(root, manifest.bin['fastify-django-sessions'])
 
-/** The text of the fenced blocks in a language, of all pages. */
-function blocks(language: string): string[] {
-  return [...pages.values()].flatMap((page) =>
-    Array.from(page.matchAll(/^```(\w+)\n(.*?)^```$/gms))
-      .filter(([, found]) => found === language)
-      .map(([, , text]) => text as string)
-  )
-}
-
-/** The cells of the table under a heading, without its head. */
-function table(heading: string): string[][] {
-  const section = readme.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? ''
-  const rows = section.split('\n').filter((line) => line.startsWith('|'))
-  return rows.slice(2).map((row) =>
-    row
-      .split(/(?<!\\)\|/)
-      .slice(1, -1)
-      .map((cell) => cell.trim())
-  )
-}
+const blocksIn = (language: string): Block[] => blocks.filter((block) => block.language === language)
 
 /** What is in backticks, or null. */
 function code(cell: string | undefined): string | null {
@@ -71,14 +49,15 @@ function program(block: string): string {
   return text.replace('port: 3000', 'port: 0') + ending(block)
 }
 
+/** What a program needs that is not here; those on a database of their own are run by the tests of their page. */
+function isRunnable(text: string): boolean {
+  if (isModule(text)) return true
+  return !text.includes('DATABASE_URL') && (process.env.REDIS_URL !== undefined || !text.includes('REDIS_URL'))
+}
+
 /** A block that is no part of an application: a configuration, a migration, a class, tests. */
 function isModule(block: string): boolean {
   return /^export /m.test(block) || block.includes("'node:test'")
-}
-
-/** A name is in the first line, where others import the block. */
-function fileName(block: string, index: number): string {
-  return /^\/\/ ([\w-]+\.ts)\n/.exec(block)?.[1] ?? `block-${index + 1}.ts`
 }
 
 /** Runs the programs in one process, since to start TypeScript takes longer than to run them, and migrations where there are any. */
@@ -101,14 +80,13 @@ function tsconfig(files: string[]): string {
 }
 
 t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
-  const programs = new Map(blocks('ts').map((block, index) => [fileName(block, index), program(block)]))
-  t.ok(programs.size > 15)
+  const programs = new Map(blocksIn('ts').map(({ text }, index) => [fileName(text) ?? `block-${index + 1}.ts`, program(text)]))
+  t.ok(programs.size > 30, 'the blocks are found')
   const files = [...programs.keys()]
   const importsPlugin = (file: string) => programs.get(file)?.includes("'fastify-django-sessions/plugin'")
-  const needsRedis = (file: string) => programs.get(file)?.includes('REDIS_URL')
   const folder = t.testdir({
     ...Object.fromEntries(programs),
-    'all.ts': runner(files.filter((file) => process.env.REDIS_URL !== undefined || !needsRedis(file))),
+    'all.ts': runner(files.filter((file) => isRunnable(programs.get(file) as string))),
     'main.json': tsconfig(files.filter((file) => !importsPlugin(file))),
     'plugin.json': tsconfig(files.filter(importsPlugin))
   })
@@ -134,10 +112,11 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
   )
   t.strictSame(
     answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
-    ['post /transfer 403', 'get /socket 404'],
-    'refused are a form without a token, and a websocket that is none'
+    ['get /account 401', 'post /transfer 403', 'get /socket 404'],
+    'refused are nobody, a form without a token, and a websocket that is none'
   )
-  t.match(stdout, ' create() stores a session under a new key', "the tests of the recipe's engine ran")
+  for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
+    t.match(stdout, ` ${name}`, 'the tests ran')
 })
 
 /** One row of Django's table, with its names of columns. */
@@ -154,62 +133,106 @@ async function createDjangoUser(filename: string): Promise<void> {
   await knex.destroy()
 }
 
-t.test('the commands exist', async (t) => {
-  const packages = { ...manifest.devDependencies, ...manifest.dependencies, ...manifest.peerDependencies, [manifest.name]: '' }
-  for (const line of blocks('sh').join('').split(/\n|&&/)) {
-    const [program, command, ...args] = line.trim().split(' ')
-    if (program === undefined || program === '') continue
-    if (program === 'npx') await checkCommand(t, command as string, args)
-    else if (command === 'install')
-      t.strictSame(
-        args.filter((name) => !Object.hasOwn(packages, name)),
-        [],
-        line
-      )
-    else t.ok(program === 'npm' && (command === 'ci' || Object.hasOwn(manifest.scripts, command as string)), line)
+t.test('blocks of other languages have somebody who runs them', async (t) => {
+  const held = ['ts', 'sh', 'console', 'sql', 'sql sqlite', 'text']
+  const heldByLive = ['nginx', 'python'] // test/live/moving.ts
+  for (const { path, language } of blocks) {
+    const known = path === 'docs/moving-from-django.md' ? [...held, ...heldByLive] : held
+    t.ok(known.includes(language), `${language} in ${path}`)
   }
 })
 
-async function checkCommand(t: Test, name: string, [command, ...options]: string[]): Promise<void> {
-  t.equal(name, 'fastify-django-sessions')
-  const { stdout } = await run(process.execPath, [cli, command as string, '--help'])
+for (const [language, database] of Object.entries({ sql: 'postgres', 'sql sqlite': 'sqlite' } as const)) {
+  t.test(`the blocks of SQL run on ${database}`, { skip: missing(database) }, async (t) => {
+    const knex = await openDatabase(t, database)
+    const statements = blocksIn(language).map(({ text }) => text.replace("'backup.sqlite3'", `'${t.testdir({})}/backup.sqlite3'`))
+    t.not(statements.length, 0)
+    for (const statement of statements) await t.resolves(knex.raw(statement), statement)
+  })
+}
+
+t.test('what is asked of a server on the command line is a route of the page', async (t) => {
+  for (const { path, text } of blocksIn('console')) {
+    const routes = blocks
+      .filter((block) => block.path === path)
+      .flatMap((block) => Array.from(block.text.matchAll(/^app\.(?:get|post).*?'([^']*)'/gm)))
+    const urls = routes.map(([, url]) => `localhost:3000${url}`)
+    for (const line of text.trimEnd().split('\n')) t.ok(line.startsWith('$ curl ') && urls.includes(line.split(' ').at(-1) as string), line)
+  }
+})
+
+t.test('the commands exist', async (t) => {
+  for (const line of blocksIn('sh').flatMap(({ text }) => text.trim().split(/\n|&&/))) {
+    const [program = '', command = '', ...args] = line.trim().split(' ')
+    for (const file of args.filter((arg) => /^\w[\w.-]*\/.*\.ts$/.test(arg))) t.ok(existsSync(join(root, file)), line)
+    if (program === 'npx' && command === manifest.name) await checkOwnCommand(t, args)
+    else t.ok(COMMANDS[program]?.(command, args), line)
+  }
+})
+
+const packages = { ...manifest.devDependencies, ...manifest.dependencies, ...manifest.peerDependencies, [manifest.name]: '' }
+const isPackage = (name: string) => Object.hasOwn(packages, name)
+const isScript = (name = '') => Object.hasOwn(manifest.scripts, name)
+
+/** What stands behind the programs that the pages call. */
+const COMMANDS: Record<string, (command: string, args: string[]) => boolean> = {
+  npx: isPackage,
+  node: (command, [loader]) => command === '--import' && loader === 'tsx',
+  npm: (command, args) => {
+    if (command === 'install') return args.every(isPackage)
+    return ['ci', 'init', 'pkg'].includes(command) || isScript(command === 'run' ? args[0] : command)
+  }
+}
+
+const helps = new Map<string, Promise<{ stdout: string }>>()
+
+async function checkOwnCommand(t: Test, [command = '', ...options]: string[]): Promise<void> {
+  const help = helps.get(command) ?? run(process.execPath, [cli, command, '--help'])
+  helps.set(command, help)
+  const { stdout } = await help
   for (const option of options.filter((text) => text.startsWith('--'))) t.match(stdout, `${option} `, `${command} ${option}`)
 }
 
-/** The anchors that GitHub gives to the headings of a page. */
-function anchors(page: string): string[] {
-  return Array.from(page.matchAll(/^#+ (.*)$/gm), ([, title]) =>
-    (title as string)
-      .toLowerCase()
-      .replace(/[^\w -]/g, '')
-      .replaceAll(' ', '-')
-  )
-}
-
 t.test('links lead to files of the repository and to headings', async (t) => {
-  for (const [path, page] of pages) {
-    const links = Array.from(page.matchAll(/\]\(([^)]+)\)/g), ([, link]) => link as string)
-    for (const link of links.filter((link) => !link.startsWith('https://'))) {
-      const [file, anchor] = link.split('#')
-      const target = file ? join(dirname(path), file) : path
-      t.ok(existsSync(join(root, target)), `${path}: ${link}`)
-      if (anchor !== undefined) t.ok(anchors(pages.get(target) ?? '').includes(anchor), `${path}: ${link}`)
+  for (const path of pages.keys()) {
+    t.strictSame(leftovers(path), [], `${path} is Markdown, and its links have targets`)
+    for (const link of links(path)) {
+      if (link.includes('://')) t.equal(new URL(link).protocol, 'https:', `${path}: ${link}`)
+      else checkLink(t, path, link)
     }
   }
+})
+
+function checkLink(t: Test, path: string, link: string): void {
+  const [file, anchor] = link.split('#')
+  const target = file ? join(dirname(path), file) : path
+  t.ok(existsSync(join(root, target)), `${path}: ${link}`)
+  if (anchor !== undefined) t.ok(anchors(target).includes(anchor), `${path}: ${link}`)
+}
+
+t.test('every page can be reached from the README', async (t) => {
+  const reached = new Set(['README.md'])
+  for (const path of reached) {
+    for (const link of links(path)) {
+      const target = join(dirname(path), link.split('#')[0] as string)
+      if (pages.has(target)) reached.add(target)
+    }
+  }
+  t.strictSame([...reached].sort(), [...pages.keys()].sort())
 })
 
 t.test('the table of engines has every engine', async (t) => {
   const { message } = t.throws(() => resolveSettings({ secretKey: 'x', engine: 'none' as EngineName })) as Error
   const names = Array.from(message.matchAll(/"(\w+)"/g), ([, name]) => name)
   t.ok(names.includes('signed_cookies'))
-  t.strictSame([...new Set(table('Engines').map(([cell]) => /^`(\w+)`/.exec(cell as string)?.[1]))], names)
+  t.strictSame([...new Set(table('README.md', 'Engines').map(([cell]) => /^`(\w+)`/.exec(cell as string)?.[1]))], names)
 })
 
 t.test('the table of options has every option with its default', async (t) => {
   const settings = resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3' } })
   const defaults: Record<string, unknown> = { ...settings }
   for (const [name, value] of Object.entries(settings.cookie)) defaults[`cookie.${name}`] = value
-  const rows = table('Options')
+  const rows = table('README.md', 'Options')
   for (const [option, , value] of rows) {
     const text = code(value)?.replaceAll("'", '"')
     if (text !== undefined) t.equal(text, JSON.stringify(defaults[String(code(option))]), `default of ${option}`)
@@ -233,7 +256,7 @@ t.test('the table of errors has every code with its status', async (t) => {
   const classes = Object.values(errors) as unknown as (new () => { code: string; statusCode: number })[]
   const expected = classes.map((SessionError) => new SessionError()).map(({ code, statusCode }) => [code, String(statusCode)])
   t.strictSame(
-    table('Errors')
+    table('docs/errors.md', 'Errors')
       .map(([name, status]) => [code(name), status])
       .sort(),
     expected.sort()
@@ -245,10 +268,27 @@ t.test('the table of the session names what a session has', async (t) => {
   t.teardown(() => app.close())
   await app.register(sessions, { secretKey: 'x', knex: await openDatabase(t, 'sqlite') })
   const session = app.sessions.open()
-  const members = table('The session').flatMap(([cell]) => Array.from((cell as string).matchAll(/`(?:await )?(\w+)(\()?/g)))
+  const members = table('README.md', 'The session').flatMap(([cell]) => Array.from((cell as string).matchAll(/`(?:await )?(\w+)(\()?/g)))
   t.ok(members.length > 30)
   for (const [, name, call] of members) {
     t.ok(String(name) in session, String(name))
     if (call !== undefined) t.type(session[name as 'get'], 'function', String(name))
   }
+})
+
+t.test('the tests that are said to hold what is said about security exist', async (t) => {
+  const plain = (text: string) => text.replaceAll('’', "'").replaceAll("\\'", "'")
+  const page = readFileSync(join(root, 'docs/security.md'), 'utf8')
+  const claims = Array.from(page.matchAll(/([\w/-]+): “([^”]+)”/g), ([, file, name]) => [file, name] as [string, string])
+  t.ok(claims.length > 30, 'the claims are found')
+  for (const [file, name] of claims) {
+    const source = readFileSync(join(root, 'test', `${file}.test.ts`), 'utf8')
+    t.ok(plain(source).includes(plain(name)), `${file}: ${name}`)
+  }
+})
+
+t.test('the architecture names every module', async (t) => {
+  const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8')
+  const modules = (readdirSync(join(root, 'lib'), { recursive: true }) as string[]).filter((file) => /(?<!\.d)\.ts$/.test(file))
+  for (const module of modules) t.match(page, new RegExp(`\\b${basename(module, '.ts')}\\b`), module)
 })
