@@ -7,7 +7,7 @@ import type { Knex } from 'knex'
 import type { Test } from 'tap'
 import { secretKey } from '../fixtures/app.ts'
 
-const PYTHON = process.env.PYTHON ?? '/usr/bin/python3'
+export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3'
 const PEER = fileURLToPath(new URL('django_peer.py', import.meta.url))
 const SITE = fileURLToPath(new URL('django_site.py', import.meta.url))
 
