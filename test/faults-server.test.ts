@@ -61,10 +61,13 @@ for (const [name, { skip, open }] of Object.entries(servers)) {
       []
     )
     t.strictSame(visitors.compare(await readVisited(knex)), [], `nothing is lost, of the seed ${seed}`)
-    const { slowest } = await site.report()
-    t.comment(`${visitors.refusals} requests were refused, the slowest reply took ${Math.round(slowest)} ms`)
+    const { slowest, stall } = await site.report()
+    t.comment(
+      `${visitors.refusals} requests were refused, the slowest reply took ${Math.round(slowest)} ms, the event loop stood still for ${Math.round(stall)} ms at most`
+    )
     // A request loads, saves, and looks whether it has; the rest is for a busy machine.
     t.ok(slowest < (3 * STORE_TIMEOUT + 10) * 1000, 'every reply ends in time')
+    t.ok(stall < STORE_TIMEOUT * 1000, 'nothing waits for the server in the event loop')
     t.strictSame(await site.close(), [0, null])
   })
 }
