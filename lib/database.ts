@@ -277,11 +277,7 @@ class Use {
       const lost = this.#dialect.isConnectionLost(driverError)
       // In our own process there is nothing to roll back when that fails.
       if (lost || (sql === 'ROLLBACK' && !this.#dialect.isInProcess)) connection.__knex__disposed = 'its connection was lost'
-      const summary = this.#dialect.isMissingTable(driverError)
-        ? 'its table is missing, run the migration first (fastify-django-sessions migrate)'
-        : lost
-          ? 'the connection was lost'
-          : 'a statement failed'
+      const summary = lost ? 'the connection was lost' : refusal(driverError, this.#dialect)
       throw unavailable(driverError, summary, masked(this.#dialect.describe(driverError), bindings), {
         busy: this.#dialect.isBusy(driverError),
         outcomeUnknown: lost,
@@ -290,6 +286,13 @@ class Use {
       })
     }
   }
+}
+
+/** Why the database refused a statement, and what to do. */
+function refusal(error: DriverError, dialect: Dialect): string {
+  if (dialect.isMissingTable(error)) return 'its table is missing, run the migration first (fastify-django-sessions migrate)'
+  if (dialect.isFull(error)) return 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
+  return 'a statement failed'
 }
 
 function masked(message: string, bindings: readonly Binding[]): string {

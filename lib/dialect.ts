@@ -51,6 +51,8 @@ export interface Dialect {
   /** The connection broke: the statement may have been carried out. */
   isConnectionLost(error: DriverError): boolean
   isMissingTable(error: DriverError): boolean
+  /** There is no room on the disk, or in the table. */
+  isFull(error: DriverError): boolean
   /** What went wrong, in the database's words, and without data that it quotes. */
   describe(error: DriverError): string
   /** Ends a connection whose answer is overdue, and what the server does for it: a statement that waits for a lock must not be carried out later. */
@@ -153,6 +155,7 @@ const postgres: Dialect = {
   isConnectionLost: ({ code }) =>
     code === undefined || !/^[0-9FHPX][0-9A-Z]{4}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
   isMissingTable: ({ code }) => code === '42P01',
+  isFull: ({ code }) => code === '53100',
   describe: ({ message }) => message,
   abort: (connection) => {
     cancelRequest(connection as PostgresClient)
@@ -212,6 +215,7 @@ const sqlite: Dialect = {
   isBusy: ({ code }) => code !== undefined && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')),
   isConnectionLost: () => false,
   isMissingTable: ({ message }) => message.startsWith('no such table'),
+  isFull: ({ code }) => code === 'SQLITE_FULL',
   describe: ({ message }) => message,
   abort: () => {}
 }
@@ -304,6 +308,7 @@ const mysql: Dialect = {
   isConnectionLost: ({ fatal, sqlState, errno }) =>
     fatal === true || !sqlState || sqlState.startsWith('08') || errno === 1927 || errno === 4031,
   isMissingTable: ({ errno }) => errno === 1146,
+  isFull: ({ errno }) => errno === 1021 || errno === 1114,
   // Other messages than those about names quote values, cut or escaped: Duplicate entry 'Ann' for key 'email'.
   describe: (error) => {
     const message = error.sqlMessage ?? error.message

@@ -1,20 +1,33 @@
 /** There is no room on the disk: a 503 that says so, what was stored before is whole, and service goes on when there is room again. */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chownSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { Browser, createApp } from './fixtures/app.ts'
-import { createDatabase } from './fixtures/databases.ts'
+import { createDatabase, type DatabaseName, missing, openDatabase } from './fixtures/databases.ts'
 import { type Reply, type Site, startSite } from './fixtures/site.ts'
 
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }
+const FULL = { ...UNAVAILABLE, message: /its disk is full, make room, or remove expired sessions/ }
 
 /** Characters of a value, which deflate cannot make shorter. */
 const noise = (length: number) => Array.from({ length }, () => Math.random().toString(36)[2] ?? '0').join('')
+
+function createSite(t: Test, knex: Knex | Knex.Config) {
+  return createApp(t, { knex }, (app) => {
+    app.get<{ Params: { size: string } }>('/fill/:size', async (request) => {
+      request.session.set('count', (count = 0) => count + 1).set('filling', noise(Number(request.params.size)))
+      return 'filled'
+    })
+    app.get('/read', async (request) => (await request.session.load()).toObject())
+    app.get('/cycle', async (request) => request.session.cycleKey().then(() => 'cycled'))
+    app.get('/flush', async (request) => request.session.flush().then(() => 'flushed'))
+  })
+}
 
 t.test('SQLite', async (t) => {
   let limit = (_pages: number) => {}
@@ -29,15 +42,7 @@ t.test('SQLite', async (t) => {
       done(null, connection)
     }
   }
-  const { app, logs } = await createApp(t, { knex: { ...config, pool } }, (app) => {
-    app.get<{ Params: { size: string } }>('/fill/:size', async (request) => {
-      request.session.set('count', (count = 0) => count + 1).set('filling', noise(Number(request.params.size)))
-      return 'filled'
-    })
-    app.get('/read', async (request) => (await request.session.load()).toObject())
-    app.get('/cycle', async (request) => request.session.cycleKey().then(() => 'cycled'))
-    app.get('/flush', async (request) => request.session.flush().then(() => 'flushed'))
-  })
+  const { app, logs } = await createSite(t, { ...config, pool })
   const browser = new Browser(app)
   const bystander = new Browser(app)
   await browser.get('/fill/10')
@@ -46,14 +51,14 @@ t.test('SQLite', async (t) => {
 
   limit(1) // which means: as many as there are
   const response = await browser.get('/fill/100000')
-  t.match(response.json(), UNAVAILABLE)
+  t.match(response.json(), FULL)
   t.notOk(response.headers['set-cookie'])
   t.match(
     logs.find(({ err }) => err !== undefined),
     { err: { stack: /SQLITE_FULL|database or disk is full/ } },
     'the cause is logged'
   )
-  t.match((await new Browser(app).get('/fill/100000')).json(), UNAVAILABLE, 'a new session')
+  t.match((await new Browser(app).get('/fill/100000')).json(), FULL, 'a new session')
   const together = await Promise.all([browser.get('/fill/100000'), bystander.get('/fill/1'), browser.fork().get('/read')])
   t.strictSame(
     together.map(({ statusCode }) => statusCode),
@@ -76,8 +81,8 @@ t.test('SQLite', async (t) => {
 /** A folder whose room can be taken and given back. */
 interface Disk {
   folder: string
-  takeAll(site: Site): void
-  giveBack(site: Site): void
+  takeAll(site?: Site): void
+  giveBack(site?: Site): void
   message: RegExp
 }
 
@@ -111,13 +116,72 @@ function refusesMounts(): string | false {
   }
 }
 
+/** How the table of sessions runs out of room, and has it again. */
+interface Room {
+  takeAll(): unknown
+  giveBack(): unknown
+}
+
+const rooms: Record<'postgres' | 'mariadb', { skip: string | false; make: (t: Test, knex: Knex) => Promise<Room> }> = {
+  postgres: {
+    skip: missing('postgres') || refusesMounts(),
+    async make(t, knex) {
+      const disk = await mountDisk(t)
+      const { rows } = await knex.raw('SHOW data_directory')
+      const { uid, gid } = statSync(rows[0].data_directory)
+      chownSync(disk.folder, uid, gid)
+      const tablespace = basename(disk.folder)
+      await knex.raw(`CREATE TABLESPACE ?? LOCATION '${disk.folder}'`, [tablespace])
+      await knex.raw('ALTER TABLE django_session SET TABLESPACE ??', [tablespace])
+      t.teardown(async () => {
+        await knex.raw('ALTER TABLE django_session SET TABLESPACE pg_default')
+        await knex.raw('DROP TABLESPACE ??', [tablespace])
+      })
+      return disk
+    }
+  },
+  mariadb: {
+    skip: missing('mariadb'),
+    // InnoDB may end the server when a disk is full. A table of MyISAM that promised to stay small takes 64 kB.
+    make: async (_t, knex) => ({
+      takeAll: () => knex.raw('ALTER TABLE django_session ENGINE = MyISAM MAX_ROWS = 1 AVG_ROW_LENGTH = 1'),
+      giveBack: () => knex.raw('ALTER TABLE django_session ENGINE = InnoDB')
+    })
+  }
+}
+
+for (const [server, { skip, make }] of Object.entries(rooms)) {
+  t.test(server, { skip }, async (t) => {
+    const knex = await openDatabase(t, server as DatabaseName)
+    const room = await make(t, knex)
+    const { app } = await createSite(t, knex)
+    const browser = new Browser(app)
+    const bystander = new Browser(app)
+    await browser.get('/fill/10')
+    await bystander.get('/fill/10')
+    const before = (await browser.get('/read')).json()
+
+    await room.takeAll()
+    const response = await browser.get('/fill/100000')
+    t.match(response.json(), FULL)
+    t.notOk(response.headers['set-cookie'])
+    t.match((await new Browser(app).get('/fill/100000')).json(), FULL, 'a new session')
+    t.strictSame((await browser.get('/read')).json(), before, 'nothing is by halves')
+    t.equal((await bystander.get('/flush')).statusCode, 200, 'a logout needs no room')
+
+    await room.giveBack()
+    t.equal((await browser.get('/fill/100000')).statusCode, 200)
+    t.match((await browser.get('/read')).json(), { count: 2 })
+  })
+}
+
 /** Without a right to mount: the process may write no byte beyond a size, and breaks off there. */
 async function limitFiles(t: Test): Promise<Disk> {
   const set = ({ child }: Site, limit: string) => execFileSync('prlimit', ['--pid', String(child.pid), `--fsize=${limit}:unlimited`])
   return {
     folder: t.testdir(),
-    takeAll: (site) => set(site, '50'),
-    giveBack: (site) => set(site, 'unlimited'),
+    takeAll: (site) => set(site as Site, '50'),
+    giveBack: (site) => set(site as Site, 'unlimited'),
     message: /a file operation failed/
   }
 }
