@@ -33,6 +33,9 @@ export interface Load {
   p99: number
 }
 
+/** After so much load all code that a route runs has been compiled, which one connection alone would take long for. */
+export const WARM_UP = { connections: 50, seconds: 2 } as const
+
 export const generator = spawnSync('wrk', ['-v']).error === undefined ? 'wrk' : 'autocannon'
 
 const run = promisify(execFile)

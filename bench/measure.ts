@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Contender, contenders } from './contenders.ts'
-import { load } from './load.ts'
+import { type Load, load, WARM_UP } from './load.ts'
 import type { Postgres } from './postgres.ts'
 import { cpuSeconds } from './processes.ts'
 import { startProxy } from './proxy.ts'
@@ -11,7 +11,8 @@ import { checkBehaviour, createSessions, type Server, startServer } from './serv
 import type { CellResult, ContenderResult, Sample } from './statistics.ts'
 import type { Cell, Route, Suite } from './suites.ts'
 
-const SESSIONS = 1000
+/** So many that PostgreSQL finds a row by its index. */
+const SESSIONS = 3000
 /** A session can be logged out once: so many are made for each round. */
 const LOGOUTS = 2000
 
@@ -46,8 +47,11 @@ export async function measureSuite(suite: Suite, options: MeasureOptions): Promi
       entrants.push({ ...server, databaseName, cookies: await createSessions(server, SESSIONS) })
     }
     const results: CellResult[] = []
+    let warm: Route | undefined
     for (const cell of suite.cells) {
       options.progress(`${suite.title}: /${cell.route}, ${cell.connections} at a time`)
+      if (cell.route !== warm) for (const entrant of entrants) await warmUp(entrant, cell.route)
+      warm = cell.route
       results.push({ suite: suite.name, ...cell, results: await measureCell(cell, entrants, options) })
     }
     return results
@@ -75,7 +79,7 @@ async function createDatabase(
 
 async function measureCell(cell: Cell, entrants: readonly Entrant[], options: MeasureOptions): Promise<ContenderResult[]> {
   const results: ContenderResult[] = []
-  // The first turn warms up, and its time does not count: so it may count statements.
+  // The time of the first turn does not count: so it may count statements.
   for (const entrant of entrants) {
     const { name: contender, title } = entrant.contender
     results.push({ contender, title, statementsPerRequest: await countStatements(entrant, cell, options), rounds: [] })
@@ -90,6 +94,12 @@ async function measureCell(cell: Cell, entrants: readonly Entrant[], options: Me
     }
   }
   return results
+}
+
+/** What few connections run seldom would be measured before it is compiled. */
+async function warmUp(entrant: Entrant, route: Route): Promise<void> {
+  const cell = { route, connections: WARM_UP.connections }
+  await send(entrant, cell, await cookiesFor(entrant, cell), WARM_UP.seconds)
 }
 
 async function countStatements(entrant: Entrant, cell: Cell, options: MeasureOptions): Promise<number | null> {
@@ -112,23 +122,29 @@ function isOnce({ contender }: Entrant, route: Route): boolean {
   return route === 'logout' && !contender.stateless
 }
 
-async function measureRound(
-  entrant: Entrant,
-  { route, connections }: Cell,
-  cookies: string[],
-  { postgres, seconds }: MeasureOptions
-): Promise<{ sample: Sample; requests: number }> {
-  const { contender, origin, pid } = entrant
-  const before = { server: cpuSeconds(pid), database: postgres.cpuSeconds() }
-  const result = await load({
-    origin,
+function send(entrant: Entrant, { route, connections }: Cell, cookies: string[], seconds: number): Promise<Load> {
+  return load({
+    origin: entrant.origin,
     paths: [`/${route}`],
     connections,
     seconds,
     once: isOnce(entrant, route),
-    spread: contender.spread ?? false,
+    spread: entrant.contender.spread ?? false,
     ...(route === 'new' ? {} : { cookies })
   })
+}
+
+async function measureRound(
+  entrant: Entrant,
+  cell: Cell,
+  cookies: string[],
+  { postgres, seconds }: MeasureOptions
+): Promise<{ sample: Sample; requests: number }> {
+  const { contender, pid, databaseName } = entrant
+  // Who has written more before finds no more dead rows than others.
+  if (databaseName !== null) await postgres.vacuum(databaseName)
+  const before = { server: cpuSeconds(pid), database: postgres.cpuSeconds() }
+  const result = await send(entrant, cell, cookies, seconds)
   const { requests, errors, p50, p90, p99 } = result
   const perRequest = (from: number, to: number) => ((to - from) * 1e6) / requests
   const sample: Sample = {

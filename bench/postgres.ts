@@ -12,6 +12,8 @@ export interface Postgres {
   createDatabase(name: string): Promise<string>
   /** The statements that were sent to a database while `work` ran. */
   countStatements<T>(database: string, work: () => Promise<T>): Promise<{ result: T; statements: number }>
+  /** Removes what updates and deletes have left behind. */
+  vacuum(database: string): Promise<void>
   cpuSeconds(): number
   stop(): Promise<void>
 }
@@ -50,6 +52,12 @@ export async function startPostgres(): Promise<Postgres> {
       const { rows } = await admin.query(count, [database])
       await track('none')
       return { result, statements: rows[0].calls }
+    },
+    async vacuum(database) {
+      const client = new pg.Client(server.urlOf(database))
+      await client.connect()
+      await client.query('VACUUM (ANALYZE)')
+      await client.end()
     },
     cpuSeconds: () => cpuSeconds(pid),
     async stop() {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { contenders, withNodeOptions } from './contenders.ts'
-import { load } from './load.ts'
+import { load, WARM_UP } from './load.ts'
 import { startPostgres } from './postgres.ts'
 import { pin } from './processes.ts'
 import { decimal, table } from './report.ts'
@@ -46,13 +46,9 @@ try {
   const profiled = withNodeOptions(contender, '--cpu-prof', `--cpu-prof-dir=${folder}`)
   const server = await startServer(profiled, { database, payload: 0 })
   const cookies = await createSessions(server, 1000)
-  const { requests } = await load({
-    origin: server.origin,
-    paths: [`/${route}`],
-    connections: Number(values.connections),
-    seconds: Number(values.seconds),
-    cookies
-  })
+  const common = { origin: server.origin, paths: [`/${route}`], cookies }
+  await load({ ...common, ...WARM_UP })
+  const { requests } = await load({ ...common, connections: Number(values.connections), seconds: Number(values.seconds) })
   await server.stop()
   const file = (await readdir(folder)).find((name) => name.endsWith('.cpuprofile'))
   print(JSON.parse(await readFile(join(folder, file as string), 'utf8')), requests)
