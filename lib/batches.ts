@@ -49,6 +49,7 @@ type Item = { sessionKey: string }
 
 export class Batches {
   readonly #options: BatchesOptions
+  readonly #sql: ReturnType<typeof statementsOf>
   readonly #reads: Batcher<Read, StoredSession | null>
   readonly #saves: Batcher<Save, boolean>
   readonly #creates: Batcher<Create, boolean>
@@ -56,6 +57,7 @@ export class Batches {
 
   constructor(options: BatchesOptions) {
     this.#options = options
+    this.#sql = statementsOf(options)
     const { single } = options
     this.#reads = batcher((items, since) => this.#findLive(items, since), single.findLive)
     // An UPDATE takes one of two rows of the same key, and nobody knows which.
@@ -85,55 +87,27 @@ export class Batches {
   }
 
   async #findLive(items: readonly Read[], since: number): Promise<(StoredSession | null)[]> {
-    const { dialect } = this.#options.database
     const now = new Date(Math.max(...items.map(({ now }) => now.getTime())))
-    const rows = await this.#send(
-      since,
-      `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${this.#options.table} WHERE session_key = ANY(?) AND expire_date > ?`,
-      [[...new Set(items.map(({ sessionKey }) => sessionKey))], dialect.bindDate(now)]
-    )
+    const keys = [...new Set(items.map(({ sessionKey }) => sessionKey))]
+    const rows = await this.#send(since, this.#sql.findLive, [keys, this.#options.database.dialect.bindDate(now)])
     const found = new Map(rows.map((row) => [row.session_key, this.#options.read(row)]))
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
   /** A row that somebody else has locked is left out: its save waits alone, and nobody waits with it. */
   async #update(items: readonly Save[], since: number): Promise<(boolean | Promise<boolean>)[]> {
-    const { table, single } = this.#options
-    const written = await this.#written(
-      since,
-      `WITH free AS (
-         SELECT given.* FROM ${table} AS row
-         JOIN unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)
-           ON row.session_key = given.session_key AND (given.snapshot IS NULL OR row.session_data = given.snapshot)
-         FOR NO KEY UPDATE OF row SKIP LOCKED)
-       UPDATE ${table} AS stored SET session_data = free.text, expire_date = free.expire_date
-       FROM free WHERE stored.session_key = free.session_key RETURNING stored.session_key`,
-      [...this.#columns(items), items.map(({ snapshot }) => snapshot)]
-    )
-    return items.map((item) => written.has(item.sessionKey) || single.update(item, since))
+    const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
+    return items.map((item) => written.has(item.sessionKey) || this.#options.single.update(item, since))
   }
 
   async #insert(items: readonly Create[], since: number): Promise<boolean[]> {
-    const written = await this.#written(
-      since,
-      `INSERT INTO ${this.#options.table} (session_key, session_data, expire_date)
-       SELECT * FROM unnest(?::text[], ?::text[], ?::timestamptz[])
-       ON CONFLICT (session_key) DO NOTHING RETURNING session_key`,
-      this.#columns(items)
-    )
+    const written = await this.#written(since, this.#sql.insert, this.#columns(items))
     return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 
   async #delete(items: readonly Item[], since: number): Promise<(boolean | Promise<boolean>)[]> {
-    const { table, single } = this.#options
-    const deleted = await this.#written(
-      since,
-      `DELETE FROM ${table}
-       WHERE session_key IN (SELECT session_key FROM ${table} WHERE session_key = ANY(?) FOR UPDATE SKIP LOCKED)
-       RETURNING session_key`,
-      [items.map(({ sessionKey }) => sessionKey)]
-    )
-    return items.map((item) => deleted.has(item.sessionKey) || single.delete(item, since))
+    const deleted = await this.#written(since, this.#sql.delete, [items.map(({ sessionKey }) => sessionKey)])
+    return items.map((item) => deleted.has(item.sessionKey) || this.#options.single.delete(item, since))
   }
 
   #columns(items: readonly Create[]): (string | null)[][] {
@@ -153,6 +127,26 @@ export class Batches {
   async #send(since: number, sql: string, bindings: (string | (string | null)[])[]): Promise<Record<string, unknown>[]> {
     const { database } = this.#options
     return database.dialect.rows(await database.send(sql, bindings, since))
+  }
+}
+
+/** The statements for many sessions, each made once. */
+function statementsOf({ database: { dialect }, table }: BatchesOptions) {
+  return {
+    findLive: `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${table} WHERE session_key = ANY(?) AND expire_date > ?`,
+    update: `WITH free AS (
+         SELECT given.* FROM ${table} AS row
+         JOIN unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)
+           ON row.session_key = given.session_key AND (given.snapshot IS NULL OR row.session_data = given.snapshot)
+         FOR NO KEY UPDATE OF row SKIP LOCKED)
+       UPDATE ${table} AS stored SET session_data = free.text, expire_date = free.expire_date
+       FROM free WHERE stored.session_key = free.session_key RETURNING stored.session_key`,
+    insert: `INSERT INTO ${table} (session_key, session_data, expire_date)
+       SELECT * FROM unnest(?::text[], ?::text[], ?::timestamptz[])
+       ON CONFLICT (session_key) DO NOTHING RETURNING session_key`,
+    delete: `DELETE FROM ${table}
+       WHERE session_key IN (SELECT session_key FROM ${table} WHERE session_key = ANY(?) FOR UPDATE SKIP LOCKED)
+       RETURNING session_key`
   }
 }
 

@@ -22,14 +22,16 @@ export class Changes {
 
   /** @param replaces whether the step does not depend on those before it */
   record(name: string, step: Step, replaces: boolean): void {
-    const before = this.steps.get(name) ?? []
+    const before = this.steps.get(name)
+    if (before === undefined) return void this.steps.set(name, [step])
     // A removal stays: what is set after it goes to the end, as in Python.
     const kept = replaces ? before.filter((earlier, index) => index === 0 && earlier === remove && step !== remove) : before
     this.steps.set(name, [...kept, step])
   }
 
-  /** The data with the changes; what was given stays as it is. */
+  /** The data with the changes: what was given, if there are none, else a copy. */
   applyTo(base: Members): Members {
+    if (!this.cleared && this.steps.size === 0) return base
     const members: Members = new Map(this.cleared ? [] : base)
     for (const [name, list] of this.steps) {
       for (const step of list) applyStep(members, name, step)

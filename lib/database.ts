@@ -9,6 +9,7 @@ import type { Knex } from 'knex'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect, DriverError } from './dialect.js'
 import { StoreUnavailable } from './errors.js'
+import { within } from './within.js'
 
 /** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
 interface Client {
@@ -161,18 +162,9 @@ export class Database {
   }
 
   /** Gives `work` a connection, until the timeout has passed. */
-  async #bounded<T>(work: (send: Send) => Promise<T>, prepare: boolean, since = performance.now()): Promise<T> {
+  #bounded<T>(work: (send: Send) => Promise<T>, prepare: boolean, since?: number): Promise<T> {
     const use = new Use(this.#client, this.dialect, prepare)
-    let timer: NodeJS.Timeout | undefined
-    const overdue = new Promise<never>((_resolve, reject) => {
-      const milliseconds = this.#timeout * 1000 - (performance.now() - since)
-      timer = setTimeout(() => reject(use.expire(this.#timeout)), Math.max(milliseconds, 0))
-    })
-    try {
-      return await Promise.race([use.run(work), overdue])
-    } finally {
-      clearTimeout(timer)
-    }
+    return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), since)
   }
 }
 
@@ -220,12 +212,17 @@ class Use {
 
   async run<T>(work: (send: Send) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
+      let connection: Connection | undefined
       try {
-        return await this.#runOnce(work)
+        connection = await this.#acquire()
+        return await work(this.#senderOn(connection))
       } catch (error) {
         const cause = error instanceof StoreUnavailable ? error.cause : undefined
         if (this.#expired || !(cause instanceof StatementError && cause.busy)) throw error
         this.#busy = cause
+      } finally {
+        this.#connection = null
+        if (connection !== undefined) await this.#client.releaseConnection(connection)
       }
       // Without its connection, which others may need; not all at the same moment.
       await pause(Math.random() * Math.min(2 ** attempt, 50))
@@ -246,16 +243,10 @@ class Use {
     return new StoreUnavailable(`no answer within ${timeout} seconds`)
   }
 
-  async #runOnce<T>(work: (send: Send) => Promise<T>): Promise<T> {
-    const connection = await this.#acquire()
-    try {
-      if (this.#expired) throw new StoreUnavailable('the connection came too late')
-      this.#connection = connection
-      return await work((sql, bindings) => this.#send(connection, sql, bindings))
-    } finally {
-      this.#connection = null
-      await this.#client.releaseConnection(connection)
-    }
+  #senderOn(connection: Connection): Send {
+    if (this.#expired) throw new StoreUnavailable('the connection came too late')
+    this.#connection = connection
+    return (sql, bindings) => this.#send(connection, sql, bindings)
   }
 
   async #acquire(): Promise<Connection> {

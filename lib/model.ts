@@ -38,6 +38,9 @@ export interface ModelOptions {
   batching: boolean
 }
 
+/** The most frequent ones, for rows of Django's table, made once. */
+type Statements = Record<'find' | 'findLive' | 'insert' | 'update' | 'compareAndSwap' | 'delete', string>
+
 /** Rows with further columns are written one by one. */
 const isPlain = (columns: Columns) => Object.keys(columns).length === 0
 
@@ -49,6 +52,7 @@ export class Model {
   readonly #dialect: Dialect
   readonly #codec: Codec
   readonly #table: string
+  readonly #sql: Statements
   readonly #batches: Batches | null
 
   constructor({ database, codec, tableName, batching }: ModelOptions) {
@@ -57,6 +61,7 @@ export class Model {
     this.#dialect = database.dialect
     this.#codec = codec
     this.#table = database.dialect.quote(tableName)
+    this.#sql = this.#statements()
     this.#batches = batching && database.dialect.canBatch ? this.#createBatches() : null
   }
 
@@ -73,7 +78,7 @@ export class Model {
   async find(sessionKey: string): Promise<SessionRow | null> {
     // Which PostgreSQL refuses in any text, and so cannot be in a key.
     if (sessionKey.includes('\0')) return null
-    const [row] = await this.#select(this.#equals('session_key'), [sessionKey])
+    const [row] = await this.#rows(this.#sql.find, [sessionKey])
     if (row === undefined) return null
     const { text, expireDate } = this.#read(row)
     return { sessionKey, sessionData: text, expireDate, decoded: () => toObject(this.#codec.decode(text)) }
@@ -113,11 +118,11 @@ export class Model {
     merge: (stored: StoredSession) => { record: SessionRecord; columns: Columns }
   ): Promise<boolean> {
     return this.#database.transaction(async (send) => {
-      const where = `${this.#equals('session_key')} AND expire_date > ? ${this.#dialect.forUpdate}`
-      const [row] = this.#dialect.rows(await send(this.#selectStatement(where), [sessionKey, this.#dialect.bindDate(now)]))
+      const sql = `${this.#sql.findLive} ${this.#dialect.forUpdate}`
+      const [row] = this.#dialect.rows(await send(sql, [sessionKey, this.#dialect.bindDate(now)]))
       if (row === undefined) return false
       const { record, columns } = merge(this.#read(row))
-      return this.#dialect.affected(await send(...this.#updateStatement(sessionKey, record, columns))) > 0
+      return this.#dialect.affected(await send(...this.#updateOf(sessionKey, record, columns))) > 0
     })
   }
 
@@ -220,14 +225,12 @@ export class Model {
   }
 
   async #findLive(sessionKey: string, now: Date, since?: number): Promise<StoredSession | null> {
-    const where = `${this.#equals('session_key')} AND expire_date > ?`
-    const [row] = await this.#select(where, [sessionKey, this.#dialect.bindDate(now)], since)
+    const [row] = await this.#rows(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], since)
     return row === undefined ? null : this.#read(row)
   }
 
   async #insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
-    const names = ['session_key', 'session_data', 'expire_date', ...this.#quoted(columns)]
-    const sql = `INSERT INTO ${this.#table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')}) ${this.#dialect.onConflict}`
+    const sql = isPlain(columns) ? this.#sql.insert : this.#insertStatement(columns)
     try {
       return await this.#write(sql, [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)], since)
     } catch (error) {
@@ -237,17 +240,19 @@ export class Model {
   }
 
   #update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null, since?: number): Promise<boolean> {
-    const [sql, bindings] = this.#updateStatement(sessionKey, stored, columns)
+    const [sql, bindings] = this.#updateOf(sessionKey, stored, columns)
     if (snapshot === null) return this.#write(sql, bindings, since)
-    return this.#write(`${sql} AND ${this.#equals('session_data')}`, [...bindings, snapshot], since)
+    const swap = isPlain(columns) ? this.#sql.compareAndSwap : this.#comparing(sql)
+    return this.#write(swap, [...bindings, snapshot], since)
+  }
+
+  #updateOf(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
+    const sql = isPlain(columns) ? this.#sql.update : this.#updateStatement(columns)
+    return [sql, [text, this.#dialect.bindDate(expireDate), ...Object.values(columns), sessionKey]]
   }
 
   #delete(sessionKey: string, since?: number): Promise<boolean> {
-    return this.#write(`DELETE FROM ${this.#table} WHERE ${this.#equals('session_key')}`, [sessionKey], since)
-  }
-
-  async #select(where: string, bindings: Binding[], since?: number): Promise<Row[]> {
-    return this.#rows(this.#selectStatement(where), bindings, since)
+    return this.#write(this.#sql.delete, [sessionKey], since)
   }
 
   async #rows(sql: string, bindings: Binding[], since?: number): Promise<Row[]> {
@@ -258,14 +263,32 @@ export class Model {
     return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
   }
 
-  #selectStatement(where: string): string {
-    return `SELECT session_data, ${this.#dialect.selectDate} AS expire_date FROM ${this.#table} WHERE ${where}`
+  #statements(): Statements {
+    const where = this.#equals('session_key')
+    const find = `SELECT session_data, ${this.#dialect.selectDate} AS expire_date FROM ${this.#table} WHERE ${where}`
+    const update = this.#updateStatement({})
+    return {
+      find,
+      findLive: `${find} AND expire_date > ?`,
+      insert: this.#insertStatement({}),
+      update,
+      compareAndSwap: this.#comparing(update),
+      delete: `DELETE FROM ${this.#table} WHERE ${where}`
+    }
   }
 
-  #updateStatement(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
+  #insertStatement(columns: Columns): string {
+    const names = ['session_key', 'session_data', 'expire_date', ...this.#quoted(columns)]
+    return `INSERT INTO ${this.#table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')}) ${this.#dialect.onConflict}`
+  }
+
+  #updateStatement(columns: Columns): string {
     const assignments = ['session_data', 'expire_date', ...this.#quoted(columns)].map((name) => `${name} = ?`)
-    const sql = `UPDATE ${this.#table} SET ${assignments.join(', ')} WHERE ${this.#equals('session_key')}`
-    return [sql, [text, this.#dialect.bindDate(expireDate), ...Object.values(columns), sessionKey]]
+    return `UPDATE ${this.#table} SET ${assignments.join(', ')} WHERE ${this.#equals('session_key')}`
+  }
+
+  #comparing(update: string): string {
+    return `${update} AND ${this.#equals('session_data')}`
   }
 
   #equals(column: string): string {

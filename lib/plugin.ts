@@ -196,7 +196,8 @@ function committer(settings: Settings) {
 const toResponse = ({ statusCode }: FastifyReply, { cookieSent }: RequestState) => ({ statusCode, cookieSent })
 
 /** Writes the header Set-Cookie as Django's `HttpResponse.set_cookie` and `delete_cookie` do. */
-function cookieSetter({ cookie }: Settings) {
+function cookieSetter({ cookie: { name, ...cookie } }: Settings) {
+  const attributes = { ...cookie, encode: (value: string) => value }
   let warned = false
   return (reply: FastifyReply, session: Session, action: CookieAction): void => {
     const { request } = reply
@@ -207,20 +208,23 @@ function cookieSetter({ cookie }: Settings) {
         'The session cookie is secure, but the request came over http, so that browsers drop it. Behind a proxy that ends TLS set the option trustProxy of Fastify'
       )
     }
-    const { name, ...attributes } = {
-      ...cookie,
-      secure: cookie.secure === 'auto' ? isHttps : cookie.secure,
-      encode: (value: string) => value
-    }
-    const [value, lifetime] =
-      action === 'delete'
-        ? ['', { maxAge: 0, expires: new Date(0) }]
-        : [
-            session.sessionKey as string,
-            session.getExpireAtBrowserClose() ? {} : { maxAge: Math.trunc(session.getExpiryAge()), expires: session.getExpiryDate() }
-          ]
-    reply.header('set-cookie', request.server.serializeCookie(name, value, { ...attributes, ...lifetime }))
+    const secure = cookie.secure === 'auto' ? isHttps : cookie.secure
+    const [value, lifetime] = action === 'delete' ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
+    reply.header('set-cookie', request.server.serializeCookie(name, value, { ...attributes, secure, ...lifetime }))
   }
+}
+
+interface Lifetime {
+  /** Seconds. */
+  maxAge?: number
+  expires?: Date
+}
+
+const DELETED: Lifetime = { maxAge: 0, expires: new Date(0) }
+
+function lifetimeOf(session: Session): Lifetime {
+  if (session.getExpireAtBrowserClose()) return {}
+  return { maxAge: Math.trunc(session.getExpiryAge()), expires: session.getExpiryDate() }
 }
 
 /** In development: a change inside a value that is not saved, once for each route and key. */
@@ -258,13 +262,14 @@ function lateChangeLog(reply: FastifyReply, session: Session): () => void {
 /** What a second send() meanwhile, also that of an error or a timeout, changes of the first one, to be put back. */
 function keepReply(reply: FastifyReply): () => void {
   const { statusCode } = reply
-  const headers = ['content-type', 'content-length'].map((name) => [name, reply.getHeader(name)] as const)
+  const type = reply.getHeader('content-type')
+  const length = reply.getHeader('content-length')
+  const restore = (name: string, value: ReturnType<FastifyReply['getHeader']>) =>
+    value === undefined ? reply.removeHeader(name) : reply.header(name, value)
   return () => {
     reply.code(statusCode)
-    for (const [name, value] of headers) {
-      if (value === undefined) reply.removeHeader(name)
-      else reply.header(name, value)
-    }
+    restore('content-type', type)
+    restore('content-length', length)
   }
 }
 

@@ -79,6 +79,8 @@ export class Session {
   #snapshot: Snapshot | null = null
   /** The data as this request sees it: null until it is loaded. */
   #members: Members | null = null
+  /** `#members` is also a snapshot's or a running save's: a change needs a copy. */
+  #isShared = false
   #changes = new Changes()
   /** The last save, where it failed; its changes are not among `#changes`. */
   #attempt: Attempt | null = null
@@ -292,7 +294,7 @@ export class Session {
     this.#changes = new Changes(true)
     this.#attempt = null
     this.#handedOut.clear()
-    this.#members?.clear()
+    if (this.#members !== null) this.#share(new Map())
     return this
   }
 
@@ -535,10 +537,24 @@ export class Session {
 
   #record(name: string, step: Step, replaces = true): this {
     // First, since the function form of `set` may throw.
-    if (this.#members !== null) applyStep(this.#members, name, step)
+    if (this.#members !== null) applyStep(this.#ownMembers(this.#members), name, step)
     this.#change()
     this.#changes.record(name, step, replaces)
     return this
+  }
+
+  /** The data to change in place. */
+  #ownMembers(members: Members): Members {
+    if (!this.#isShared) return members
+    this.#isShared = false
+    this.#members = new Map(members)
+    return this.#members
+  }
+
+  /** Takes over what others hold on to. */
+  #share(members: Members): void {
+    this.#members = members
+    this.#isShared = true
   }
 
   /** The function gets a copy, so that what it changes in place can be computed again on another value. */
@@ -560,7 +576,7 @@ export class Session {
     else this.#snapshot = { ...stored, members: this.#decode(stored) }
     const members = this.#snapshot?.members ?? new Map()
     this.#dropNeedlessRemovals(members)
-    this.#members = this.#changes.applyTo(members)
+    this.#share(this.#changes.applyTo(members))
   }
 
   /** Deleting what is not there is no change, which before loading nobody could know. */
@@ -590,13 +606,14 @@ export class Session {
     this.#snapshot = null
     this.#cookieIsDue = false
     this.#changes.cleared = false
-    this.#members = this.#changes.applyTo(new Map())
+    this.#share(this.#changes.applyTo(new Map()))
   }
 
   async #save(): Promise<void> {
     await this.#load()
     if (this.#savesNestedChanges) this.recordNestedChanges()
-    const members: Members = new Map(this.#members)
+    const members = this.#members as Members
+    this.#isShared = true
     const later = this.#changes
     const attempt = this.#attempt
     const changes = attempt === null ? later : attempt.changes.followedBy(later)
@@ -616,7 +633,7 @@ export class Session {
     this.#attempt = null
     this.#cookieIsDue = true
     // Changes made while the save was under way are on top of it.
-    this.#members = this.#changes.applyTo(this.#snapshot.members)
+    this.#share(this.#changes.applyTo(this.#snapshot.members))
     this.#keepHandedOut()
   }
 

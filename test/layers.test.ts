@@ -118,8 +118,8 @@ const IMPORTS: Record<string, readonly string[]> = {
   schedule: ['engines/engine'],
   changes: ['serializer'],
   expiry: [],
-  'key-queue': ['within'],
-  within: ['errors'],
+  'key-queue': ['errors', 'within'],
+  within: [],
   operations: [],
 
   // where sessions live
@@ -153,7 +153,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   // the table
   model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer'],
   batches: ['batcher', 'database', 'dialect', 'engines/engine'],
-  database: ['batcher', 'dialect', 'errors'],
+  database: ['batcher', 'dialect', 'errors', 'within'],
   batcher: [],
   dialect: [],
 

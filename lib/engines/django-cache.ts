@@ -105,7 +105,8 @@ export class DjangoCacheEngine implements Engine {
     const { keyPrefix = '', version = 1 } = this.#djangoCache
     try {
       const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
-      await within(deleted, this.#timeout, "no answer of Django's cache")
+      const overdue = () => new StoreUnavailable(`no answer of Django's cache within ${this.#timeout} seconds`)
+      await within(deleted, this.#timeout, overdue)
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys into their messages.

@@ -98,7 +98,7 @@ export class SessionCache {
 
   async #bounded<T>(answer: Promise<T>): Promise<T> {
     try {
-      return await within(answer, this.#timeout, 'no answer of the cache')
+      return await within(answer, this.#timeout, () => new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`))
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys and values into their messages and properties.
