@@ -9,8 +9,8 @@ import { decimal, table } from './report.ts'
 import { sessionData } from './server.ts'
 import { median } from './statistics.ts'
 
-const ROUNDS = 9
-const MICROSECONDS = 40_000
+const ROUNDS = 31
+const MICROSECONDS = 10_000
 const secretKey = 'the secret of the benchmarks'
 
 const ours = new Codec({

@@ -10,12 +10,27 @@ const SPECIAL_NUMBER = /(?:(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])|NaN|-?Infinit
 
 /** @throws SyntaxError */
 export function parse(text: string): unknown {
-  return text[0] !== '"' && isSpecial(text) ? parseSpecial(text) : JSON.parse(text)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    if (text.includes('NaN') || text.includes('Infinity')) return parseSpecial(text)
+    throw error
+  }
+  return mayBeRounded(value, text) ? parseSpecial(text) : value
 }
 
-/** What JSON.parse would damage or refuse: long integers, NaN and Infinity. Three searches take half the time of one for all. */
-function isSpecial(text: string): boolean {
-  return LONG_NUMBER.test(text) || text.includes('NaN') || text.includes('Infinity')
+/** Whether JSON.parse may have found integers that a number does not hold: most data is known not to have any without another search. */
+function mayBeRounded(value: unknown, text: string): boolean {
+  if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value)
+  if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return LONG_NUMBER.test(text)
+  for (const name in value) {
+    const member = (value as Record<string, unknown>)[name]
+    if (typeof member === 'object' && member !== null) return LONG_NUMBER.test(text)
+    if (typeof member === 'number' && mayBeRounded(member, text)) return true
+  }
+  return false
 }
 
 /** Hides special numbers from JSON.parse in strings: `n12…` is a number, `s…` was a string before. */
@@ -57,19 +72,20 @@ function toNumber(text: string): number | bigint {
  * @throws TypeError on functions, symbols and cycles, naming `name`
  */
 export function stringify(value: unknown, name: string): string {
-  if (isSimple(value)) return escapeNonAscii(JSON.stringify(value))
+  if (typeof value === 'string') return quote(value)
   let special = false
+  const replacer = (_key: string, item: unknown) => {
+    if (typeof item === 'function' || typeof item === 'symbol') throw new TypeError(`a ${typeof item} cannot be stored`)
+    if (item instanceof Promise) throw new TypeError('a promise cannot be stored, is an await missing?')
+    if (typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))) {
+      special = true
+      return `n${item}`
+    }
+    return item
+  }
   let text: string | undefined
   try {
-    text = JSON.stringify(value, (_key, item) => {
-      if (typeof item === 'function' || typeof item === 'symbol') throw new TypeError(`a ${typeof item} cannot be stored`)
-      if (item instanceof Promise) throw new TypeError('a promise cannot be stored, is an await missing?')
-      if (typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))) {
-        special = true
-        return `n${item}`
-      }
-      return item
-    })
+    text = isPlain(value) ? JSON.stringify(value) : JSON.stringify(value, replacer)
   } catch (error) {
     throw unserializable(name, (error as Error).message)
   }
@@ -77,9 +93,19 @@ export function stringify(value: unknown, name: string): string {
   return escapeNonAscii(special ? stringifySpecial(value) : text)
 }
 
-/** What JSON.stringify needs no help with, which makes it slow. */
-function isSimple(value: unknown): boolean {
-  return typeof value === 'string' || typeof value === 'boolean' || value === null || (typeof value === 'number' && Number.isFinite(value))
+/** Values that are looked at: in a circle there is no end of them. */
+const MAX_LOOKS = 1000
+
+/** Whether JSON.stringify does right with it by itself: a function that it calls for each value makes it slow. */
+function isPlain(value: unknown, looks = { left: MAX_LOOKS }): boolean {
+  if (looks.left-- === 0) return false
+  if (typeof value !== 'object') return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
+  if (value === null) return true
+  if (value instanceof Promise || 'toJSON' in value) return false
+  for (const name in value) {
+    if (!isPlain((value as Record<string, unknown>)[name], looks)) return false
+  }
+  return true
 }
 
 /** The mirror of parseSpecial: every string gets the prefix `s`, every special number the prefix `n`. */
@@ -178,8 +204,9 @@ export function joinObject(members: Iterable<readonly [string, JsonMember]>): st
   return text === '' ? '{}' : `${text}}`
 }
 
-function quote(name: string): string {
-  return /^[\w.-]*$/.test(name) ? `"${name}"` : escapeNonAscii(JSON.stringify(name))
+/** Most strings need no escapes, and then no help. */
+function quote(string: string): string {
+  return /^[ !#-[\]-~]*$/.test(string) ? `"${string}"` : escapeNonAscii(JSON.stringify(string))
 }
 
 const QUOTE = 0x22

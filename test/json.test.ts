@@ -249,6 +249,9 @@ t.test('what is no JSON is refused', async (t) => {
 t.test('what JSON cannot carry is refused with a TypeError that names the key', async (t) => {
   const cycle: Record<string, unknown> = { big: 1n }
   cycle.self = cycle
+  // As many ways through them as there are are never gone.
+  const crowd = Array.from({ length: 30 }, (): unknown[] => [])
+  for (const one of crowd) one.push(...crowd)
   const values: Record<string, unknown> = {
     undefined: undefined,
     'a function': () => 'source text',
@@ -258,6 +261,14 @@ t.test('what JSON cannot carry is refused with a TypeError that names the key', 
     'a promise': Promise.resolve(1),
     'a promise inside': { a: [Promise.resolve(1)] },
     'a cycle': cycle,
+    'a crowd of cycles': crowd,
+    'a BigInt object': Object(1n),
+    'a getter that throws': {
+      get value() {
+        throw new Error('thrown')
+      }
+    },
+    'a function after thousands of values': [...new Array(2000).fill(0), () => 1],
     'a toJSON that gives nothing': { toJSON: () => undefined },
     'an invalid date beside a function': [new Date(Number.NaN), () => 1]
   }
@@ -272,6 +283,12 @@ t.test('what JSON leaves out is left out, beside a special number too', async (t
     const value = { date: new Date(0), none: undefined, list: [undefined], map: new Map([[1, 2]]), extra }
     t.equal(stringify(value, 'value'), '{"date":"1970-01-01T00:00:00.000Z","list":[null],"map":{},"extra":1}')
   }
+})
+
+t.test('special numbers are found among thousands of values', async (t) => {
+  const list = [...new Array(2000).fill(0), 12345678901234567890n, Number.NaN]
+  t.strictSame(parse(stringify(list, 'value')), list)
+  t.strictSame(parse(stringify({ list, date: new Date(0) }, 'value')), { list, date: '1970-01-01T00:00:00.000Z' })
 })
 
 t.test('a String object is its text, beside a special number too', async (t) => {
