@@ -14,7 +14,7 @@ import type { Cell, Route, Suite } from './suites.ts'
 /** So many that PostgreSQL finds a row by its index. */
 const SESSIONS = 3000
 /** A session can be logged out once: so many are made for each round. */
-const LOGOUTS = 2000
+const logoutsAt = (connections: number) => (connections === 1 ? 1000 : 5000)
 
 export interface MeasureOptions {
   postgres: Postgres
@@ -115,7 +115,7 @@ async function countStatements(entrant: Entrant, cell: Cell, options: MeasureOpt
 
 /** A session is logged out once, all else is done to the same ones again and again. */
 function cookiesFor(entrant: Entrant, { route, connections }: Cell): Promise<string[]> | string[] {
-  return isOnce(entrant, route) ? createSessions(entrant, LOGOUTS + connections) : entrant.cookies
+  return isOnce(entrant, route) ? createSessions(entrant, logoutsAt(connections) + connections) : entrant.cookies
 }
 
 function isOnce({ contender }: Entrant, route: Route): boolean {
