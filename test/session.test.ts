@@ -308,16 +308,31 @@ t.test('after save() the list of changes is empty, and the reply has nothing to 
 })
 
 t.test('a change made while a save is under way is kept for the next one', async (t) => {
-  const { sessions, stored, reload } = await createStore(t)
-  const session = sessions.open((await stored({ count: 1 })).sessionKey)
-  session.set('count', (count = 0) => count + 1)
-  const saving = session.save()
-  await session.settled()
-  session.set('count', (count = 0) => count + 1).set('late', true)
-  await saving
+  const { stored, reload, knex } = await createStore(t)
+  const session = await stored({ count: 1 })
+  const increment = (count: unknown = 0) => Number(count) + 1
+  session.set('count', increment)
+  knex.once('query', () => session.set('count', increment).set('late', true))
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { count: 2 })
   t.strictSame(session.toObject(), { count: 3, late: true })
+  t.equal(session.modified, true)
   await session.save()
   t.strictSame((await reload(session)).toObject(), { count: 3, late: true })
+})
+
+t.test('so is one made while a save waits for another of the same session', async (t) => {
+  const { stored, reload } = await createStore(t)
+  const session = await stored({ count: 1 })
+  const other = await reload(session)
+  const saving = [other.set('other', true).save(), session.set('mine', true).save()]
+  // Both have begun, and no statement has left: those wait for the end of the turn.
+  for (let step = 0; step < 20; step++) await null
+  session.set('count', (count: unknown = 0) => Number(count) + 1)
+  await Promise.all(saving)
+  t.strictSame((await reload(session)).toObject(), { count: 1, other: true, mine: true })
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { count: 2, other: true, mine: true })
 })
 
 t.test('modified = true saves what was changed inside values that were handed out', async (t) => {
