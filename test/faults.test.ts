@@ -6,7 +6,7 @@ import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
-import { Browser, createApp } from './fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
 import { createDatabase, databases, isLockAwaited, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
 import { createProxy } from './fixtures/proxy.ts'
 
@@ -21,14 +21,7 @@ async function createSite(t: Test, options: Partial<SessionOptions>) {
       request.session.set('count', (count = 0) => count + 1)
       return 'counted'
     })
-    app.get('/cycle', async (request) => {
-      await request.session.cycleKey()
-      return 'cycled'
-    })
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
+    addKeyRoutes(app)
     for (const name of ['load', 'save', 'flush', 'cycleKey'] as const) {
       app.get(`/forgotten/${name}`, async (request) => {
         request.session[name]()

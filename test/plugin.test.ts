@@ -2,7 +2,7 @@
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import sessions, { type SessionOptions } from '../lib/index.ts'
-import { Browser, createApp, secretKey } from './fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp, secretKey } from './fixtures/app.ts'
 import { openDatabase, recordQueries } from './fixtures/databases.ts'
 
 async function createSite(t: Test, options: Partial<SessionOptions> = {}) {
@@ -23,14 +23,7 @@ async function createSite(t: Test, options: Partial<SessionOptions> = {}) {
       request.session.delete('a')
       return 'deleted'
     })
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
-    app.get('/cycle', async (request) => {
-      await request.session.cycleKey()
-      return 'cycled'
-    })
+    addKeyRoutes(app)
     app.get<{ Params: { code: string } }>('/status/:code', async (request, reply) => {
       request.session.set('status', request.params.code)
       reply.code(Number(request.params.code))

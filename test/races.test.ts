@@ -1,7 +1,7 @@
 /** Two requests on one session, in orders that gates dictate. */
 import t, { type Test } from 'tap'
 import type { SessionOptions } from '../lib/index.ts'
-import { Browser, createApp, gate } from './fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp, gate } from './fixtures/app.ts'
 import { type DatabaseName, databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 
 /** Requests that load, wait at a gate, and then act. */
@@ -52,14 +52,7 @@ async function createSite(t: Test, database: DatabaseName, options: Partial<Sess
       request.session.set('_auth_user_id', '42')
       return 'signed in'
     })
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
-    app.get('/cycle', async (request) => {
-      await request.session.cycleKey()
-      return 'cycled'
-    })
+    addKeyRoutes(app)
     app.get('/read', async (request) => (await request.session.load()).toObject())
   })
   const browser = new Browser(app)

@@ -1,6 +1,6 @@
 /** Changes are taken out of the cache of Django's `cached_db`. */
 import t, { type Test } from 'tap'
-import { Browser, createApp } from '../fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp } from '../fixtures/app.ts'
 import { openDatabase } from '../fixtures/databases.ts'
 
 async function createSite(t: Test) {
@@ -21,14 +21,7 @@ async function createSite(t: Test) {
   const { app, logs } = await createApp(t, { knex, djangoCache }, (app) => {
     app.get('/set', async (request) => String(request.session.set('a', 1).modified))
     app.get('/read', async (request) => (await request.session.load()).toObject())
-    app.get('/cycle', async (request) => {
-      await request.session.cycleKey()
-      return 'cycled'
-    })
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
+    addKeyRoutes(app)
   })
   const browser = new Browser(app)
   await browser.get('/set')
