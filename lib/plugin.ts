@@ -119,10 +119,9 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
 
   /** Two things are done for a session that nobody asked for: renewing it by option, and deleting a cookie that can be none. */
   function isDueUntouched(request: FastifyRequest): boolean {
-    const header = request.headers.cookie
-    if (header === undefined || request.routeOptions.config?.session === false) return false
-    const sent = readCookie(header, settings.cookie.name)
-    return sent !== null && (settings.saveEveryRequest || !sessions.couldBeKey(sent))
+    const sent = readCookie(request.headers.cookie, settings.cookie.name)
+    if (sent === null || (sessions.couldBeKey(sent) && !settings.saveEveryRequest)) return false
+    return request.routeOptions.config?.session !== false
   }
 
   /** Null when there was nothing to wait for. */
