@@ -5,11 +5,12 @@
  */
 
 export interface BatcherOptions<Item, Result> {
-  /**
-   * Carries out a batch: one result for each item, in their order, or a promise of it. An error
-   * fails all of them. `since` is when the first one came, in milliseconds of `performance.now()`.
-   */
-  run: (items: readonly Item[], since: number) => Promise<readonly (Result | Promise<Result>)[]>
+  /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
+  alone: (item: Item, since: number) => Promise<Result>
+  /** Carries out several: one result for each, in their order, or a promise of it. `since` is when the first one came. */
+  together: (items: readonly Item[], since: number) => Promise<readonly (Result | Promise<Result>)[]>
+  /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
+  isRefused: (error: unknown) => boolean
   /** Items with the same key are never in one batch: the later one waits for the next. */
   keyOf?: (item: Item) => string
   /** Items in a batch. */
@@ -69,21 +70,37 @@ export class Batcher<Item, Result> {
     return taken
   }
 
-  async #send(calls: Call<Item, Result>[]): Promise<void> {
+  #send(calls: readonly Call<Item, Result>[]): void {
     this.#underWay++
+    const [first] = calls as [Call<Item, Result>]
+    const ended = calls.length === 1 ? this.#alone(first) : this.#together(calls, first.since)
+    ended.then(() => {
+      this.#underWay--
+      this.#schedule()
+    })
+  }
+
+  async #alone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {
     try {
-      const results = await this.#options.run(
+      resolve(await this.#options.alone(item, since))
+    } catch (error) {
+      reject(error)
+    }
+  }
+
+  async #together(calls: readonly Call<Item, Result>[], since: number): Promise<void> {
+    const { together, isRefused } = this.#options
+    try {
+      const results = await together(
         calls.map(({ item }) => item),
-        calls[0]?.since as number
+        since
       )
       calls.forEach(({ resolve }, index) => {
         resolve(results[index] as Result)
       })
     } catch (error) {
-      for (const { reject } of calls) reject(error)
-    } finally {
-      this.#underWay--
-      this.#schedule()
+      if (isRefused(error)) await Promise.all(calls.map((call) => this.#alone(call)))
+      else for (const { reject } of calls) reject(error)
     }
   }
 }

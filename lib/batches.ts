@@ -4,7 +4,7 @@
  * as the single statement. Only the model uses it, and nothing above it knows.
  */
 import { Batcher } from './batcher.js'
-import { type Database, togetherOrAlone } from './database.js'
+import { type Database, isRefused } from './database.js'
 import type { StoredSession } from './engines/engine.js'
 
 /** A key to look up at a moment. */
@@ -58,16 +58,18 @@ export class Batches {
   constructor(options: BatchesOptions) {
     this.#options = options
     this.#sql = statementsOf(options)
-    const { single } = options
-    this.#reads = batcher((items, since) => this.#findLive(items, since), single.findLive)
-    // An UPDATE takes one of two rows of the same key, and nobody knows which.
-    this.#saves = batcher(
-      (items, since) => this.#update(items, since),
-      single.update,
-      ({ sessionKey }) => sessionKey
-    )
-    this.#creates = batcher((items, since) => this.#insert(items, since), single.insert)
-    this.#deletes = batcher((items, since) => this.#delete(items, since), single.delete)
+    const { findLive, update, insert, delete: remove } = options.single
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, isRefused }
+    this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
+    this.#saves = new Batcher({
+      ...common,
+      alone: update,
+      together: (items, since) => this.#update(items, since),
+      // An UPDATE takes one of two rows of the same key, and nobody knows which.
+      keyOf: ({ sessionKey }) => sessionKey
+    })
+    this.#creates = new Batcher({ ...common, alone: insert, together: (items, since) => this.#insert(items, since) })
+    this.#deletes = new Batcher({ ...common, alone: remove, together: (items, since) => this.#delete(items, since) })
   }
 
   findLive(sessionKey: string, now: Date): Promise<StoredSession | null> {
@@ -148,22 +150,4 @@ function statementsOf({ database: { dialect }, table }: BatchesOptions) {
        WHERE session_key IN (SELECT session_key FROM ${table} WHERE session_key = ANY(?) FOR UPDATE SKIP LOCKED)
        RETURNING session_key`
   }
-}
-
-/** A batch of one is a single statement; so is each member of a batch that the database refuses, once. */
-function batcher<T extends Item, R>(
-  many: (items: readonly T[], since: number) => Promise<readonly (R | Promise<R>)[]>,
-  one: (item: T, since: number) => Promise<R>,
-  keyOf?: (item: T) => string
-): Batcher<T, R> {
-  return new Batcher<T, R>({
-    maxSize: MAX_SIZE,
-    maxUnderWay: MAX_UNDER_WAY,
-    ...(keyOf === undefined ? {} : { keyOf }),
-    run: async (items, since) => {
-      const alone = (item: T) => one(item, since)
-      if (items.length === 1) return [await alone(items[0] as T)]
-      return togetherOrAlone(items, () => many(items, since), alone)
-    }
-  })
 }

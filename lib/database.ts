@@ -71,7 +71,7 @@ export function isOutcomeUnknown(error: Error): boolean {
 }
 
 /** Whether the database refused a statement: nothing was done, and another one may be accepted. */
-function isRefused(error: unknown): boolean {
+export function isRefused(error: unknown): boolean {
   return (
     error instanceof StoreUnavailable && error.cause instanceof StatementError && !error.cause.outcomeUnknown && !error.cause.unreachable
   )
@@ -110,9 +110,17 @@ export class Database {
     this.#timeout = timeout
     this.#prepares = preparedStatements
     // Apart, since a writer that waits for a lock must hold up no reader.
-    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1 }
-    this.#reads = new Batcher({ ...options, run: (statements, since) => this.#sendEach(statements, since) })
-    this.#writes = new Batcher({ ...options, run: (statements, since) => this.#sendTogether(statements, since) })
+    const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), false, since)
+    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
+    this.#reads = new Batcher({
+      ...options,
+      together: (statements, since) => this.#bounded((send) => inOrder(statements, send), false, since)
+    })
+    // One transaction for all writes of a turn, which costs one commit.
+    this.#writes = new Batcher({
+      ...options,
+      together: (statements, since) => this.transaction((send) => inOrder(statements, send), since)
+    })
   }
 
   /**
@@ -147,43 +155,10 @@ export class Database {
     return this.#bounded(run, false, since)
   }
 
-  #sendEach(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
-    return this.#orAlone(statements, since, () => this.#bounded((send) => inOrder(statements, send), false, since))
-  }
-
-  /** One transaction for all writes of a turn, which costs one commit. */
-  #sendTogether(statements: readonly Statement[], since: number): Promise<readonly unknown[]> {
-    if (statements.length === 1) return this.#sendEach(statements, since)
-    return this.#orAlone(statements, since, () => this.transaction((send) => inOrder(statements, send), since))
-  }
-
-  #orAlone(statements: readonly Statement[], since: number, together: () => Promise<readonly unknown[]>): Promise<readonly unknown[]> {
-    return togetherOrAlone(statements, together, ({ sql, bindings }) => this.#bounded((send) => send(sql, bindings), false, since))
-  }
-
   /** Gives `work` a connection, until the timeout has passed. */
   #bounded<T>(work: (send: Send) => Promise<T>, prepare: boolean, since?: number): Promise<T> {
     const use = new Use(this.#client, this.dialect, prepare)
     return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), since)
-  }
-}
-
-/**
- * What `together` answers for several items. When the database refuses that, each item is
- * tried alone, once, and fails alone.
- */
-export async function togetherOrAlone<T, R>(
-  items: readonly T[],
-  together: () => Promise<readonly (R | Promise<R>)[]>,
-  alone: (item: T) => Promise<R>
-): Promise<readonly (R | Promise<R>)[]> {
-  try {
-    return await together()
-  } catch (error) {
-    if (items.length === 1 || !isRefused(error)) throw error
-    const answers = items.map(alone)
-    await Promise.allSettled(answers)
-    return answers
   }
 }
 
@@ -214,9 +189,10 @@ class Use {
     for (let attempt = 1; ; attempt++) {
       let connection: Connection | undefined
       try {
-        connection = await this.#acquire()
+        connection = await this.#client.acquireConnection()
         return await work(this.#senderOn(connection))
-      } catch (error) {
+      } catch (thrown) {
+        const error = connection === undefined ? this.#unreachable(thrown as DriverError) : thrown
         const cause = error instanceof StoreUnavailable ? error.cause : undefined
         if (this.#expired || !(cause instanceof StatementError && cause.busy)) throw error
         this.#busy = cause
@@ -249,13 +225,8 @@ class Use {
     return (sql, bindings) => this.#send(connection, sql, bindings)
   }
 
-  async #acquire(): Promise<Connection> {
-    try {
-      return await this.#client.acquireConnection()
-    } catch (error) {
-      const busy = this.#dialect.isBusy(error as DriverError)
-      throw unavailable(error as DriverError, 'it cannot be reached', (error as Error).message, { ...UNREACHABLE, busy })
-    }
+  #unreachable(error: DriverError): Error {
+    return unavailable(error, 'it cannot be reached', error.message, { ...UNREACHABLE, busy: this.#dialect.isBusy(error) })
   }
 
   async #send(connection: Connection, sql: string, bindings: readonly Binding[]): Promise<unknown> {

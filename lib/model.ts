@@ -225,7 +225,8 @@ export class Model {
   }
 
   async #findLive(sessionKey: string, now: Date, since?: number): Promise<StoredSession | null> {
-    const [row] = await this.#rows(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], since)
+    const response = await this.#database.send(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], since)
+    const [row] = this.#dialect.rows(response)
     return row === undefined ? null : this.#read(row)
   }
 
@@ -255,8 +256,8 @@ export class Model {
     return this.#write(this.#sql.delete, [sessionKey], since)
   }
 
-  async #rows(sql: string, bindings: Binding[], since?: number): Promise<Row[]> {
-    return this.#dialect.rows(await this.#database.send(sql, bindings, since))
+  async #rows(sql: string, bindings: Binding[]): Promise<Row[]> {
+    return this.#dialect.rows(await this.#database.send(sql, bindings))
   }
 
   async #write(sql: string, bindings: Binding[], since?: number): Promise<boolean> {

@@ -34,25 +34,22 @@ export class Operations {
 
   /** Starts `work` when the operations before it have ended, well or badly. */
   run<T>(work: () => Promise<T>): Promise<T> {
-    let resolve!: (value: T) => void
-    let reject!: (error: unknown) => void
-    const promise = new Observed<T>((...settle) => {
-      ;[resolve, reject] = settle
-    })
     const result = this.#underWay++ === 0 ? work() : this.#last.then(work)
-    this.#last = result.then(
-      (value) => {
-        this.#underWay--
-        resolve(value)
-      },
-      (error) => {
-        this.#underWay--
-        this.#forgotten.push({ promise, error })
-        // Handled, but not by a `then` of its own, which would count as somebody waiting.
-        Promise.prototype.then.call(promise, undefined, () => {})
-        reject(error)
-      }
-    )
+    const promise = new Observed<T>((resolve, reject) => {
+      this.#last = result.then(
+        (value) => {
+          this.#underWay--
+          resolve(value)
+        },
+        (error) => {
+          this.#underWay--
+          this.#forgotten.push({ promise, error })
+          // Handled, but not by a `then` of its own, which would count as somebody waiting.
+          Promise.prototype.then.call(promise, undefined, () => {})
+          reject(error)
+        }
+      )
+    })
     return promise
   }
 

@@ -363,10 +363,7 @@ export class Session {
 
   /** `load()` that does not count as access, for whoever loads before anybody asked. */
   preload(): Promise<this> {
-    return this.#operations.run(async () => {
-      await this.#load()
-      return this
-    })
+    return this.#operations.run(() => this.#load())
   }
 
   /**
@@ -568,8 +565,8 @@ export class Session {
 
   // --- loading and saving -----------------------------------------------------------
 
-  async #load(): Promise<void> {
-    if (this.#members !== null) return
+  async #load(): Promise<this> {
+    if (this.#members !== null) return this
     const stored = this.#key === null ? null : await this.#context.engine.load(this.#key)
     // An unknown key is never adopted: what is saved gets a new one.
     if (stored === null) this.#key = null
@@ -577,6 +574,7 @@ export class Session {
     const members = this.#snapshot?.members ?? new Map()
     this.#dropNeedlessRemovals(members)
     this.#share(this.#changes.applyTo(members))
+    return this
   }
 
   /** Deleting what is not there is no change, which before loading nobody could know. */

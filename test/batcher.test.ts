@@ -6,13 +6,16 @@ import { gate } from './fixtures/app.ts'
 function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
   const batches: { items: readonly string[]; finish: () => void; fail: (error: Error) => void }[] = []
   let started = gate()
+  const together = (items: readonly string[]) =>
+    new Promise<string[]>((resolve, reject) => {
+      batches.push({ items, finish: () => resolve(items.map((item) => `${item}!`)), fail: reject })
+      started.pass()
+      started = gate()
+    })
   const batcher = new Batcher<string, string>({
-    run: (items) =>
-      new Promise((resolve, reject) => {
-        batches.push({ items, finish: () => resolve(items.map((item) => `${item}!`)), fail: reject })
-        started.pass()
-        started = gate()
-      }),
+    alone: async (item) => (await together([item]))[0] as string,
+    together,
+    isRefused: () => false,
     maxSize: 10,
     maxUnderWay: 2,
     ...options
@@ -94,4 +97,47 @@ t.test('an error fails the calls of its batch, and no others', async (t) => {
   await turn()
   batches[2]?.finish()
   t.equal(await later, 'd!')
+})
+
+t.test('a batch that is refused is tried call by call, and each fails for itself', async (t) => {
+  const tried: string[] = []
+  const refused = new Error('refused')
+  const later = gate()
+  const { batches, add, started } = createBatcher({
+    alone: async (item) => {
+      tried.push(item)
+      if (item === 'b') throw new Error('no b')
+      if (item === 'c') await later.pass()
+      return `${item} alone`
+    },
+    isRefused: (error) => error === refused,
+    maxUnderWay: 1
+  })
+  const calls = ['a', 'b', 'c'].map(add)
+  await turn()
+  batches[0]?.fail(refused)
+  t.equal(await calls[0], 'a alone')
+  await t.rejects(calls[1] as Promise<string>, { message: 'no b' })
+  t.strictSame(tried, ['a', 'b', 'c'])
+
+  const waiting = ['d', 'e'].map(add)
+  await turn()
+  t.equal(batches.length, 1, 'the batch is under way until the last of them has ended')
+  const next = started()
+  later.open()
+  t.equal(await calls[2], 'c alone')
+  await next
+  batches[1]?.finish()
+  t.strictSame(await Promise.all(waiting), ['d!', 'e!'])
+})
+
+t.test('what throws before it begins fails the call, and not the process', async (t) => {
+  const { add } = createBatcher({
+    alone: () => {
+      throw new Error('at once')
+    }
+  })
+  await t.rejects(add('a'), { message: 'at once' })
+  await t.rejects(add('b'), { message: 'at once' })
+  await t.rejects(add('c'), { message: 'at once' }, 'none of them is under way any more')
 })
