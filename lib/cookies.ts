@@ -29,6 +29,11 @@ function unquote(value: string): string {
     )
 }
 
+/** Whether browsers send a text back as it is: the characters of RFC 6265 section 4.1.1, and those that they take besides. */
+export function isCookieValue(text: string): boolean {
+  return /^[!-:<-~]*$/.test(text)
+}
+
 /** The header Vary with `Cookie` in it, once; `*` says it all (django.utils.cache.patch_vary_headers). */
 export function varyOnCookie(vary = ''): string {
   if (vary === '') return 'Cookie'

@@ -3,7 +3,7 @@ import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
-import { readCookie, varyOnCookie } from './cookies.js'
+import { isCookieValue, readCookie, varyOnCookie } from './cookies.js'
 import { AlreadyRegistered, ChangedAfterReply, SessionDisabled, SessionInterrupted } from './errors.js'
 import { type ClearExpiredSchedule, Schedule } from './schedule.js'
 import type { Session } from './session.js'
@@ -196,8 +196,19 @@ const toResponse = ({ statusCode }: FastifyReply, { cookieSent }: RequestState) 
 
 /** Writes the header Set-Cookie as Django's `HttpResponse.set_cookie` and `delete_cookie` do. */
 function cookieSetter({ cookie: { name, ...cookie } }: Settings) {
-  const attributes = { ...cookie, encode: (value: string) => value }
   let warned = false
+  let made: { secure: boolean; maxAge: number | undefined; second: number | undefined; attributes: string } | undefined
+
+  /** Most cookies differ from the one before in nothing but the key. */
+  const attributesOf = ({ server }: FastifyRequest, secure: boolean, { maxAge, expires }: Lifetime): string => {
+    const second = expires && Math.trunc(expires.getTime() / 1000)
+    if (made?.secure !== secure || made.maxAge !== maxAge || made.second !== second) {
+      const text = server.serializeCookie(name, '', { ...cookie, secure, ...(expires && { maxAge, expires }) })
+      made = { secure, maxAge, second, attributes: text.slice(`${name}=`.length) }
+    }
+    return made.attributes
+  }
+
   return (reply: FastifyReply, session: Session, action: CookieAction): void => {
     const { request } = reply
     const isHttps = request.protocol === 'https'
@@ -209,7 +220,8 @@ function cookieSetter({ cookie: { name, ...cookie } }: Settings) {
     }
     const secure = cookie.secure === 'auto' ? isHttps : cookie.secure
     const [value, lifetime] = action === 'delete' ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
-    reply.header('set-cookie', request.server.serializeCookie(name, value, { ...attributes, secure, ...lifetime }))
+    if (!isCookieValue(value)) throw new TypeError('Expected the engine to make a session key that a cookie can carry, got another text')
+    reply.header('set-cookie', `${name}=${value}${attributesOf(request, secure, lifetime)}`)
   }
 }
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readCookie, varyOnCookie } from '../lib/cookies.ts'
+import { isCookieValue, readCookie, varyOnCookie } from '../lib/cookies.ts'
 
 const read = (header: string | undefined) => readCookie(header, 'sessionid')
 
@@ -87,6 +87,11 @@ t.test('the name is any that a cookie can have', async (t) => {
 t.test('long headers are read in linear time', async (t) => {
   const header = `${'sessionid;'.repeat(100_000)}sessionid="${'\\'.repeat(100_000)}"`
   t.equal(read(header)?.length, 50_000)
+})
+
+t.test('a cookie carries what is visible and ASCII, but no semicolon', async (t) => {
+  for (const text of ['', 'abc123', 'eyJhIjoxfQ:1kZ9Xa:s1gnature-_', '"quoted"', 'a,b\\c=d~!']) t.ok(isCookieValue(text), text)
+  for (const text of ['a;b', 'a b', 'a\nb', 'a\rb', 'a\tb', 'a\0b', 'a\x7f', 'ä', '€']) t.notOk(isCookieValue(text), text)
 })
 
 t.test('Vary gets Cookie once and keeps what it had', async (t) => {

@@ -128,6 +128,66 @@ t.test('the cookie has the attributes of the options, and its deletion too', asy
   )
 })
 
+t.test('each cookie has its own key, end and security, whatever the one before it had', async (t) => {
+  let now = new Date('2026-01-02T03:04:05.100Z')
+  const knex = await openDatabase(t, 'sqlite')
+  const { app } = await createApp(
+    t,
+    { knex, clock: () => now },
+    (app) =>
+      app.get<{ Querystring: { seconds?: string; until?: string } }>('/', async (request) => {
+        const { seconds, until } = request.query
+        if (seconds === 'none') await request.session.flush()
+        else if (until !== undefined) request.session.setExpiry(new Date(until))
+        else request.session.set('a', 1).setExpiry(seconds === undefined ? null : Number(seconds))
+        return 'set'
+      }),
+    { trustProxy: true }
+  )
+  const cookieOf = async (query: string, headers: Record<string, string> = {}) =>
+    String((await app.inject({ url: `/${query}`, headers })).headers['set-cookie'])
+  const usual = /^sessionid=[a-z0-9]{32}; Max-Age=1209600; Path=\/; Expires=Fri, 16 Jan 2026 03:04:05 GMT; HttpOnly; SameSite=Lax$/
+  const first = await cookieOf('')
+  t.match(first, usual)
+  const second = await cookieOf('')
+  t.match(second, usual)
+  t.not(first, second)
+  t.match(await cookieOf('?seconds=77'), /^sessionid=[a-z0-9]{32}; Max-Age=77; Path=\/; Expires=Fri, 02 Jan 2026 03:05:22 GMT;/)
+  t.match(await cookieOf('?seconds=0'), /^sessionid=[a-z0-9]{32}; Path=\/; HttpOnly; SameSite=Lax$/)
+  t.match(await cookieOf('', { 'x-forwarded-proto': 'https' }), /; HttpOnly; Secure; SameSite=Lax$/)
+  t.match(await cookieOf(''), usual)
+  t.match(
+    await cookieOf('?seconds=none', { cookie: 'sessionid=abcdefgh' }),
+    /^sessionid=; Max-Age=0; Path=\/; Expires=Thu, 01 Jan 1970 00:00:00 GMT;/
+  )
+  now = new Date('2026-01-02T03:04:05.999Z')
+  t.match(await cookieOf(''), usual, 'within the same second')
+  now = new Date('2026-01-02T03:04:05Z')
+  t.match(await cookieOf('?until=2026-01-02T03:05:00Z'), /; Max-Age=55; Path=\/; Expires=Fri, 02 Jan 2026 03:05:00 GMT;/)
+  now = new Date('2026-01-02T03:04:06Z')
+  t.match(await cookieOf('?until=2026-01-02T03:05:00Z'), /; Max-Age=54; Path=\/; Expires=Fri, 02 Jan 2026 03:05:00 GMT;/)
+  t.match(await cookieOf(''), /Expires=Fri, 16 Jan 2026 03:04:06 GMT;/)
+})
+
+t.test("an engine's key that would go on as attributes of the cookie is none", async (t) => {
+  const engine = {
+    load: async () => null,
+    create: async () => 'abcdefgh; Domain=example.org',
+    save: async () => ({ outcome: 'gone' as const }),
+    saveLocked: async () => ({ outcome: 'gone' as const }),
+    touch: async () => false,
+    rotate: async () => null,
+    delete: async () => {},
+    exists: async () => false,
+    clearExpired: async () => ({ deleted: 0, batches: 0, completed: true, retries: 0 })
+  } as unknown as NonNullable<SessionOptions['engine']>
+  const { browser } = await createSite(t, { engine })
+  const response = await browser.get('/set')
+  t.equal(response.statusCode, 500)
+  t.notOk(response.headers['set-cookie'])
+  t.match(response.json().message, /^Expected the engine to make a session key that a cookie can carry/)
+})
+
 t.test('sameSite: false sends no SameSite', async (t) => {
   const { browser } = await createSite(t, { cookie: { sameSite: false } })
   t.notMatch((await browser.get('/set')).headers['set-cookie'], /SameSite/)
