@@ -30,8 +30,8 @@ interface Statement {
   bindings: readonly Binding[]
 }
 
-/** Sends one statement, with `?` for bindings, and returns the driver's answer. */
-export type Send = (sql: string, bindings: readonly Binding[]) => Promise<unknown>
+/** Sends one statement, with `?` for bindings. Returns the driver's answer, or a promise of it where the database is another process. */
+export type Send = (sql: string, bindings: readonly Binding[]) => unknown
 
 /** What an error of the driver means for the statement. */
 interface Verdict {
@@ -112,15 +112,11 @@ export class Database {
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), false, since)
     const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
-    this.#reads = new Batcher({
-      ...options,
-      together: (statements, since) => this.#bounded((send) => inOrder(statements, send), false, since)
-    })
-    // One transaction for all writes of a turn, which costs one commit.
-    this.#writes = new Batcher({
-      ...options,
-      together: (statements, since) => this.transaction((send) => inOrder(statements, send), since)
-    })
+    // All of a turn in one transaction, which costs one lock and one commit.
+    const inTransaction = (begin: readonly string[]) => (statements: readonly Statement[], since: number) =>
+      this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), since)
+    this.#reads = new Batcher({ ...options, together: inTransaction(['BEGIN']) })
+    this.#writes = new Batcher({ ...options, together: inTransaction(dialect.begin) })
   }
 
   /**
@@ -138,16 +134,19 @@ export class Database {
    *
    * @throws StoreUnavailable, or what `work` throws
    */
-  transaction<T>(work: (send: Send) => Promise<T>, since?: number): Promise<T> {
+  transaction<T>(work: (send: Send) => Promise<T>): Promise<T> {
+    return this.#transaction(this.dialect.begin, work)
+  }
+
+  #transaction<T>(begin: readonly string[], work: (send: Send) => Promise<T>, since?: number): Promise<T> {
     const run = async (send: Send): Promise<T> => {
-      for (const statement of this.dialect.begin) await send(statement, [])
+      for (const statement of begin) await send(statement, [])
       try {
         const result = await work(send)
         await send('COMMIT', [])
         return result
       } catch (error) {
-        // The first error is the one to report; a connection that cannot roll back is disposed of.
-        await send('ROLLBACK', []).catch(() => {})
+        await undo(send, 'ROLLBACK')
         throw error
       }
     }
@@ -156,17 +155,17 @@ export class Database {
   }
 
   /** Gives `work` a connection, until the timeout has passed. */
-  #bounded<T>(work: (send: Send) => Promise<T>, prepare: boolean, since?: number): Promise<T> {
+  #bounded<T>(work: (send: Send) => Promise<T> | T, prepare: boolean, since?: number): Promise<T> {
     const use = new Use(this.#client, this.dialect, prepare)
     return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), since)
   }
 }
 
-/** One after another, up to the first that fails: a failure may have ended the transaction that they are in. */
-async function inOrder(statements: readonly Statement[], send: Send): Promise<unknown[]> {
-  const answers: unknown[] = []
-  for (const { sql, bindings } of statements) answers.push(await send(sql, bindings))
-  return answers
+/** Undoes what was begun: should that fail as well, the connection is disposed of, and the first error is the one to report. */
+export async function undo(send: Send, sql: string, bindings: readonly Binding[] = []): Promise<void> {
+  try {
+    await send(sql, bindings)
+  } catch {}
 }
 
 /** One use of a connection: from waiting for it to giving it back, which may be after nobody waits any longer. */
@@ -185,7 +184,7 @@ class Use {
     this.#prepare = prepare
   }
 
-  async run<T>(work: (send: Send) => Promise<T>): Promise<T> {
+  async run<T>(work: (send: Send) => Promise<T> | T): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       let connection: Connection | undefined
       try {
@@ -229,24 +228,31 @@ class Use {
     return unavailable(error, 'it cannot be reached', error.message, { ...UNREACHABLE, busy: this.#dialect.isBusy(error) })
   }
 
-  async #send(connection: Connection, sql: string, bindings: readonly Binding[]): Promise<unknown> {
+  /** @throws StoreUnavailable */
+  #send(connection: Connection, sql: string, bindings: readonly Binding[]): unknown {
     try {
       // For whoever logs or counts what Knex sends.
       if (this.#client.listenerCount('query') > 0) this.#client.emit('query', { sql, bindings, __knexUid: connection.__knexUid })
-      return await this.#dialect.execute(connection, sql, bindings, this.#prepare)
+      const answer = this.#dialect.execute(connection, sql, bindings, this.#prepare)
+      return this.#dialect.isInProcess
+        ? answer
+        : (answer as Promise<unknown>).catch((error) => this.#fail(connection, sql, bindings, error))
     } catch (error) {
-      const driverError = error as DriverError
-      const lost = this.#dialect.isConnectionLost(driverError)
-      // In our own process there is nothing to roll back when that fails.
-      if (lost || (sql === 'ROLLBACK' && !this.#dialect.isInProcess)) connection.__knex__disposed = 'its connection was lost'
-      const summary = lost ? 'the connection was lost' : refusal(driverError, this.#dialect)
-      throw unavailable(driverError, summary, masked(this.#dialect.describe(driverError), bindings), {
-        busy: this.#dialect.isBusy(driverError),
-        outcomeUnknown: lost,
-        keyTaken: this.#dialect.isKeyTaken(driverError),
-        unreachable: false
-      })
+      return this.#fail(connection, sql, bindings, error as DriverError)
     }
+  }
+
+  #fail(connection: Connection, sql: string, bindings: readonly Binding[], error: DriverError): never {
+    const lost = this.#dialect.isConnectionLost(error)
+    // In our own process there is nothing to roll back when that fails.
+    if (lost || (sql === 'ROLLBACK' && !this.#dialect.isInProcess)) connection.__knex__disposed = 'its connection was lost'
+    const summary = lost ? 'the connection was lost' : refusal(error, this.#dialect)
+    throw unavailable(error, summary, masked(this.#dialect.describe(error), bindings), {
+      busy: this.#dialect.isBusy(error),
+      outcomeUnknown: lost,
+      keyTaken: this.#dialect.isKeyTaken(error),
+      unreachable: false
+    })
   }
 }
 

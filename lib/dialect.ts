@@ -16,8 +16,8 @@ export interface Dialect {
   canBatch: boolean
   /** Whether the database works in our own process, so that a statement costs no round trip and stops the event loop. */
   isInProcess: boolean
-  /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. */
-  execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): Promise<unknown>
+  /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. Returns a promise, unless `isInProcess`. */
+  execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): unknown
   /** What a Date is bound as. */
   bindDate(date: Date): string
   /** SQL for a bound date where its type is not clear from the statement. */
@@ -188,7 +188,7 @@ const sqlite: Dialect = {
   quote: doubleQuote,
   canBatch: false,
   isInProcess: true,
-  execute: async (connection, sql, bindings) => {
+  execute: (connection, sql, bindings) => {
     const statement = sqliteStatement(connection as SqliteConnection, sql)
     return statement.reader ? statement.all(...bindings) : statement.run(...bindings)
   },

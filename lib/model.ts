@@ -5,7 +5,7 @@
 import type { Knex } from 'knex'
 import { Batches } from './batches.js'
 import type { Codec } from './codec.js'
-import { type Database, isKeyTaken } from './database.js'
+import { type Database, isKeyTaken, undo } from './database.js'
 import type { Binding, Dialect, Row } from './dialect.js'
 import type { SessionRecord, StoredSession } from './engines/engine.js'
 import { toObject } from './serializer.js'
@@ -191,8 +191,8 @@ export class Model {
         const dates = [from, before].map((date) => this.#dialect.bindDate(date)) as [string, string]
         return this.#dialect.affected(await send(...this.#dialect.deleteExpired(this.#table, ...dates, limit)))
       } finally {
-        // A connection that cannot give it back is lost, and the lock with it: the first error is the one to report.
-        if (unlock !== null) await send(unlock, [lockName]).catch(() => {})
+        // A connection that cannot give it back is lost, and the lock with it.
+        if (unlock !== null) await undo(send, unlock, [lockName])
       }
     })
     return deleted === null ? null : { deleted, milliseconds: performance.now() - started }
