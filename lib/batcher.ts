@@ -4,11 +4,14 @@
  * of its turn. It knows nothing of what is sent.
  */
 
+/** What `together` answers for an item that it left out: it is carried out alone, and no batch waits for it. */
+export const leftOut = Symbol('left out')
+
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
   alone: (item: Item, since: number) => Promise<Result>
-  /** Carries out several: one result for each, in their order, or a promise of it. `since` is when the first one came. */
-  together: (items: readonly Item[], since: number) => Promise<readonly (Result | Promise<Result>)[]>
+  /** Carries out several: one result for each, in their order, or `leftOut`. `since` is when the first one came. */
+  together: (items: readonly Item[], since: number) => Promise<readonly (Result | typeof leftOut)[]>
   /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
   isRefused: (error: unknown) => boolean
   /** Items with the same key are never in one batch: the later one waits for the next. */
@@ -22,7 +25,7 @@ export interface BatcherOptions<Item, Result> {
 interface Call<Item, Result> {
   item: Item
   since: number
-  resolve: (result: Result | Promise<Result>) => void
+  resolve: (result: Result) => void
   reject: (error: unknown) => void
 }
 
@@ -95,8 +98,10 @@ export class Batcher<Item, Result> {
         calls.map(({ item }) => item),
         since
       )
-      calls.forEach(({ resolve }, index) => {
-        resolve(results[index] as Result)
+      calls.forEach((call, index) => {
+        const result = results[index] as Result | typeof leftOut
+        if (result === leftOut) this.#alone(call)
+        else call.resolve(result)
       })
     } catch (error) {
       if (isRefused(error)) await Promise.all(calls.map((call) => this.#alone(call)))

@@ -3,7 +3,7 @@
  * the server and the database a fraction of one statement each; a batch of one goes out
  * as the single statement. Only the model uses it, and nothing above it knows.
  */
-import { Batcher } from './batcher.js'
+import { Batcher, leftOut } from './batcher.js'
 import { type Database, isRefused } from './database.js'
 import type { StoredSession } from './engines/engine.js'
 
@@ -97,9 +97,9 @@ export class Batches {
   }
 
   /** A row that somebody else has locked is left out: its save waits alone, and nobody waits with it. */
-  async #update(items: readonly Save[], since: number): Promise<(boolean | Promise<boolean>)[]> {
+  async #update(items: readonly Save[], since: number): Promise<(true | typeof leftOut)[]> {
     const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
-    return items.map((item) => written.has(item.sessionKey) || this.#options.single.update(item, since))
+    return items.map((item) => written.has(item.sessionKey) || leftOut)
   }
 
   async #insert(items: readonly Create[], since: number): Promise<boolean[]> {
@@ -107,9 +107,9 @@ export class Batches {
     return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 
-  async #delete(items: readonly Item[], since: number): Promise<(boolean | Promise<boolean>)[]> {
+  async #delete(items: readonly Item[], since: number): Promise<(true | typeof leftOut)[]> {
     const deleted = await this.#written(since, this.#sql.delete, [items.map(({ sessionKey }) => sessionKey)])
-    return items.map((item) => deleted.has(item.sessionKey) || this.#options.single.delete(item, since))
+    return items.map((item) => deleted.has(item.sessionKey) || leftOut)
   }
 
   #columns(items: readonly Create[]): (string | null)[][] {

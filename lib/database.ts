@@ -112,7 +112,8 @@ export class Database {
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), false, since)
     const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
-    // All of a turn in one transaction, which costs one lock and one commit.
+    // All of a turn in one transaction, which costs one lock and one commit. In our own process statements are
+    // answered at once: none follows one that failed.
     const inTransaction = (begin: readonly string[]) => (statements: readonly Statement[], since: number) =>
       this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), since)
     this.#reads = new Batcher({ ...options, together: inTransaction(['BEGIN']) })
@@ -161,7 +162,7 @@ export class Database {
   }
 }
 
-/** Undoes what was begun: should that fail as well, the connection is disposed of, and the first error is the one to report. */
+/** Ends what was begun on a connection: should that fail, the connection is disposed of, and an error before it is the one to report. */
 export async function undo(send: Send, sql: string, bindings: readonly Binding[] = []): Promise<void> {
   try {
     await send(sql, bindings)
@@ -207,15 +208,15 @@ class Use {
   /** Nobody waits any longer. A statement under way is cut off with its connection. */
   expire(timeout: number): Error {
     this.#expired = true
-    if (this.#busy !== null) return new StoreUnavailable(`it was busy for ${timeout} seconds`, { cause: this.#busy })
-    if (this.#connection === null) {
-      return new StoreUnavailable(
-        `no connection became free within ${timeout} seconds. Is a session operation awaited inside an open transaction, or the pool too small?`
-      )
+    if (this.#connection !== null) {
+      this.#connection.__knex__disposed = 'its answer was overdue'
+      this.#dialect.abort(this.#connection)
+      return new StoreUnavailable(`no answer within ${timeout} seconds`)
     }
-    this.#connection.__knex__disposed = 'its answer was overdue'
-    this.#dialect.abort(this.#connection)
-    return new StoreUnavailable(`no answer within ${timeout} seconds`)
+    if (this.#busy !== null) return new StoreUnavailable(`it was busy for ${timeout} seconds`, { cause: this.#busy })
+    return new StoreUnavailable(
+      `no connection became free within ${timeout} seconds. Is a session operation awaited inside an open transaction, or the pool too small?`
+    )
   }
 
   #senderOn(connection: Connection): Send {
@@ -244,8 +245,9 @@ class Use {
 
   #fail(connection: Connection, sql: string, bindings: readonly Binding[], error: DriverError): never {
     const lost = this.#dialect.isConnectionLost(error)
-    // In our own process there is nothing to roll back when that fails.
-    if (lost || (sql === 'ROLLBACK' && !this.#dialect.isInProcess)) connection.__knex__disposed = 'its connection was lost'
+    // Another process would keep the transaction or the lock; in our own there is none when that fails.
+    const keeps = !this.#dialect.isInProcess && (sql === 'ROLLBACK' || sql === this.#dialect.unlock)
+    if (lost || keeps) connection.__knex__disposed = 'its connection was lost'
     const summary = lost ? 'the connection was lost' : refusal(error, this.#dialect)
     throw unavailable(error, summary, masked(this.#dialect.describe(error), bindings), {
       busy: this.#dialect.isBusy(error),

@@ -133,7 +133,7 @@ const postgres: Dialect = {
   dateParameter: '?::timestamptz',
   exactParameter: '?',
   // A number, since applications replace the driver's parsers of dates.
-  selectDate: "round(date_part('epoch', expire_date) * 1000)",
+  selectDate: '(extract(epoch from expire_date) * 1000)::float8',
   readDate: (value) => new Date(Number(value)),
   rows: (response) => (response as PostgresResult).rows,
   affected: (response) => (response as PostgresResult).rowCount ?? 0,

@@ -191,7 +191,6 @@ export class Model {
         const dates = [from, before].map((date) => this.#dialect.bindDate(date)) as [string, string]
         return this.#dialect.affected(await send(...this.#dialect.deleteExpired(this.#table, ...dates, limit)))
       } finally {
-        // A connection that cannot give it back is lost, and the lock with it.
         if (unlock !== null) await undo(send, unlock, [lockName])
       }
     })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Batcher, type BatcherOptions } from '../lib/batcher.ts'
+import { Batcher, type BatcherOptions, leftOut } from '../lib/batcher.ts'
 import { gate } from './fixtures/app.ts'
 
 /** A batcher whose batches wait until they are let go. */
@@ -140,4 +140,21 @@ t.test('what throws before it begins fails the call, and not the process', async
   await t.rejects(add('a'), { message: 'at once' })
   await t.rejects(add('b'), { message: 'at once' })
   await t.rejects(add('c'), { message: 'at once' }, 'none of them is under way any more')
+})
+
+t.test('what a batch leaves out goes alone, and no batch waits for it', async (t) => {
+  const locked = gate()
+  const { add } = createBatcher({
+    alone: async (item, since) => {
+      if (item === 'b') await locked.pass()
+      return `${item} alone, ${typeof since}`
+    },
+    together: async (items) => items.map((item) => (item === 'b' ? leftOut : `${item}!`)),
+    maxUnderWay: 1
+  })
+  const [a, b, c] = ['a', 'b', 'c'].map(add)
+  t.strictSame(await Promise.all([a, c]), ['a!', 'c!'])
+  t.strictSame(await Promise.all(['d', 'e'].map(add)), ['d!', 'e!'])
+  locked.open()
+  t.equal(await b, 'b alone, number')
 })

@@ -117,6 +117,17 @@ for (const name of databases) {
       t.strictSame(await keys(), live.sort())
     })
 
+    t.test('a session of Django, whose ends have microseconds, goes as well', async (t) => {
+      const { knex, engine, keys } = await openStore(t, name)
+      const zone = name === 'postgres' ? '+00' : ''
+      for (const fraction of ['123400', '123600', '999999']) {
+        const row = { session_key: fraction, session_data: 'text', expire_date: `2026-01-02 03:04:04.${fraction}${zone}` }
+        await knex('django_session').insert(row)
+      }
+      t.match(await engine.clearExpired({ batchSize: 1 }), { deleted: 3 })
+      t.strictSame(await keys(), [])
+    })
+
     t.test('a session that is renewed before its batch stays', async (t) => {
       const { model, fill, keys } = await openStore(t, name)
       const [renewed] = (await fill(-20, -30, -10)) as [string, ...string[]]
