@@ -224,8 +224,7 @@ export class Model {
   }
 
   async #findLive(sessionKey: string, now: Date, since?: number): Promise<StoredSession | null> {
-    const response = await this.#database.send(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], since)
-    const [row] = this.#dialect.rows(response)
+    const [row] = await this.#rows(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], since)
     return row === undefined ? null : this.#read(row)
   }
 
@@ -255,8 +254,8 @@ export class Model {
     return this.#write(this.#sql.delete, [sessionKey], since)
   }
 
-  async #rows(sql: string, bindings: Binding[]): Promise<Row[]> {
-    return this.#dialect.rows(await this.#database.send(sql, bindings))
+  async #rows(sql: string, bindings: Binding[], since?: number): Promise<Row[]> {
+    return this.#dialect.rows(await this.#database.send(sql, bindings, since))
   }
 
   async #write(sql: string, bindings: Binding[], since?: number): Promise<boolean> {

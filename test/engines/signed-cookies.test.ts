@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
 import { TimestampSigner } from '../../lib/signing.ts'
-import { Browser, createApp, secretKey } from '../fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp, secretKey } from '../fixtures/app.ts'
 
 const SALT = 'django.contrib.sessions.backends.signed_cookies'
 
@@ -18,14 +18,7 @@ function createSite(t: Test, options: Partial<SessionOptions> = {}) {
       String(request.session.setExpiry(Number(request.query.seconds)).modified)
     )
     app.get('/untouched', async () => 'untouched')
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
-    app.get('/cycle', async (request) => {
-      await request.session.cycleKey()
-      return 'cycled'
-    })
+    addKeyRoutes(app)
   })
 }
 
