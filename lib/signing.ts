@@ -2,7 +2,7 @@
  * Port of django/core/signing.py (Django 5.x): text that is sent in the clear and
  * can be neither forged nor, with `maxAge`, kept for too long.
  */
-import { createHash, createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { BadSignature, SignatureExpired } from './errors.js'
 import { parse, stringify } from './json.js'
@@ -42,11 +42,11 @@ export interface LoadsOptions extends TimestampSignerOptions {
 
 /** Signs text: `text:signature` (django.core.signing.Signer). */
 export class Signer {
-  readonly #keys: readonly [KeyObject, ...KeyObject[]]
+  readonly #keys: readonly [HmacKey, ...HmacKey[]]
 
   constructor({ secretKey, secretKeyFallbacks = [], salt = 'django.core.signing.Signer' }: SignerOptions) {
-    const derive = (secret: string) => deriveKey(`${salt}signer`, secret)
-    this.#keys = [derive(secretKey), ...secretKeyFallbacks.map(derive)]
+    const toKey = (secret: string) => hmacKey(deriveKey(`${salt}signer`, secret))
+    this.#keys = [toKey(secretKey), ...secretKeyFallbacks.map(toKey)]
   }
 
   /** base64url of the HMAC-SHA256 of `text`, without padding. */
@@ -180,8 +180,8 @@ function encodeBase62(number: number): string {
 /** @throws BadSignature on any other character (django.core.signing.b62_decode) */
 function decodeBase62(text: string): number {
   let number = 0
-  for (const character of text) {
-    const digit = BASE62.indexOf(character)
+  for (let at = 0; at < text.length; at++) {
+    const digit = BASE62.indexOf(text.charAt(at))
     if (digit === -1) throw new BadSignature('the timestamp is not base 62')
     number = number * 62 + digit
   }
@@ -189,12 +189,10 @@ function decodeBase62(text: string): number {
 }
 
 /** The key of django.utils.crypto.salted_hmac: a hash of salt and secret. */
-function deriveKey(keySalt: string, secret: string): KeyObject {
-  return createSecretKey(
-    createHash('sha256')
-      .update(keySalt + secret)
-      .digest()
-  )
+function deriveKey(keySalt: string, secret: string): Buffer {
+  return createHash('sha256')
+    .update(keySalt + secret)
+    .digest()
 }
 
 /** HMAC-SHA256 of a text, for what Django signs without a timestamp (django.utils.crypto.salted_hmac). */
@@ -202,8 +200,38 @@ export function saltedHmac(keySalt: string, text: string, secret: string): Buffe
   return createHmac('sha256', deriveKey(keySalt, secret)).update(text).digest()
 }
 
-function hmac(key: KeyObject, text: string): string {
-  return createHmac('sha256', key).update(text).digest('base64url')
+/** Bytes that SHA-256 takes at a time, and that it makes. */
+const BLOCK = 64
+const DIGEST = 32
+
+/** A key of HMAC in a block, with the pad of each of its two hashes (RFC 2104 section 2). */
+interface HmacKey {
+  readonly inner: Buffer
+  readonly outer: Buffer
+}
+
+/** @param key at most a block */
+function hmacKey(key: Buffer): HmacKey {
+  const block = Buffer.alloc(BLOCK)
+  key.copy(block)
+  return { inner: block.map((byte) => byte ^ 0x36) as Buffer, outer: block.map((byte) => byte ^ 0x5c) as Buffer }
+}
+
+/** What is hashed: most texts fit, and nothing is left of one once the next has come. */
+const scratch = Buffer.allocUnsafeSlow(16 * 1024)
+
+/**
+ * base64url of the HMAC-SHA256 of a text. Made of two hashes, because createHmac() makes
+ * an object with a native half: that takes as long as all of this, and more when it is collected.
+ */
+function hmac({ inner, outer }: HmacKey, text: string): string {
+  const most = BLOCK + 3 * text.length
+  const bytes = most <= scratch.length ? scratch : Buffer.allocUnsafe(most)
+  inner.copy(bytes)
+  const digest = hash('sha256', bytes.subarray(0, BLOCK + bytes.write(text, BLOCK)), 'binary')
+  outer.copy(bytes)
+  bytes.write(digest, BLOCK, 'latin1')
+  return hash('sha256', bytes.subarray(0, BLOCK + DIGEST), 'base64url')
 }
 
 function equalInConstantTime(left: Buffer, right: Buffer): boolean {
