@@ -5,7 +5,8 @@
  * request leaves alone is written back as it was found.
  */
 
-const LONG_NUMBER = /\d{16}/
+/** Digits from which on a number may be beyond 2^53−1. */
+const LONG = 16
 const SPECIAL_NUMBER = /(?:(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])|NaN|-?Infinity)(?!\s*:)/g
 
 /** @throws SyntaxError */
@@ -24,14 +25,28 @@ export function parse(text: string): unknown {
 function mayBeRounded(value: unknown, text: string): boolean {
   if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value)
   if (typeof value !== 'object' || value === null) return false
-  if (Array.isArray(value)) return LONG_NUMBER.test(text)
+  if (Array.isArray(value)) return hasLongNumber(text)
   for (const name in value) {
     const member = (value as Record<string, unknown>)[name]
-    if (typeof member === 'object' && member !== null) return LONG_NUMBER.test(text)
+    if (typeof member === 'object' && member !== null) return hasLongNumber(text)
     if (typeof member === 'number' && mayBeRounded(member, text)) return true
   }
   return false
 }
+
+/** Whether so many digits follow each other. One of them is at a multiple of their number: the rest is not looked at. */
+function hasLongNumber(text: string): boolean {
+  for (let at = 0; at < text.length; at += LONG) {
+    let start = at
+    let end = at
+    while (isDigit(text.charCodeAt(start - 1))) start--
+    while (isDigit(text.charCodeAt(end))) end++
+    if (end - start >= LONG) return true
+  }
+  return false
+}
+
+const isDigit = (code: number) => code >= 0x30 && code <= 0x39
 
 /** Hides special numbers from JSON.parse in strings: `n12…` is a number, `s…` was a string before. */
 function parseSpecial(text: string): unknown {
@@ -94,18 +109,30 @@ export function stringify(value: unknown, name: string): string {
 }
 
 /** Values that are looked at: in a circle there is no end of them. */
-const MAX_LOOKS = 1000
+const MAX_LOOKS = 100_000
 
 /** Whether JSON.stringify does right with it by itself: a function that it calls for each value makes it slow. */
-function isPlain(value: unknown, looks = { left: MAX_LOOKS }): boolean {
-  if (looks.left-- === 0) return false
-  if (typeof value !== 'object') return typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
-  if (value === null) return true
-  if (value instanceof Promise || 'toJSON' in value) return false
-  for (const name in value) {
-    if (!isPlain((value as Record<string, unknown>)[name], looks)) return false
+function isPlain(value: unknown): boolean {
+  if (isPlainScalar(value)) return true
+  if (typeof value !== 'object') return false
+  // Not by recursion: a circle would use up the stack.
+  const objects = [value as Record<string, unknown>]
+  let looks = 0
+  for (const object of objects) {
+    if (object instanceof Promise || 'toJSON' in object) return false
+    for (const name in object) {
+      const item = object[name]
+      if (++looks > MAX_LOOKS) return false
+      if (isPlainScalar(item)) continue
+      if (typeof item !== 'object') return false
+      objects.push(item as Record<string, unknown>)
+    }
   }
   return true
+}
+
+function isPlainScalar(value: unknown): boolean {
+  return typeof value === 'string' || Number.isFinite(value) || typeof value === 'boolean' || value === null
 }
 
 /** The mirror of parseSpecial: every string gets the prefix `s`, every special number the prefix `n`. */
