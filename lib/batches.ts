@@ -90,7 +90,7 @@ export class Batches {
 
   async #findLive(items: readonly Read[], since: number): Promise<(StoredSession | null)[]> {
     const now = new Date(Math.max(...items.map(({ now }) => now.getTime())))
-    const keys = [...new Set(items.map(({ sessionKey }) => sessionKey))]
+    const keys = items.map(({ sessionKey }) => sessionKey)
     const rows = await this.#send(since, this.#sql.findLive, [keys, this.#options.database.dialect.bindDate(now)])
     const found = new Map(rows.map((row) => [row.session_key, this.#options.read(row)]))
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
