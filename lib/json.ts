@@ -34,7 +34,7 @@ function mayBeRounded(value: unknown, text: string): boolean {
   return false
 }
 
-/** Whether so many digits follow each other. One of them is at a multiple of their number: the rest is not looked at. */
+/** Whether so many digits follow each other: then one of them is at a multiple of LONG, and only there they are looked for. */
 function hasLongNumber(text: string): boolean {
   for (let at = 0; at < text.length; at += LONG) {
     let start = at

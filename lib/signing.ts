@@ -217,7 +217,7 @@ function hmacKey(key: Buffer): HmacKey {
   return { inner: block.map((byte) => byte ^ 0x36) as Buffer, outer: block.map((byte) => byte ^ 0x5c) as Buffer }
 }
 
-/** What is hashed: most texts fit, and nothing is left of one once the next has come. */
+/** Memory for what is hashed, used again by each text that fits, as most do. */
 const scratch = Buffer.allocUnsafeSlow(16 * 1024)
 
 /**
