@@ -88,6 +88,7 @@ function toNumber(text: string): number | bigint {
  */
 export function stringify(value: unknown, name: string): string {
   if (typeof value === 'string') return quote(value)
+  if (isPlainScalar(value)) return String(value)
   let special = false
   const replacer = (_key: string, item: unknown) => {
     if (typeof item === 'function' || typeof item === 'symbol') throw new TypeError(`a ${typeof item} cannot be stored`)
@@ -113,19 +114,17 @@ const MAX_LOOKS = 100_000
 
 /** Whether JSON.stringify does right with it by itself: a function that it calls for each value makes it slow. */
 function isPlain(value: unknown): boolean {
-  if (isPlainScalar(value)) return true
   if (typeof value !== 'object') return false
   // Not by recursion: a circle would use up the stack.
-  const objects = [value as Record<string, unknown>]
+  const objects = [value as object]
   let looks = 0
   for (const object of objects) {
     if (object instanceof Promise || 'toJSON' in object) return false
-    for (const name in object) {
-      const item = object[name]
+    for (const item of Array.isArray(object) ? object : Object.values(object)) {
       if (++looks > MAX_LOOKS) return false
       if (isPlainScalar(item)) continue
       if (typeof item !== 'object') return false
-      objects.push(item as Record<string, unknown>)
+      objects.push(item)
     }
   }
   return true
@@ -156,7 +155,8 @@ function unserializable(name: string, reason: string): TypeError {
 
 /** Python's `ensure_ascii`, which escapes U+007F too. JSON.stringify has escaped control characters and lone surrogates. */
 function escapeNonAscii(text: string): string {
-  if (!/[^ -~]/.test(text)) return text
+  // A byte for each character: found out faster than by an expression.
+  if (Buffer.byteLength(text) === text.length && !text.includes('\x7f')) return text
   return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
