@@ -23,19 +23,21 @@ const goal =
   ([route, connections, against, target]: Target): Goal => ({ suite, route, connections, figure, against, target })
 
 const throughput: Target[] = [
-  ['untouched', 50, 'bare', 0.95],
   ['read', 50, 'fs-pg-simple', 2.2],
   ['read', 50, 'fs-knex', 3.2],
   ['read', 50, 'django', 15],
   ['write', 50, 'fs-pg-simple', 2.7],
   ['write', 50, 'fs-knex', 4.5],
   ['write', 50, 'django-sync', 12],
+  ['new', 50, 'fs-pg-simple', 2.2],
+  ['logout', 50, 'fs-pg-simple', 5]
+]
+const close: Target[] = [
+  ['untouched', 50, 'bare', 0.95],
   ['read', 1, 'fs-pg-simple', 1.2],
   ['write', 1, 'fs-pg-simple', 1.3],
   ['read', 1, 'prepared', 0.95],
-  ['write', 1, 'prepared', 0.95],
-  ['new', 50, 'fs-pg-simple', 2.2],
-  ['logout', 50, 'fs-pg-simple', 5]
+  ['write', 1, 'prepared', 0.95]
 ]
 const serverCpu: Target[] = [
   ['read', 50, 'fs-pg-simple', 0.45],
@@ -57,6 +59,7 @@ const sqlite: Target[] = [
 
 const goals: readonly Goal[] = [
   ...throughput.map(goal('postgres', 'requestsPerSecond')),
+  ...close.map(goal('close', 'requestsPerSecond')),
   ...serverCpu.map(goal('postgres', 'serverCpu')),
   ...databaseCpu.map(goal('postgres', 'databaseCpu')),
   ...delayed.map(goal('delay', 'requestsPerSecond')),

@@ -33,6 +33,7 @@ const { values } = parseArgs({
 })
 const { quick } = values
 const rounds = Number(values.rounds ?? (quick ? 3 : 5))
+const roundsOf = (suite: Suite) => (values.rounds === undefined ? (suite.rounds ?? rounds) : rounds)
 const isWanted = (list: string | undefined, name: string) => list === undefined || list.split(',').includes(name)
 
 const chosen: Suite[] = (quick ? quickSuites : suites)
@@ -58,7 +59,7 @@ const cells: CellResult[] = []
 try {
   for (const suite of chosen) {
     try {
-      cells.push(...(await measureSuite(suite, { postgres, rounds, seconds: Number(values.seconds), progress })))
+      cells.push(...(await measureSuite(suite, { postgres, rounds: roundsOf(suite), seconds: Number(values.seconds), progress })))
     } catch (error) {
       // What the others took long to measure is not thrown away.
       console.error(`\n${suite.title} was not measured:`, error)
@@ -80,7 +81,7 @@ const machine = {
 }
 const goals = compareWithGoals(cells)
 console.log(
-  `${machine.processor}, Node.js ${machine.node}, PostgreSQL ${machine.postgres} (fsync on), load by ${generator}, ${pinning}; ${rounds} rounds, medians\n`
+  `${machine.processor}, Node.js ${machine.node}, PostgreSQL ${machine.postgres} (fsync on), load by ${generator}, ${pinning}; medians of ${rounds} rounds or more\n`
 )
 console.log(resultTable(chosen, cells))
 if (goals.length > 0) console.log(`\n${goalTable(goals)}`)

@@ -14,6 +14,8 @@ export interface Suite {
   cells: readonly Cell[]
   /** Bytes of a session's JSON. */
   payload: number
+  /** Where little is between them, more rounds than elsewhere. */
+  rounds?: number
   /** Milliseconds that each answer of PostgreSQL is held back, as if it came from another machine. */
   delay?: number
 }
@@ -22,6 +24,15 @@ const cells = (routes: readonly Route[], connections: readonly number[]): Cell[]
   routes.flatMap((route) => connections.map((number) => ({ route, connections: number })))
 
 const PAYLOAD = 190
+
+const close: Suite = {
+  name: 'close',
+  title: 'PostgreSQL, where little is between them',
+  contenders: ['bare', 'ours', 'prepared', 'fs-pg-simple'],
+  cells: [...cells(['untouched'], [50]), ...cells(['read', 'write'], [1])],
+  payload: PAYLOAD,
+  rounds: 15
+}
 
 export const suites: readonly Suite[] = [
   {
@@ -43,6 +54,7 @@ export const suites: readonly Suite[] = [
     cells: cells(['untouched', 'read', 'write', 'new', 'logout'], [1, 10, 50, 200]),
     payload: PAYLOAD
   },
+  close,
   {
     name: 'sqlite',
     title: 'SQLite',
@@ -76,11 +88,5 @@ export const suites: readonly Suite[] = [
 
 /** What two minutes are enough for. */
 export const quickSuites: readonly Suite[] = [
-  {
-    name: 'postgres',
-    title: 'PostgreSQL',
-    contenders: ['bare', 'ours', 'prepared', 'fs-pg-simple'],
-    cells: [{ route: 'untouched', connections: 50 }, ...cells(['read', 'write'], [1, 50])],
-    payload: PAYLOAD
-  }
+  { ...close, title: 'PostgreSQL', cells: [...cells(['untouched'], [50]), ...cells(['read', 'write'], [1, 50])], rounds: 3 }
 ]
