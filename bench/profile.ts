@@ -56,13 +56,11 @@ try {
   await rm(folder, { recursive: true })
 }
 
-/** The thread that compiles TypeScript may have written one as well: the server's is the one with the most samples. */
+/** The thread that compiles TypeScript may have written one as well: the main thread is number 0, `CPU.<date>.<time>.<process>.0.<count>`. */
 async function readProfile(folder: string): Promise<Profile> {
-  const files = (await readdir(folder)).filter((name) => name.endsWith('.cpuprofile'))
-  const profiles = await Promise.all(files.map(async (file): Promise<Profile> => JSON.parse(await readFile(join(folder, file), 'utf8'))))
-  const [longest] = profiles.sort((one, other) => other.samples.length - one.samples.length)
-  if (longest === undefined) throw new Error(`Expected a .cpuprofile in ${folder}, got none`)
-  return longest
+  const file = (await readdir(folder)).find((name) => /\.0\.\d+\.cpuprofile$/.test(name))
+  if (file === undefined) throw new Error(`Expected a .cpuprofile of the server's main thread in ${folder}, got none`)
+  return JSON.parse(await readFile(join(folder, file), 'utf8'))
 }
 
 function print({ nodes, samples, timeDeltas }: Profile, requests: number): void {
