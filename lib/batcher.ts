@@ -20,6 +20,11 @@ export interface BatcherOptions<Item, Result> {
   maxSize: number
   /** Batches under way: more than one, so that one which waits for a lock holds up no other. */
   maxUnderWay: number
+  /**
+   * Results handed out in one turn of the event loop. Who has one may ask again before the others have theirs:
+   * otherwise all would come back at once, into one batch, and nothing be done here while it is under way.
+   */
+  resultsPerTurn: number
 }
 
 interface Call<Item, Result> {
@@ -98,14 +103,20 @@ export class Batcher<Item, Result> {
         calls.map(({ item }) => item),
         since
       )
-      calls.forEach((call, index) => {
-        const result = results[index] as Result | typeof leftOut
-        if (result === leftOut) this.#alone(call)
-        else call.resolve(result)
-      })
+      this.#handOut(calls, results)
     } catch (error) {
       if (isRefused(error)) await Promise.all(calls.map((call) => this.#alone(call)))
       else for (const { reject } of calls) reject(error)
     }
+  }
+
+  #handOut(calls: readonly Call<Item, Result>[], results: readonly (Result | typeof leftOut)[]): void {
+    const { resultsPerTurn } = this.#options
+    calls.slice(0, resultsPerTurn).forEach((call, index) => {
+      const result = results[index] as Result | typeof leftOut
+      if (result === leftOut) this.#alone(call)
+      else call.resolve(result)
+    })
+    if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
   }
 }

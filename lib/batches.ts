@@ -45,6 +45,9 @@ const MAX_SIZE = 64
 /** For each kind of statement: a slow one must not hold up the rest, and the pool serves others too. */
 const MAX_UNDER_WAY = 2
 
+/** Few enough that visitors who wait for one batch do not stay together, and as many as go without more statements at ten at a time. */
+const RESULTS_PER_TURN = 12
+
 type Item = { sessionKey: string }
 
 export class Batches {
@@ -59,7 +62,7 @@ export class Batches {
     this.#options = options
     this.#sql = statementsOf(options)
     const { findLive, update, insert, delete: remove } = options.single
-    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, isRefused }
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
     this.#saves = new Batcher({
       ...common,

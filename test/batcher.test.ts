@@ -18,6 +18,7 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     isRefused: () => false,
     maxSize: 10,
     maxUnderWay: 2,
+    resultsPerTurn: 10,
     ...options
   })
   return { batches, add: (item: string) => batcher.add(item), started: () => started.reached }
@@ -70,6 +71,39 @@ t.test('no batch is larger than maxSize', async (t) => {
     batches.map(({ items }) => items),
     [['a', 'b'], ['c']]
   )
+})
+
+t.test('results are handed out in parts, and who has one may be in the next batch before the others have theirs', async (t) => {
+  const { batches, add } = createBatcher({ maxUnderWay: 1, resultsPerTurn: 2 })
+  const answered: string[] = []
+  const results = ['a', 'b', 'c', 'd', 'e'].map(async (item) => {
+    answered.push(await add(item))
+    if (item === 'a') answered.push(await add('a again'))
+  })
+  await turn()
+  batches[0]?.finish()
+  await turn()
+  t.strictSame(answered, ['a!', 'b!'])
+  await turn()
+  t.strictSame(answered, ['a!', 'b!', 'c!', 'd!'])
+  t.strictSame(batches[1]?.items, ['a again'])
+  batches[1]?.finish()
+  await Promise.all(results)
+  t.strictSame(answered, ['a!', 'b!', 'c!', 'd!', 'a again!', 'e!'])
+})
+
+t.test('what is left out of a later part goes alone too', async (t) => {
+  const alone: string[] = []
+  const { add } = createBatcher({
+    resultsPerTurn: 1,
+    together: async (items) => items.map((item) => (item === 'b' ? leftOut : item)),
+    alone: async (item) => {
+      alone.push(item)
+      return 'alone'
+    }
+  })
+  t.strictSame(await Promise.all(['a', 'b', 'c'].map(add)), ['a', 'alone', 'c'])
+  t.strictSame(alone, ['b'])
 })
 
 t.test('calls of one key are in different batches, in their order', async (t) => {
