@@ -18,7 +18,6 @@ const logoutsAt = (connections: number) => (connections === 1 ? 1000 : 5000)
 
 export interface MeasureOptions {
   postgres: Postgres
-  rounds: number
   /** Of one contender in one round. */
   seconds: number
   progress(text: string): void
@@ -52,7 +51,7 @@ export async function measureSuite(suite: Suite, options: MeasureOptions): Promi
       options.progress(`${suite.title}: /${cell.route}, ${cell.connections} at a time`)
       if (cell.route !== warm) for (const entrant of entrants) await warmUp(entrant, cell.route)
       warm = cell.route
-      results.push({ suite: suite.name, ...cell, results: await measureCell(cell, entrants, options) })
+      results.push({ suite: suite.name, ...cell, results: await measureCell(cell, entrants, suite.rounds, options) })
     }
     return results
   } finally {
@@ -77,14 +76,14 @@ async function createDatabase(
   return { url: proxy.url, databaseName }
 }
 
-async function measureCell(cell: Cell, entrants: readonly Entrant[], options: MeasureOptions): Promise<ContenderResult[]> {
+async function measureCell(cell: Cell, entrants: readonly Entrant[], rounds: number, options: MeasureOptions): Promise<ContenderResult[]> {
   const results: ContenderResult[] = []
   // The time of the first turn does not count: so it may count statements.
   for (const entrant of entrants) {
     const { name: contender, title } = entrant.contender
     results.push({ contender, title, statementsPerRequest: await countStatements(entrant, cell, options), rounds: [] })
   }
-  for (let round = 0; round < options.rounds; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < entrants.length; turn++) {
       // Nobody is always after the same one.
       const index = (round + turn) % entrants.length

@@ -32,19 +32,19 @@ const { values } = parseArgs({
   }
 })
 const { quick } = values
-const rounds = Number(values.rounds ?? (quick ? 3 : 5))
-const roundsOf = (suite: Suite) => (values.rounds === undefined ? (suite.rounds ?? rounds) : rounds)
 const isWanted = (list: string | undefined, name: string) => list === undefined || list.split(',').includes(name)
 
 const chosen: Suite[] = (quick ? quickSuites : suites)
   .filter(({ name }) => isWanted(values.suite, name))
   .map((suite) => ({
     ...suite,
+    rounds: Number(values.rounds ?? suite.rounds),
     contenders: suite.contenders.filter((name) => isWanted(values.only, name)),
     cells: suite.cells.filter(
       ({ route, connections }) => isWanted(values.route, route) && isWanted(values.connections, String(connections))
     )
   }))
+const rounds = Math.min(...chosen.map((suite) => suite.rounds))
 
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
@@ -55,22 +55,6 @@ pin('load', process.pid)
 const [busy = 0] = loadavg()
 if (busy > 0.5) console.error(`Others keep ${busy.toFixed(1)} processors busy: the figures will be wide of the mark, the ratios less so.`)
 const postgres = await startPostgres()
-const cells: CellResult[] = []
-try {
-  for (const suite of chosen) {
-    try {
-      cells.push(...(await measureSuite(suite, { postgres, rounds: roundsOf(suite), seconds: Number(values.seconds), progress })))
-    } catch (error) {
-      // What the others took long to measure is not thrown away.
-      console.error(`\n${suite.title} was not measured:`, error)
-      process.exitCode = 1
-    }
-  }
-} finally {
-  progress('')
-  await postgres.stop()
-}
-
 const machine = {
   processor: `${cpus().length} x ${cpus()[0]?.model}`,
   node: process.version,
@@ -79,19 +63,43 @@ const machine = {
   pinning,
   loadBefore: busy
 }
-const goals = compareWithGoals(cells)
+// A part of the figures must not take the place of all.
+const partial = join(import.meta.dirname, 'partial')
+const isWhole = !quick && [values.suite, values.only, values.route, values.connections].every((value) => value === undefined)
+const out = values.out ?? (isWhole ? import.meta.dirname : partial)
+
+const cells: CellResult[] = []
+try {
+  for (const suite of chosen) {
+    try {
+      cells.push(...(await measureSuite(suite, { postgres, seconds: Number(values.seconds), progress })))
+    } catch (error) {
+      console.error(`\n${suite.title} was not measured:`, error)
+      process.exitCode = 1
+    }
+    // What took long to measure is not lost with what comes after it.
+    await write(partial)
+  }
+} finally {
+  progress('')
+  await postgres.stop()
+}
+
 console.log(
   `${machine.processor}, Node.js ${machine.node}, PostgreSQL ${machine.postgres} (fsync on), load by ${generator}, ${pinning}; medians of ${rounds} rounds or more\n`
 )
 console.log(resultTable(chosen, cells))
+const goals = compareWithGoals(cells)
 if (goals.length > 0) console.log(`\n${goalTable(goals)}`)
 if (rounds < 5) console.log('\nToo few rounds to decide on goals: differences of a tenth are noise.')
+await write(out)
+console.log(`\nWritten in ${out}`)
 
-// A part of the figures must not take the place of all.
-const isWhole = !quick && [values.suite, values.only, values.route, values.connections].every((value) => value === undefined)
-const out = values.out ?? (isWhole ? import.meta.dirname : join(import.meta.dirname, 'partial'))
-await mkdir(out, { recursive: true })
-await writeFile(join(out, 'results.json'), `${JSON.stringify({ date: new Date(), machine, rounds, cells, goals }, null, 1)}\n`)
-const svg = chart(cells)
-if (svg !== null) await writeFile(join(out, 'chart.svg'), svg)
-console.log(`\nWritten: results.json${svg === null ? '' : ' and chart.svg'} in ${out}`)
+/** The figures so far, and their chart where it has something to show. */
+async function write(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  const results = { date: new Date(), machine, rounds, cells, goals: compareWithGoals(cells) }
+  await writeFile(join(folder, 'results.json'), `${JSON.stringify(results, null, 1)}\n`)
+  const svg = chart(cells)
+  if (svg !== null) await writeFile(join(folder, 'chart.svg'), svg)
+}

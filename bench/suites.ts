@@ -14,8 +14,7 @@ export interface Suite {
   cells: readonly Cell[]
   /** Bytes of a session's JSON. */
   payload: number
-  /** Where little is between them, more rounds than elsewhere. */
-  rounds?: number
+  rounds: number
   /** Milliseconds that each answer of PostgreSQL is held back, as if it came from another machine. */
   delay?: number
 }
@@ -24,6 +23,7 @@ const cells = (routes: readonly Route[], connections: readonly number[]): Cell[]
   routes.flatMap((route) => connections.map((number) => ({ route, connections: number })))
 
 const PAYLOAD = 190
+const ROUNDS = 5
 
 const close: Suite = {
   name: 'close',
@@ -31,6 +31,7 @@ const close: Suite = {
   contenders: ['bare', 'ours', 'prepared', 'fs-pg-simple'],
   cells: [...cells(['untouched'], [50]), ...cells(['read', 'write'], [1])],
   payload: PAYLOAD,
+  // Some per cent decide.
   rounds: 15
 }
 
@@ -52,7 +53,8 @@ export const suites: readonly Suite[] = [
       'django'
     ],
     cells: cells(['untouched', 'read', 'write', 'new', 'logout'], [1, 10, 50, 200]),
-    payload: PAYLOAD
+    payload: PAYLOAD,
+    rounds: ROUNDS
   },
   close,
   {
@@ -60,7 +62,8 @@ export const suites: readonly Suite[] = [
     title: 'SQLite',
     contenders: ['ours-sqlite', 'fs-knex-sqlite', 'fs-knex-sqlite-wal'],
     cells: cells(['read', 'write', 'new', 'logout'], [1, 50]),
-    payload: PAYLOAD
+    payload: PAYLOAD,
+    rounds: ROUNDS
   },
   {
     name: 'delay',
@@ -68,6 +71,7 @@ export const suites: readonly Suite[] = [
     contenders: ['ours', 'prepared', 'fs-pg-simple', 'fs-knex'],
     cells: cells(['read', 'write'], [50]),
     payload: PAYLOAD,
+    rounds: ROUNDS,
     delay: 1
   },
   ...[2000, 20_000].map((payload) => ({
@@ -75,14 +79,16 @@ export const suites: readonly Suite[] = [
     title: `PostgreSQL, sessions of ${payload / 1000} kB`,
     contenders: ['ours', 'prepared', 'fs-pg-simple', 'fs-knex'],
     cells: cells(['read', 'write'], [50]),
-    payload
+    payload,
+    rounds: ROUNDS
   })),
   {
     name: 'processes',
     title: 'Processes on one PostgreSQL, nothing pinned to a CPU',
     contenders: ['ours-1', 'ours-2', 'ours-4'],
     cells: cells(['read', 'write'], [50]),
-    payload: PAYLOAD
+    payload: PAYLOAD,
+    rounds: ROUNDS
   }
 ]
 
