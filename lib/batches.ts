@@ -45,7 +45,7 @@ const MAX_SIZE = 64
 /** For each kind of statement: a slow one must not hold up the rest, and the pool serves others too. */
 const MAX_UNDER_WAY = 2
 
-/** Few enough that visitors who wait for one batch do not stay together, and as many as go without more statements at ten at a time. */
+/** So few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */
 const RESULTS_PER_TURN = 12
 
 type Item = { sessionKey: string }
