@@ -34,7 +34,8 @@ const { values } = parseArgs({
 const { quick } = values
 const isWanted = (list: string | undefined, name: string) => list === undefined || list.split(',').includes(name)
 
-const chosen: Suite[] = (quick ? quickSuites : suites)
+const known = quick ? quickSuites : suites
+const chosen: Suite[] = known
   .filter(({ name }) => isWanted(values.suite, name))
   .map((suite) => ({
     ...suite,
@@ -44,6 +45,7 @@ const chosen: Suite[] = (quick ? quickSuites : suites)
       ({ route, connections }) => isWanted(values.route, route) && isWanted(values.connections, String(connections))
     )
   }))
+if (chosen.length === 0) throw new Error(`Expected suites of ${known.map(({ name }) => name).join(', ')}, got ${values.suite}`)
 const rounds = Math.min(...chosen.map((suite) => suite.rounds))
 
 function progress(text: string): void {
