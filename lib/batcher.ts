@@ -4,13 +4,13 @@
  * of its turn. It knows nothing of what is sent.
  */
 
-/** What `together` answers for an item that it left out: it is carried out alone, and no batch waits for it. */
+/** What `together` answers for an item that it left out, as one that would have to wait for a lock: it is carried out alone. */
 export const leftOut = Symbol('left out')
 
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
   alone: (item: Item, since: number) => Promise<Result>
-  /** Carries out several: one result for each, in their order, or `leftOut`. `since` is when the first one came. */
+  /** Carries out several, without waiting for one: a result for each, in their order, or `leftOut`. `since` is when the first one came. */
   together: (items: readonly Item[], since: number) => Promise<readonly (Result | typeof leftOut)[]>
   /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
   isRefused: (error: unknown) => boolean
@@ -18,13 +18,17 @@ export interface BatcherOptions<Item, Result> {
   keyOf?: (item: Item) => string
   /** Items in a batch. */
   maxSize: number
-  /** Batches under way: more than one, so that one which waits for a lock holds up no other. */
+  /** Batches under way, a lone call included. */
   maxUnderWay: number
+  /** Items carried out alone at a time, of those that were left out or whose batch was refused. No batch waits for them. */
+  maxAlone: number
   /**
    * Results handed out in one turn of the event loop. Who has one may ask again before the others have theirs:
    * otherwise all would come back at once, into one batch, and nothing be done here while it is under way.
+   *
+   * @default all of a batch
    */
-  resultsPerTurn: number
+  resultsPerTurn?: number
 }
 
 interface Call<Item, Result> {
@@ -39,6 +43,8 @@ export class Batcher<Item, Result> {
   #waiting: Call<Item, Result>[] = []
   #underWay = 0
   #scheduled = false
+  #waitingForAlone: Call<Item, Result>[] = []
+  #alone = 0
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = options
@@ -81,42 +87,59 @@ export class Batcher<Item, Result> {
   #send(calls: readonly Call<Item, Result>[]): void {
     this.#underWay++
     const [first] = calls as [Call<Item, Result>]
-    const ended = calls.length === 1 ? this.#alone(first) : this.#together(calls, first.since)
+    // What goes alone may wait for a lock. If more than one did in the place of a batch, nothing else might be left to go on.
+    const isLone = calls.length === 1 && this.#alone === 0
+    const ended = isLone ? this.#carryOutAlone(first) : this.#together(calls, first.since)
     ended.then(() => {
       this.#underWay--
       this.#schedule()
     })
   }
 
-  async #alone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {
+  async #together(calls: readonly Call<Item, Result>[], since: number): Promise<void> {
+    const { together, isRefused } = this.#options
+    let results: readonly (Result | typeof leftOut)[]
+    try {
+      results = await together(
+        calls.map(({ item }) => item),
+        since
+      )
+    } catch (error) {
+      if (isRefused(error)) this.#separate(calls)
+      else for (const { reject } of calls) reject(error)
+      return
+    }
+    this.#handOut(calls, results)
+  }
+
+  #handOut(calls: readonly Call<Item, Result>[], results: readonly (Result | typeof leftOut)[]): void {
+    const { resultsPerTurn = calls.length } = this.#options
+    calls.slice(0, resultsPerTurn).forEach((call, index) => {
+      const result = results[index] as Result | typeof leftOut
+      if (result === leftOut) this.#separate([call])
+      else call.resolve(result)
+    })
+    if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
+  }
+
+  /** Has each carried out alone, as soon as few enough are. */
+  #separate(calls: readonly Call<Item, Result>[]): void {
+    this.#waitingForAlone.push(...calls)
+    while (this.#alone < this.#options.maxAlone) {
+      const call = this.#waitingForAlone.shift()
+      if (call === undefined) return
+      this.#carryOutAlone(call)
+    }
+  }
+
+  async #carryOutAlone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {
+    this.#alone++
     try {
       resolve(await this.#options.alone(item, since))
     } catch (error) {
       reject(error)
     }
-  }
-
-  async #together(calls: readonly Call<Item, Result>[], since: number): Promise<void> {
-    const { together, isRefused } = this.#options
-    try {
-      const results = await together(
-        calls.map(({ item }) => item),
-        since
-      )
-      this.#handOut(calls, results)
-    } catch (error) {
-      if (isRefused(error)) await Promise.all(calls.map((call) => this.#alone(call)))
-      else for (const { reject } of calls) reject(error)
-    }
-  }
-
-  #handOut(calls: readonly Call<Item, Result>[], results: readonly (Result | typeof leftOut)[]): void {
-    const { resultsPerTurn } = this.#options
-    calls.slice(0, resultsPerTurn).forEach((call, index) => {
-      const result = results[index] as Result | typeof leftOut
-      if (result === leftOut) this.#alone(call)
-      else call.resolve(result)
-    })
-    if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
+    this.#alone--
+    this.#separate([])
   }
 }

@@ -42,10 +42,13 @@ export interface BatchesOptions {
 /** Others wait for a batch: it must not take long. */
 const MAX_SIZE = 64
 
-/** For each kind of statement: a slow one must not hold up the rest, and the pool serves others too. */
+/** For each kind of statement: one is under way while another is made, and the pool serves others too. */
 const MAX_UNDER_WAY = 2
 
-/** So few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */
+/** For each kind of statement: who waits for locks leaves connections for those who do not. */
+const MAX_ALONE = 4
+
+/** Measured: so few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */
 const RESULTS_PER_TURN = 12
 
 type Item = { sessionKey: string }
@@ -62,17 +65,13 @@ export class Batches {
     this.#options = options
     this.#sql = statementsOf(options)
     const { findLive, update, insert, delete: remove } = options.single
-    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused }
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, maxAlone: MAX_ALONE, resultsPerTurn: RESULTS_PER_TURN, isRefused }
+    // What a statement has done to a row would be the result of all that have its key.
+    const writes = { ...common, keyOf: ({ sessionKey }: Item) => sessionKey }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
-    this.#saves = new Batcher({
-      ...common,
-      alone: update,
-      together: (items, since) => this.#update(items, since),
-      // An UPDATE takes one of two rows of the same key, and nobody knows which.
-      keyOf: ({ sessionKey }) => sessionKey
-    })
-    this.#creates = new Batcher({ ...common, alone: insert, together: (items, since) => this.#insert(items, since) })
-    this.#deletes = new Batcher({ ...common, alone: remove, together: (items, since) => this.#delete(items, since) })
+    this.#saves = new Batcher({ ...writes, alone: update, together: (items, since) => this.#update(items, since) })
+    this.#creates = new Batcher({ ...writes, alone: insert, together: (items, since) => this.#insert(items, since) })
+    this.#deletes = new Batcher({ ...writes, alone: remove, together: (items, since) => this.#delete(items, since) })
   }
 
   findLive(sessionKey: string, now: Date): Promise<StoredSession | null> {
@@ -99,7 +98,7 @@ export class Batches {
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
-  /** A row that somebody else has locked is left out: its save waits alone, and nobody waits with it. */
+  /** A row that somebody else has locked is left out, as one that is not there or has another text: alone that is found out, or waited for. */
   async #update(items: readonly Save[], since: number): Promise<(true | typeof leftOut)[]> {
     const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
     return items.map((item) => written.has(item.sessionKey) || leftOut)

@@ -111,8 +111,7 @@ export class Database {
     this.#prepares = preparedStatements
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), false, since)
-    // In our own process nothing is done while others wait: there is no use in handing out results by parts.
-    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, resultsPerTurn: MAX_PER_TURN, alone, isRefused }
+    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, maxAlone: 1, alone, isRefused }
     // All of a turn in one transaction, which costs one lock and one commit. In our own process statements are
     // answered at once: none follows one that failed.
     const inTransaction = (begin: readonly string[]) => (statements: readonly Statement[], since: number) =>

@@ -18,7 +18,7 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     isRefused: () => false,
     maxSize: 10,
     maxUnderWay: 2,
-    resultsPerTurn: 10,
+    maxAlone: 3,
     ...options
   })
   return { batches, add: (item: string) => batcher.add(item), started: () => started.reached }
@@ -137,7 +137,7 @@ t.test('a batch that is refused is tried call by call, and each fails for itself
   const tried: string[] = []
   const refused = new Error('refused')
   const later = gate()
-  const { batches, add, started } = createBatcher({
+  const { batches, add } = createBatcher({
     alone: async (item) => {
       tried.push(item)
       if (item === 'b') throw new Error('no b')
@@ -154,15 +154,12 @@ t.test('a batch that is refused is tried call by call, and each fails for itself
   await t.rejects(calls[1] as Promise<string>, { message: 'no b' })
   t.strictSame(tried, ['a', 'b', 'c'])
 
-  const waiting = ['d', 'e'].map(add)
+  const next = ['d', 'e'].map(add)
   await turn()
-  t.equal(batches.length, 1, 'the batch is under way until the last of them has ended')
-  const next = started()
+  batches[1]?.finish()
+  t.strictSame(await Promise.all(next), ['d!', 'e!'], 'no batch waits for the last of them')
   later.open()
   t.equal(await calls[2], 'c alone')
-  await next
-  batches[1]?.finish()
-  t.strictSame(await Promise.all(waiting), ['d!', 'e!'])
 })
 
 t.test('what throws before it begins fails the call, and not the process', async (t) => {
@@ -191,4 +188,31 @@ t.test('what a batch leaves out goes alone, and no batch waits for it', async (t
   t.strictSame(await Promise.all(['d', 'e'].map(add)), ['d!', 'e!'])
   locked.open()
   t.equal(await b, 'b alone, number')
+})
+
+t.test('calls that go alone and wait for a lock leave room for batches, however they came', async (t) => {
+  const locked = gate()
+  const alone: string[] = []
+  const { add } = createBatcher({
+    alone: async (item) => {
+      alone.push(item)
+      if (item.startsWith('locked')) await locked.pass()
+      return `${item} alone`
+    },
+    together: async (items) => items.map((item) => (item.startsWith('locked') ? leftOut : `${item}!`))
+  })
+  const calls: Promise<string>[] = []
+  for (const item of ['locked 1', 'locked 2', 'locked 3', 'locked 4', 'locked 5']) {
+    calls.push(add(item))
+    await turn()
+  }
+  t.equal(await add('a'), 'a!')
+  t.strictSame(await Promise.all(['b', 'c'].map(add)), ['b!', 'c!'])
+  t.strictSame(alone, ['locked 1', 'locked 2', 'locked 3'], 'maxAlone of them at a time')
+  locked.open()
+  t.strictSame(
+    await Promise.all(calls),
+    [1, 2, 3, 4, 5].map((number) => `locked ${number} alone`)
+  )
+  t.equal(await add('d'), 'd alone')
 })

@@ -416,27 +416,31 @@ t.test('a file locked by another writer holds up nobody else', async (t) => {
   await assertOthersAreServed(t, app, { waiting: browser.get('/count'), others: [other, browser.fork()], release: () => unlink(lock) })
 })
 
-t.test('of writes that leave together a refused one fails alone, and the others are done once', async (t) => {
-  const knex = await openDatabase(t, 'sqlite')
-  const { app } = await createSite(t, { knex })
-  const sessions = await Promise.all(
-    [1, 2, 3].map(async () => {
-      const session = app.sessions.open().set('count', 1)
-      await session.save()
-      return session
-    })
-  )
-  // As a full disk does: it ends the transaction that the write is in.
-  await knex.raw(
-    `CREATE TRIGGER refuse BEFORE UPDATE ON django_session WHEN old.session_key = '${sessions[1]?.sessionKey}' BEGIN SELECT RAISE(ROLLBACK, 'refused'); END`
-  )
-  const saves = sessions.map((session) => session.set('count', (count = 0) => count + 1).save())
-  const outcomes = (await Promise.allSettled(saves)).map(({ status }) => status)
-  t.strictSame(outcomes, ['fulfilled', 'rejected', 'fulfilled'])
-  await knex.raw('DROP TRIGGER refuse')
-  const counts = await Promise.all(sessions.map(async ({ sessionKey }) => (await app.sessions.open(sessionKey).load()).get('count')))
-  t.strictSame(counts, [2, 1, 2])
-})
+/** One row refuses to be written. On SQLite as on a full disk, which ends the transaction that the write is in. */
+const REFUSAL = {
+  sqlite: (key: string) => [
+    `CREATE TRIGGER refuse BEFORE UPDATE ON django_session WHEN old.session_key = '${key}' BEGIN SELECT RAISE(ROLLBACK, 'refused'); END`
+  ],
+  postgres: (key: string) => [
+    "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql",
+    `CREATE TRIGGER refuse BEFORE UPDATE ON django_session FOR EACH ROW WHEN (old.session_key = '${key}') EXECUTE FUNCTION refuse()`
+  ]
+}
+
+for (const database of ['sqlite', 'postgres'] as const) {
+  t.test(`of writes that leave together a refused one fails alone on ${database}`, { skip: missing(database) }, async (t) => {
+    const knex = await openDatabase(t, database)
+    const { app } = await createSite(t, { knex })
+    const sessions = [1, 2, 3].map(() => app.sessions.open().set('count', 1))
+    await Promise.all(sessions.map((session) => session.save()))
+    for (const statement of REFUSAL[database](sessions[1]?.sessionKey as string)) await knex.raw(statement)
+    const saves = sessions.map((session) => session.set('count', (count = 0) => count + 1).save())
+    const outcomes = (await Promise.allSettled(saves)).map(({ status }) => status)
+    t.strictSame(outcomes, ['fulfilled', 'rejected', 'fulfilled'])
+    const counts = await Promise.all(sessions.map(async ({ sessionKey }) => (await app.sessions.open(sessionKey).load()).get('count')))
+    t.strictSame(counts, [2, 1, 2], 'and the others are written once')
+  })
+}
 
 t.test('of reads that leave together a refused one fails alone, and nothing stays open', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
@@ -462,6 +466,30 @@ t.test('of reads that leave together a refused one fails alone, and nothing stay
   const connection = await knex.client.acquireConnection()
   t.equal(connection.inTransaction, false)
   await knex.client.releaseConnection(connection)
+})
+
+t.test('rows that are locked elsewhere, more than there are connections, hold up nobody else', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres')
+  const { app } = await createSite(t, { knex, storeTimeout: 60 })
+  const other = new Browser(app)
+  const locked = Array.from({ length: knex.client.pool.max + 2 }, () => new Browser(app))
+  for (const browser of [other, ...locked]) await browser.get('/count')
+  const lock = await knex.transaction()
+  await lock('django_session').whereNot({ session_key: other.cookie }).forUpdate()
+  const waiting: ReturnType<Browser['get']>[] = []
+  // One after the other, and then the others at once.
+  for (const [index, browser] of locked.entries()) {
+    waiting.push(browser.get('/count'))
+    if (index < 2) await waitsForLock(knex, index + 1)
+  }
+  const [first] = locked as [Browser]
+  await assertOthersAreServed(t, app, {
+    waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
+    others: [other, first.fork()],
+    release: () => lock.rollback()
+  })
+  const counts = await Promise.all(locked.map(async (browser) => (await browser.get('/read')).json().count))
+  t.same(new Set(counts), new Set([2]))
 })
 
 for (const [operation, run] of [

@@ -224,5 +224,17 @@ for (const database of databases) {
       t.equal(response.statusCode, 400)
       t.strictSame(await keys(), [])
     })
+
+    t.test('of two that make, or delete, the row of one key at once, one did', async (t) => {
+      const { app } = await createApp(t, { knex: await openDatabase(t, database) })
+      const { model } = app.sessions
+      const key = 'thekeyofthesession'
+      const make = (text: string) => model.insert(key, { text, expireDate: new Date(Date.now() + 60_000) }, {})
+      const made = await Promise.all(['one', 'other'].map(make))
+      t.strictSame(made.toSorted(), [false, true])
+      t.match(await model.find(key), { sessionData: made[0] ? 'one' : 'other' })
+      const deleted = await Promise.all([model.delete(key), model.delete(key)])
+      t.strictSame(deleted.toSorted(), [false, true])
+    })
   })
 }
