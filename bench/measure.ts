@@ -13,8 +13,8 @@ import type { Cell, Route, Suite } from './suites.ts'
 
 /** So many that PostgreSQL finds a row by its index. */
 const SESSIONS = 3000
-/** A session can be logged out once: so many are made for each round. */
-const logoutsAt = (connections: number) => (connections === 1 ? 1000 : 5000)
+/** A session can be logged out once: so many are made for the first turn, and for each round as many as take half of its time. */
+const FIRST_LOGOUTS = 1000
 
 export interface MeasureOptions {
   postgres: Postgres
@@ -78,17 +78,20 @@ async function createDatabase(
 
 async function measureCell(cell: Cell, entrants: readonly Entrant[], rounds: number, options: MeasureOptions): Promise<ContenderResult[]> {
   const results: ContenderResult[] = []
+  const logouts: number[] = []
   // The time of the first turn does not count: so it may count statements.
   for (const entrant of entrants) {
     const { name: contender, title } = entrant.contender
-    results.push({ contender, title, statementsPerRequest: await countStatements(entrant, cell, options), rounds: [] })
+    const { statementsPerRequest, requestsPerSecond } = await measureFirst(entrant, cell, options)
+    results.push({ contender, title, statementsPerRequest, rounds: [] })
+    logouts.push(Math.ceil((requestsPerSecond * options.seconds) / 2))
   }
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < entrants.length; turn++) {
       // Nobody is always after the same one.
       const index = (round + turn) % entrants.length
       const entrant = entrants[index] as Entrant
-      const { sample } = await measureRound(entrant, cell, await cookiesFor(entrant, cell), options)
+      const { sample } = await measureRound(entrant, cell, await cookiesFor(entrant, cell, logouts[index] as number), options)
       results[index]?.rounds.push(sample)
     }
   }
@@ -98,23 +101,27 @@ async function measureCell(cell: Cell, entrants: readonly Entrant[], rounds: num
 /** What few connections run seldom would be measured before it is compiled. */
 async function warmUp(entrant: Entrant, route: Route): Promise<void> {
   const cell = { route, connections: WARM_UP.connections }
-  await send(entrant, cell, await cookiesFor(entrant, cell), WARM_UP.seconds)
+  await send(entrant, cell, await cookiesFor(entrant, cell, FIRST_LOGOUTS), WARM_UP.seconds)
 }
 
-async function countStatements(entrant: Entrant, cell: Cell, options: MeasureOptions): Promise<number | null> {
-  const cookies = await cookiesFor(entrant, cell)
+async function measureFirst(
+  entrant: Entrant,
+  cell: Cell,
+  options: MeasureOptions
+): Promise<{ statementsPerRequest: number | null; requestsPerSecond: number }> {
+  const cookies = await cookiesFor(entrant, cell, FIRST_LOGOUTS)
   const measure = () => measureRound(entrant, cell, cookies, options)
   if (entrant.databaseName === null) {
-    await measure()
-    return entrant.contender.database === 'none' ? 0 : null
+    const { sample } = await measure()
+    return { statementsPerRequest: entrant.contender.database === 'none' ? 0 : null, requestsPerSecond: sample.requestsPerSecond }
   }
   const { result, statements } = await options.postgres.countStatements(entrant.databaseName, measure)
-  return statements / result.requests
+  return { statementsPerRequest: statements / result.requests, requestsPerSecond: result.sample.requestsPerSecond }
 }
 
 /** A session is logged out once, all else is done to the same ones again and again. */
-function cookiesFor(entrant: Entrant, { route, connections }: Cell): Promise<string[]> | string[] {
-  return isOnce(entrant, route) ? createSessions(entrant, logoutsAt(connections) + connections) : entrant.cookies
+function cookiesFor(entrant: Entrant, { route, connections }: Cell, logouts: number): Promise<string[]> | string[] {
+  return isOnce(entrant, route) ? createSessions(entrant, logouts + connections) : entrant.cookies
 }
 
 function isOnce({ contender }: Entrant, route: Route): boolean {
