@@ -13,8 +13,9 @@ import type { Cell, Route, Suite } from './suites.ts'
 
 /** So many that PostgreSQL finds a row by its index. */
 const SESSIONS = 3000
-/** A session can be logged out once: so many are made for the first turn, and for each round as many as take half of its time. */
+/** A session can be logged out once: so many are made for the first turn, and for each round as many as take half of its time, or so many for each connection. */
 const FIRST_LOGOUTS = 1000
+const LEAST_LOGOUTS = 10
 
 export interface MeasureOptions {
   postgres: Postgres
@@ -84,7 +85,7 @@ async function measureCell(cell: Cell, entrants: readonly Entrant[], rounds: num
     const { name: contender, title } = entrant.contender
     const { statementsPerRequest, requestsPerSecond } = await measureFirst(entrant, cell, options)
     results.push({ contender, title, statementsPerRequest, rounds: [] })
-    logouts.push(Math.ceil((requestsPerSecond * options.seconds) / 2))
+    logouts.push(Math.max(Math.ceil((requestsPerSecond * options.seconds) / 2), LEAST_LOGOUTS * cell.connections))
   }
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < entrants.length; turn++) {

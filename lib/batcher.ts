@@ -4,13 +4,13 @@
  * of its turn. It knows nothing of what is sent.
  */
 
-/** What `together` answers for an item that it left out, as one that would have to wait for a lock: it is carried out alone. */
+/** What `together` answers for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
 export const leftOut = Symbol('left out')
 
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
   alone: (item: Item, since: number) => Promise<Result>
-  /** Carries out several, without waiting for one: a result for each, in their order, or `leftOut`. `since` is when the first one came. */
+  /** Carries out several, or one while another goes alone: a result for each, in their order, or `leftOut`. `since` is when the first one came. */
   together: (items: readonly Item[], since: number) => Promise<readonly (Result | typeof leftOut)[]>
   /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
   isRefused: (error: unknown) => boolean
@@ -20,7 +20,7 @@ export interface BatcherOptions<Item, Result> {
   maxSize: number
   /** Batches under way, a lone call included. */
   maxUnderWay: number
-  /** Items carried out alone at a time, of those that were left out or whose batch was refused. No batch waits for them. */
+  /** Items carried out alone at a time: a lone call, those that were left out, and those whose batch was refused. No batch waits for the latter. */
   maxAlone: number
   /**
    * Results handed out in one turn of the event loop. Who has one may ask again before the others have theirs:

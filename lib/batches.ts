@@ -1,7 +1,7 @@
 /**
  * The model's most frequent statements, for many sessions at once. Under load this costs
- * the server and the database a fraction of one statement each; a batch of one goes out
- * as the single statement. Only the model uses it, and nothing above it knows.
+ * the server and the database a fraction of one statement each; a lone call goes out as
+ * the single statement. Only the model uses it, and nothing above it knows.
  */
 import { Batcher, leftOut } from './batcher.js'
 import { type Database, isRefused } from './database.js'
@@ -42,10 +42,10 @@ export interface BatchesOptions {
 /** Others wait for a batch: it must not take long. */
 const MAX_SIZE = 64
 
-/** For each kind of statement: one is under way while another is made, and the pool serves others too. */
-const MAX_UNDER_WAY = 2
+/** For each kind of statement. Measured: while one is answered and one is handed out, another is on its way; more of them are smaller. */
+const MAX_UNDER_WAY = 3
 
-/** For each kind of statement: who waits for locks leaves connections for those who do not. */
+/** For each kind of statement: who waits for locks leaves connections for reads, of Knex's ten by default. */
 const MAX_ALONE = 4
 
 /** Measured: so few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */

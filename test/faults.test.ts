@@ -434,9 +434,12 @@ for (const database of ['sqlite', 'postgres'] as const) {
     const sessions = [1, 2, 3].map(() => app.sessions.open().set('count', 1))
     await Promise.all(sessions.map((session) => session.save()))
     for (const statement of REFUSAL[database](sessions[1]?.sessionKey as string)) await knex.raw(statement)
+    const queries = recordQueries(knex)
     const saves = sessions.map((session) => session.set('count', (count = 0) => count + 1).save())
     const outcomes = (await Promise.allSettled(saves)).map(({ status }) => status)
     t.strictSame(outcomes, ['fulfilled', 'rejected', 'fulfilled'])
+    const updates = queries.filter((sql) => /UPDATE .django_session/.test(sql))
+    t.equal(updates.length, database === 'sqlite' ? 2 + 3 : 1 + 3, 'together until one was refused, then each alone')
     const counts = await Promise.all(sessions.map(async ({ sessionKey }) => (await app.sessions.open(sessionKey).load()).get('count')))
     t.strictSame(counts, [2, 1, 2], 'and the others are written once')
   })
@@ -482,6 +485,7 @@ t.test('rows that are locked elsewhere, more than there are connections, hold up
     waiting.push(browser.get('/count'))
     if (index < 2) await waitsForLock(knex, index + 1)
   }
+  await waitsForLock(knex, 4)
   const [first] = locked as [Browser]
   await assertOthersAreServed(t, app, {
     waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
