@@ -1,0 +1,38 @@
+/** The figures on the pages are those that `npm run bench` measured last. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { GoalResult } from '../bench/goals.ts'
+import { type CellResult, medianOf } from '../bench/statistics.ts'
+import { root, table } from './fixtures/pages.ts'
+
+const results: { cells: CellResult[]; goals: GoalResult[] } = JSON.parse(readFileSync(join(root, 'bench/results.json'), 'utf8'))
+
+/** To three digits at most: the fourth is noise. */
+function requestsPerSecond(contender: string, route: string): string {
+  const cell = results.cells.find((one) => one.suite === 'postgres' && one.route === route && one.connections === 50)
+  const result = cell?.results.find((one) => one.contender === contender)
+  if (result === undefined) throw new Error(`bench/results.json has no ${contender} at /${route}`)
+  const value = medianOf(result, 'requestsPerSecond')
+  const step = value < 1000 ? 10 : 100
+  return (Math.round(value / step) * step).toLocaleString('en-US').replace(',', ' ')
+}
+
+t.test('the table of the README', async (t) => {
+  const contenders = ['ours', 'prepared', 'fs-pg-simple', 'django']
+  const routes = { 'Session untouched': 'untouched', Read: 'read', Write: 'write', New: 'new', Logout: 'logout' }
+  t.same(
+    table('README.md', 'Performance'),
+    Object.entries(routes).map(([name, route]) => [name, ...contenders.map((contender) => requestsPerSecond(contender, route))])
+  )
+})
+
+t.test('the goals in docs/performance.md, the missed ones bold', async (t) => {
+  t.same(
+    table('docs/performance.md', 'Goals').map((row) => row.slice(-2)),
+    results.goals.map(({ target, figure, reached, ratio: { median, min, max } }) => [
+      `${figure === 'requestsPerSecond' ? '≥' : '≤'} ${target}`,
+      `${reached ? median.toFixed(2) : `**${median.toFixed(2)}**`} (${min.toFixed(2)} to ${max.toFixed(2)})`
+    ])
+  )
+})
