@@ -13,8 +13,9 @@ import type { Cell, Route, Suite } from './suites.ts'
 
 /** So many that PostgreSQL finds a row by its index. */
 const SESSIONS = 3000
-/** A session can be logged out once: so many are made for the first turn, and for each round as many as take half of its time, or so many for each connection. */
+/** A session can be logged out once: so many are made for the first turn, which tells how many take half of a round. */
 const FIRST_LOGOUTS = 1000
+/** For each connection: fewer would be one burst. */
 const LEAST_LOGOUTS = 10
 
 export interface MeasureOptions {
@@ -105,6 +106,7 @@ async function warmUp(entrant: Entrant, route: Route): Promise<void> {
   await send(entrant, cell, await cookiesFor(entrant, cell, FIRST_LOGOUTS), WARM_UP.seconds)
 }
 
+/** What the rounds do not measure: statements, and about how fast it goes. */
 async function measureFirst(
   entrant: Entrant,
   cell: Cell,

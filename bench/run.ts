@@ -94,7 +94,7 @@ console.log(resultTable(chosen, cells))
 const goals = compareWithGoals(cells)
 if (goals.length > 0) console.log(`\n${goalTable(goals)}`)
 if (rounds < 5) console.log('\nToo few rounds to decide on goals: differences of a tenth are noise.')
-await write(out)
+if (out !== partial) await write(out)
 console.log(`\nWritten in ${out}`)
 
 /** The figures so far, and their chart where it has something to show. */

@@ -122,9 +122,13 @@ export class Batcher<Item, Result> {
     if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
   }
 
-  /** Has each carried out alone, as soon as few enough are. */
   #separate(calls: readonly Call<Item, Result>[]): void {
     this.#waitingForAlone.push(...calls)
+    this.#startAlone()
+  }
+
+  /** Carries out alone who waits for it, while few enough are. */
+  #startAlone(): void {
     while (this.#alone < this.#options.maxAlone) {
       const call = this.#waitingForAlone.shift()
       if (call === undefined) return
@@ -140,6 +144,6 @@ export class Batcher<Item, Result> {
       reject(error)
     }
     this.#alone--
-    this.#separate([])
+    this.#startAlone()
   }
 }

@@ -98,7 +98,7 @@ export class Batches {
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
-  /** A row that somebody else has locked is left out, as one that is not there or has another text: alone that is found out, or waited for. */
+  /** Left out are rows that somebody else has locked, that are gone, and that have another text: their saves find out alone which it is. */
   async #update(items: readonly Save[], since: number): Promise<(true | typeof leftOut)[]> {
     const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
     return items.map((item) => written.has(item.sessionKey) || leftOut)
