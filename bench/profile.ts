@@ -1,6 +1,6 @@
 /**
  * Where the server's time goes: `npm run bench:profile -- read`, with `--only name` of
- * another contender, `--connections`, `--seconds` and `--top`.
+ * another contender, `--connections`, `--seconds` (not of logouts) and `--top`.
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -38,6 +38,9 @@ const [route = 'read'] = positionals
 const contender = contenders.get(values.only)
 if (contender === undefined) throw new Error(`Expected one of ${[...contenders.keys()].join(', ')}`)
 
+/** A session can be logged out once: this many take a second or more. */
+const LOGOUTS = 20_000
+
 pin('load', process.pid)
 const folder = await mkdtemp(join(tmpdir(), 'bench-profile-'))
 const postgres = await startPostgres()
@@ -45,12 +48,13 @@ try {
   const database = contender.database === 'sqlite' ? join(folder, 'bench.sqlite3') : await postgres.createDatabase('profile')
   const profiled = withNodeOptions(contender, '--cpu-prof', `--cpu-prof-dir=${folder}`)
   const server = await startServer(profiled, { database, payload: 0 })
-  const cookies = await createSessions(server, 1000)
-  const common = { origin: server.origin, paths: [`/${route}`], cookies }
-  await load({ ...common, ...WARM_UP })
-  const { requests } = await load({ ...common, connections: Number(values.connections), seconds: Number(values.seconds) })
+  const once = route === 'logout' && !contender.stateless
+  const send = async (options: { connections: number; seconds: number }) =>
+    load({ origin: server.origin, paths: [`/${route}`], cookies: await createSessions(server, once ? LOGOUTS : 1000), once, ...options })
+  await send(WARM_UP)
+  const { requests, seconds } = await send({ connections: Number(values.connections), seconds: Number(values.seconds) })
   await server.stop()
-  print(await readProfile(folder), requests)
+  print(await readProfile(folder), requests, seconds)
 } finally {
   await postgres.stop()
   await rm(folder, { recursive: true })
@@ -63,14 +67,14 @@ async function readProfile(folder: string): Promise<Profile> {
   return JSON.parse(await readFile(join(folder, file), 'utf8'))
 }
 
-function print({ nodes, samples, timeDeltas }: Profile, requests: number): void {
+function print({ nodes, samples, timeDeltas }: Profile, requests: number, seconds: number): void {
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]))
   const byFrame = new Map<string, number>()
   const byOrigin = new Map<string, number>()
   const add = (sums: Map<string, number>, name: string, time: number) => sums.set(name, (sums.get(name) ?? 0) + time)
   let total = 0
   // The load came last: what is older is the start.
-  let left = Number(values.seconds) * 1e6
+  let left = seconds * 1e6
   for (let index = samples.length - 1; index >= 0 && left > 0; index--) {
     const time = timeDeltas[index] as number
     left -= time
