@@ -45,8 +45,8 @@ const MAX_SIZE = 64
 /** For each kind of statement. Measured: while one is answered and one is handed out, another is on its way; more of them are smaller. */
 const MAX_UNDER_WAY = 3
 
-/** For each kind of statement: who waits for locks leaves connections for reads, of Knex's ten by default. */
-const MAX_ALONE = 4
+/** For each kind of statement, of all connections: saves and deletes that wait for locks leave some for all else. */
+const SHARE_OF_ALONE = 0.4
 
 /** Measured: so few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */
 const RESULTS_PER_TURN = 12
@@ -65,7 +65,8 @@ export class Batches {
     this.#options = options
     this.#sql = statementsOf(options)
     const { findLive, update, insert, delete: remove } = options.single
-    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, maxAlone: MAX_ALONE, resultsPerTurn: RESULTS_PER_TURN, isRefused }
+    const maxAlone = Math.max(1, Math.floor(options.database.maxConnections * SHARE_OF_ALONE))
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, maxAlone, resultsPerTurn: RESULTS_PER_TURN, isRefused }
     // What a statement has done to a row would be the result of all that have its key.
     const writes = { ...common, keyOf: ({ sessionKey }: Item) => sessionKey }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })

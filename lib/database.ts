@@ -17,6 +17,7 @@ interface Client {
   releaseConnection(connection: Connection): Promise<void>
   listenerCount(event: string): number
   emit(event: 'query', query: { sql: string; bindings: readonly Binding[]; __knexUid: unknown }): void
+  pool?: { max: number }
 }
 
 interface Connection {
@@ -120,13 +121,22 @@ export class Database {
     this.#writes = new Batcher({ ...options, together: inTransaction(dialect.begin) })
   }
 
+  /** Connections that Knex's pool may open. */
+  get maxConnections(): number {
+    return this.#client.pool?.max ?? 1
+  }
+
   /**
    * @param since when the wait for the answer began, in milliseconds of `performance.now()`
    * @throws StoreUnavailable
    */
-  send(sql: string, bindings: readonly Binding[], since?: number): Promise<unknown> {
-    if (!this.dialect.isInProcess) return this.#bounded((send) => send(sql, bindings), this.#prepares, since)
-    return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
+  send(sql: string, bindings: readonly Binding[], since = performance.now()): Promise<unknown> {
+    if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
+    // It would be cut off as soon as it was sent, with its connection.
+    if (performance.now() - since >= this.#timeout * 1000) {
+      return Promise.reject(new StoreUnavailable(`no turn to be sent within ${this.#timeout} seconds`))
+    }
+    return this.#bounded((send) => send(sql, bindings), this.#prepares, since)
   }
 
   /**

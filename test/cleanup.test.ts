@@ -13,7 +13,7 @@ import type { ClearExpiredOptions } from '../lib/engines/engine.ts'
 import type { Model } from '../lib/model.ts'
 import { createModel } from '../lib/sessions.ts'
 import { createApp } from './fixtures/app.ts'
-import { type DatabaseName, databases, isLockAwaited, missing, openDatabase, openTransactions, waitsForLock } from './fixtures/databases.ts'
+import { type DatabaseName, databases, lockWaiters, missing, openDatabase, openTransactions, waitsForLock } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 
 /** That of fixtures/cleaner.ts too. */
@@ -185,7 +185,7 @@ for (const name of databases) {
       const exited = once(child, 'exit')
       if (name !== 'sqlite') {
         await Promise.race([exited, once(child.stdout, 'data')])
-        await until(async () => child.exitCode !== null || (await isLockAwaited(store.knex)))
+        await until(async () => child.exitCode !== null || (await lockWaiters(store.knex)) > 0)
         t.match(await store.engine.clearExpired(), { deleted: 0, skipped: true }, 'another one leaves it to the first')
         child.kill('SIGKILL')
       }

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
-import { createDatabase, databases, isLockAwaited, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
+import { createDatabase, databases, lockWaiters, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
 import { createProxy } from './fixtures/proxy.ts'
 
 const rejections: unknown[] = []
@@ -273,7 +273,7 @@ for (const server of ['postgres', 'mariadb'] as const) {
       await lock('django_session').select().forUpdate()
       t.match((await browser.get('/cycle')).json(), UNAVAILABLE)
       // The request to give it up is on its way to the server.
-      while (await isLockAwaited(knex));
+      while ((await lockWaiters(knex)) > 0);
       await lock.rollback()
       t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'the key that the browser has is the one in the table')
     })
@@ -471,29 +471,52 @@ t.test('of reads that leave together a refused one fails alone, and nothing stay
   await knex.client.releaseConnection(connection)
 })
 
-t.test('rows that are locked elsewhere, more than there are connections, hold up nobody else', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres')
-  const { app } = await createSite(t, { knex, storeTimeout: 60 })
-  const other = new Browser(app)
-  const locked = Array.from({ length: knex.client.pool.max + 2 }, () => new Browser(app))
-  for (const browser of [other, ...locked]) await browser.get('/count')
-  const lock = await knex.transaction()
-  await lock('django_session').whereNot({ session_key: other.cookie }).forUpdate()
-  const waiting: ReturnType<Browser['get']>[] = []
-  // One after the other, and then the others at once.
-  for (const [index, browser] of locked.entries()) {
-    waiting.push(browser.get('/count'))
-    if (index < 2) await waitsForLock(knex, index + 1)
-  }
-  await waitsForLock(knex, 4)
-  const [first] = locked as [Browser]
-  await assertOthersAreServed(t, app, {
-    waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
-    others: [other, first.fork()],
-    release: () => lock.rollback()
+for (const [connections, waiters] of [
+  [10, 4],
+  [4, 1]
+] as const) {
+  const title = `rows that are locked elsewhere, more than there are connections (${connections}), hold up nobody else`
+  t.test(title, { skip: missing('postgres') }, async (t) => {
+    const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: connections } })
+    const { app } = await createSite(t, { knex, storeTimeout: 60 })
+    const other = new Browser(app)
+    const locked = Array.from({ length: connections + 2 }, () => new Browser(app))
+    for (const browser of [other, ...locked]) await browser.get('/count')
+    const lock = await knex.transaction()
+    await lock('django_session').whereNot({ session_key: other.cookie }).forUpdate()
+    const waiting: ReturnType<Browser['get']>[] = []
+    // One after the other, and then the others at once.
+    for (const [index, browser] of locked.entries()) {
+      waiting.push(browser.get('/count'))
+      if (index < 2) await waitsForLock(knex, Math.min(index + 1, waiters))
+    }
+    await waitsForLock(knex, waiters)
+    const [first] = locked as [Browser]
+    await assertOthersAreServed(t, app, {
+      waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
+      others: [other, first.fork()],
+      release: () => lock.rollback()
+    })
+    const counts = await Promise.all(locked.map(async (browser) => (await browser.get('/read')).json().count))
+    t.same(new Set(counts), new Set([2]))
   })
-  const counts = await Promise.all(locked.map(async (browser) => (await browser.get('/read')).json().count))
-  t.same(new Set(counts), new Set([2]))
+}
+
+t.test('a save whose turn comes too late is not sent', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres')
+  const { app } = await createSite(t, { knex, storeTimeout: 1 })
+  const sessions = Array.from({ length: 12 }, () => app.sessions.open().set('count', 1))
+  await Promise.all(sessions.map((session) => session.save()))
+  const lock = await knex.transaction()
+  await lock('django_session').select().forUpdate()
+  const queries = recordQueries(knex)
+  const outcomes = await Promise.allSettled(sessions.map((session) => session.set('count', 2).save()))
+  await lock.rollback()
+  const unavailable = (reason: RegExp) =>
+    outcomes.filter((outcome) => outcome.status === 'rejected' && reason.test(outcome.reason.message)).length
+  t.equal(unavailable(/no answer within 1 seconds/), 4)
+  t.equal(unavailable(/no turn to be sent within 1 seconds/), 8)
+  t.equal(queries.filter((sql) => sql.includes('UPDATE')).length, 1 + 4, 'one for all, and those of whom each waits for its lock')
 })
 
 for (const [operation, run] of [
@@ -539,7 +562,7 @@ t.test('a statement that is overdue is taken back, though it was refused before'
   const response = await browser.get('/count')
   t.match(response.json(), UNAVAILABLE)
   t.match(response.json().message, /no answer within 1 seconds/)
-  while (await isLockAwaited(knex));
+  while ((await lockWaiters(knex)) > 0);
   await lock.rollback()
   t.strictSame((await browser.get('/read')).json(), { count: 1 })
 })
