@@ -4,15 +4,13 @@
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
 import { applyStep, Changes, remove, type Step } from './changes.js'
-import type { Codec } from './codec.js'
-import type { Engine, SessionLog, SessionRecord, StoredSession } from './engines/engine.js'
-import { SessionInterrupted, SessionNotLoaded, SuspiciousSession } from './errors.js'
+import type { SessionLog } from './engines/engine.js'
+import { SessionInterrupted, SessionNotLoaded } from './errors.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
-import type { KeyQueue } from './key-queue.js'
 import { Operations } from './operations.js'
+import { type Attempt, decode, expireDateOf, type Replacement, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
 import { type Member, type Members, toObject } from './serializer.js'
 import { isSessionKey } from './session-key.js'
-import type { Settings } from './settings.js'
 
 /**
  * The keys of your sessions and the types of their values, by declaration merging:
@@ -35,35 +33,9 @@ type Update<N> = N extends keyof SessionData ? (current?: Value<N>) => Value<N> 
 /** `get('visits', 0)` of an undeclared key is a number, not the literal 0. */
 type Widened<D> = D extends string ? string : D extends number ? number : D extends boolean ? boolean : D extends bigint ? bigint : D
 
-export interface SessionContext {
-  engine: Engine
-  codec: Codec
-  queue: KeyQueue
-  settings: Settings
-  log: SessionLog
-}
-
-/** A save of which nobody knows whether it was carried out. */
-interface Attempt {
-  text: string
-  members: Members
-  changes: Changes
-}
-
-/** A row as it was read or written, and its data. */
-interface Snapshot extends StoredSession {
-  members: Members
-}
-
 const ALL_NAMES = 'all names of the data'
 const TEST_COOKIE_NAME = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
-
-/** A request that goes on with a session in which these changed would act as the wrong user. */
-const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
-
-/** Saves that another writer overtook, until the merge is made under the row's lock. */
-const MAX_MISSES = 3
 
 /** A visitor's session: `request.session`. Reads need `load()`, writes do not. */
 export class Session {
@@ -403,7 +375,7 @@ export class Session {
       // Without a live session the key is made when it is saved.
       if (this.#key === null || this.#snapshot === null) return
       const snapshot = this.#snapshot
-      const expireDate = this.#expireDate(snapshot.members)
+      const expireDate = expireDateOf(this.#context, snapshot.members)
       const newKey = await this.#context.engine.rotate(this.#key, expireDate, snapshot.text)
       if (newKey === null) throw new SessionInterrupted('was deleted')
       this.#key = newKey
@@ -570,7 +542,7 @@ export class Session {
     const stored = this.#key === null ? null : await this.#context.engine.load(this.#key)
     // An unknown key is never adopted: what is saved gets a new one.
     if (stored === null) this.#key = null
-    else this.#snapshot = { ...stored, members: this.#decode(stored) }
+    else this.#snapshot = { ...stored, members: decode(this.#context, stored, this.#log) }
     const members = this.#snapshot?.members ?? new Map()
     this.#dropNeedlessRemovals(members)
     this.#share(this.#changes.applyTo(members))
@@ -585,17 +557,6 @@ export class Session {
       if (list.length === 1 && list[0] === remove && !members.has(name)) dropped = steps.delete(name)
     }
     if (dropped && steps.size === 0 && !cleared && !this.#nested) this.#modified = false
-  }
-
-  /** Corrupt and forged data is empty; the row stays until it is saved again. */
-  #decode(stored: StoredSession): Members {
-    try {
-      return this.#context.codec.decode(stored.text)
-    } catch (error) {
-      if (!(error instanceof SuspiciousSession)) throw error
-      this.#log.warn({ code: error.code }, error.message)
-      return new Map()
-    }
   }
 
   async #flush(): Promise<void> {
@@ -620,7 +581,10 @@ export class Session {
     this.#modified = false
     this.#nested = false
     try {
-      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
+      const before = this.#snapshot
+      this.#snapshot = await (before === null
+        ? this.#create(members)
+        : this.#replace({ snapshot: before, members, changes, attempt, later }))
     } catch (error) {
       // What was sent is remembered, so that it is not applied twice if it was carried out.
       if (this.#attempt === attempt) this.#changes = later.followedBy(this.#changes)
@@ -645,53 +609,18 @@ export class Session {
   }
 
   async #create(members: Members): Promise<Snapshot> {
-    const record = this.#recordOf(members)
+    const record = recordOf(this.#context, members)
     this.#key = await this.#context.engine.create(record)
     return { ...record, members }
   }
 
-  /** Saves on top of what other writers did meanwhile, however many there are. */
-  #replace(snapshot: Snapshot, ours: Members, changes: Changes, later: Changes): Promise<Snapshot> {
-    const { engine, queue, settings } = this.#context
-    const key = this.#key as string
-    const attempt = this.#attempt
-    const save = async (): Promise<Snapshot> => {
-      let members = ours
-      let record = this.#recordOf(members)
-      const send = () => {
-        this.#attempt = { text: record.text, members, changes }
-        return record
-      }
-      const merge = (stored: StoredSession): SessionRecord => {
-        const landed = attempt !== null && attempt.text === stored.text
-        members = landed ? later.applyTo(attempt.members) : this.#merge(snapshot, stored, changes)
-        record = this.#recordOf(members)
-        return send()
-      }
-      let result = await engine.save(key, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
-      for (let misses = 1; result.outcome === 'changed'; misses++) {
-        this.#log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
-        result =
-          misses < MAX_MISSES ? await engine.save(key, merge(result.stored), result.stored.text) : await engine.saveLocked(key, merge)
-      }
-      if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
-      this.#key = result.sessionKey
-      return { ...record, members }
+  async #replace(replacement: Omit<Replacement, 'sessionKey' | 'onSend'>): Promise<Snapshot> {
+    const onSend = (attempt: Attempt) => {
+      this.#attempt = attempt
     }
-    return queue.run(key, save)
-  }
-
-  /** This request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */
-  #merge(snapshot: Snapshot, stored: StoredSession, changes: Changes): Members {
-    const { codec, settings } = this.#context
-    const fresh = this.#decode(stored)
-    const differs = (name: string) => !codec.serializer.same(snapshot.members.get(name), fresh.get(name))
-    if (LOGIN_NAMES.some(differs)) throw new SessionInterrupted('was signed in or out by another request')
-    if (settings.onConflict === 'reject') {
-      const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
-      if (rivals.some(differs)) throw new SessionInterrupted('was changed by another request')
-    }
-    return changes.applyTo(fresh)
+    const saved = await replace(this.#context, { ...replacement, sessionKey: this.#key as string, onSend }, this.#log)
+    this.#key = saved.sessionKey
+    return saved.snapshot
   }
 
   async #touch(): Promise<void> {
@@ -700,24 +629,11 @@ export class Session {
     if (this.#key === null || this.#snapshot === null) return
     const expiry = this.#snapshot.members.get(EXPIRY_NAME)?.value
     if (fixedDate(expiry) !== null) return
-    const expireDate = this.#expireDate(this.#snapshot.members)
+    const expireDate = expireDateOf(this.#context, this.#snapshot.members)
     if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save()
     if (!(await engine.touch(this.#key, expireDate, this.#snapshot.text))) throw new SessionInterrupted('was deleted')
     this.#snapshot = { ...this.#snapshot, expireDate }
-  }
-
-  #expireDate(members: Members): Date {
-    return expiryDate(members.get(EXPIRY_NAME)?.value, this.#context.settings.cookieAge, this.#context.settings.clock())
-  }
-
-  #recordOf(members: Members): SessionRecord {
-    const { codec } = this.#context
-    return {
-      text: codec.encode(members),
-      expireDate: this.#expireDate(members),
-      data: () => toObject(members, codec.serializer.copy)
-    }
   }
 }
 

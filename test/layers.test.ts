@@ -104,6 +104,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'errors',
     'key-queue',
     'model',
+    'saving',
     'serializer',
     'session',
     'session-key',
@@ -113,7 +114,8 @@ const IMPORTS: Record<string, readonly string[]> = {
   'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
 
   // the session
-  session: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'operations', 'serializer', 'session-key', 'settings'],
+  session: ['changes', 'engines/engine', 'errors', 'expiry', 'operations', 'saving', 'serializer', 'session-key'],
+  saving: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'serializer', 'settings'],
   settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'schedule', 'serializer'],
   schedule: ['engines/engine'],
   changes: ['serializer'],

@@ -1,0 +1,128 @@
+/**
+ * How a session's data reaches the store and comes back: members become signed text, and
+ * a save goes on top of what other writers did meanwhile. It knows an engine, and nothing
+ * of what a request does with its session.
+ */
+import type { Changes } from './changes.js'
+import type { Codec } from './codec.js'
+import type { Engine, SessionLog, SessionRecord, StoredSession } from './engines/engine.js'
+import { SessionInterrupted, SuspiciousSession } from './errors.js'
+import { EXPIRY_NAME, expiryDate } from './expiry.js'
+import type { KeyQueue } from './key-queue.js'
+import { type Members, toObject } from './serializer.js'
+import type { Settings } from './settings.js'
+
+export interface SessionContext {
+  engine: Engine
+  codec: Codec
+  queue: KeyQueue
+  settings: Settings
+  log: SessionLog
+}
+
+/** A row as it was read or written, and its data. */
+export interface Snapshot extends StoredSession {
+  members: Members
+}
+
+/** A save of which nobody knows whether it was carried out. */
+export interface Attempt {
+  text: string
+  members: Members
+  changes: Changes
+}
+
+export interface Replacement {
+  sessionKey: string
+  /** What the changes were made on. */
+  snapshot: Snapshot
+  /** The snapshot with the changes. */
+  members: Members
+  changes: Changes
+  /** An attempt before this one, and those of the changes that it did not have. */
+  attempt: Attempt | null
+  later: Changes
+  /** Is told of each text before it is sent. */
+  onSend(attempt: Attempt): void
+}
+
+/** A request that goes on with a session in which these changed would act as the wrong user. */
+const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
+
+/** Saves that another writer overtook, until the merge is made under the row's lock. */
+const MAX_MISSES = 3
+
+/** Corrupt and forged data is empty; the row stays until it is saved again. */
+export function decode({ codec }: SessionContext, { text }: StoredSession, log: SessionLog): Members {
+  try {
+    return codec.decode(text)
+  } catch (error) {
+    if (!(error instanceof SuspiciousSession)) throw error
+    log.warn({ code: error.code }, error.message)
+    return new Map()
+  }
+}
+
+/** When a session ends that is saved now. */
+export function expireDateOf({ settings }: SessionContext, members: Members): Date {
+  return expiryDate(members.get(EXPIRY_NAME)?.value, settings.cookieAge, settings.clock())
+}
+
+export function recordOf(context: SessionContext, members: Members): SessionRecord {
+  const { codec } = context
+  return {
+    text: codec.encode(members),
+    expireDate: expireDateOf(context, members),
+    data: () => toObject(members, codec.serializer.copy)
+  }
+}
+
+/**
+ * Saves on top of what other writers did meanwhile, however many there are.
+ *
+ * @throws SessionInterrupted when the session was deleted meanwhile, or the two saves must not be mixed
+ * @throws StoreUnavailable, SessionTooLarge
+ */
+export function replace(
+  context: SessionContext,
+  { sessionKey, snapshot, members: ours, changes, attempt, later, onSend }: Replacement,
+  log: SessionLog
+): Promise<{ sessionKey: string; snapshot: Snapshot }> {
+  const { engine, queue, settings } = context
+  const save = async () => {
+    let members = ours
+    let record = recordOf(context, members)
+    const send = () => {
+      onSend({ text: record.text, members, changes })
+      return record
+    }
+    const mergeWith = (stored: StoredSession): SessionRecord => {
+      const landed = attempt !== null && attempt.text === stored.text
+      members = landed ? later.applyTo(attempt.members) : merge(context, snapshot, decode(context, stored, log), changes)
+      record = recordOf(context, members)
+      return send()
+    }
+    let result = await engine.save(sessionKey, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
+    for (let misses = 1; result.outcome === 'changed'; misses++) {
+      log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
+      result =
+        misses < MAX_MISSES
+          ? await engine.save(sessionKey, mergeWith(result.stored), result.stored.text)
+          : await engine.saveLocked(sessionKey, mergeWith)
+    }
+    if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
+    return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
+  }
+  return queue.run(sessionKey, save)
+}
+
+/** A request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */
+function merge({ codec, settings }: SessionContext, snapshot: Snapshot, fresh: Members, changes: Changes): Members {
+  const differs = (name: string) => !codec.serializer.same(snapshot.members.get(name), fresh.get(name))
+  if (LOGIN_NAMES.some(differs)) throw new SessionInterrupted('was signed in or out by another request')
+  if (settings.onConflict === 'reject') {
+    const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
+    if (rivals.some(differs)) throw new SessionInterrupted('was changed by another request')
+  }
+  return changes.applyTo(fresh)
+}
