@@ -20,8 +20,12 @@ export interface BatcherOptions<Item, Result> {
   maxSize: number
   /** Batches under way, a lone call included. */
   maxUnderWay: number
-  /** Items carried out alone at a time: a lone call, those that were left out, and those whose batch was refused. No batch waits for the latter. */
-  maxAlone: number
+  /**
+   * Whether a lone call may be carried out alone, which may wait for a lock.
+   *
+   * @default always
+   */
+  mayWait?: () => boolean
   /**
    * Results handed out in one turn of the event loop. Who has one may ask again before the others have theirs:
    * otherwise all would come back at once, into one batch, and nothing be done here while it is under way.
@@ -43,7 +47,6 @@ export class Batcher<Item, Result> {
   #waiting: Call<Item, Result>[] = []
   #underWay = 0
   #scheduled = false
-  #waitingForAlone: Call<Item, Result>[] = []
   #alone = 0
 
   constructor(options: BatcherOptions<Item, Result>) {
@@ -88,8 +91,8 @@ export class Batcher<Item, Result> {
     this.#underWay++
     const [first] = calls as [Call<Item, Result>]
     // What goes alone may wait for a lock. If more than one did in the place of a batch, nothing else might be left to go on.
-    const isLone = calls.length === 1 && this.#alone === 0
-    const ended = isLone ? this.#carryOutAlone(first) : this.#together(calls, first.since)
+    const goesAlone = calls.length === 1 && this.#alone === 0 && this.#options.mayWait?.() !== false
+    const ended = goesAlone ? this.#carryOutAlone(first) : this.#together(calls, first.since)
     ended.then(() => {
       this.#underWay--
       this.#schedule()
@@ -105,8 +108,10 @@ export class Batcher<Item, Result> {
         since
       )
     } catch (error) {
-      if (isRefused(error)) this.#separate(calls)
-      else for (const { reject } of calls) reject(error)
+      for (const call of calls) {
+        if (isRefused(error)) this.#carryOutAlone(call)
+        else call.reject(error)
+      }
       return
     }
     this.#handOut(calls, results)
@@ -116,24 +121,10 @@ export class Batcher<Item, Result> {
     const { resultsPerTurn = calls.length } = this.#options
     calls.slice(0, resultsPerTurn).forEach((call, index) => {
       const result = results[index] as Result | typeof leftOut
-      if (result === leftOut) this.#separate([call])
+      if (result === leftOut) this.#carryOutAlone(call)
       else call.resolve(result)
     })
     if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
-  }
-
-  #separate(calls: readonly Call<Item, Result>[]): void {
-    this.#waitingForAlone.push(...calls)
-    this.#startAlone()
-  }
-
-  /** Carries out alone who waits for it, while few enough are. */
-  #startAlone(): void {
-    while (this.#alone < this.#options.maxAlone) {
-      const call = this.#waitingForAlone.shift()
-      if (call === undefined) return
-      this.#carryOutAlone(call)
-    }
   }
 
   async #carryOutAlone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {
@@ -144,6 +135,5 @@ export class Batcher<Item, Result> {
       reject(error)
     }
     this.#alone--
-    this.#startAlone()
   }
 }

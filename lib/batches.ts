@@ -45,9 +45,6 @@ const MAX_SIZE = 64
 /** For each kind of statement. Measured: while one is answered and one is handed out, another is on its way; more of them are smaller. */
 const MAX_UNDER_WAY = 3
 
-/** For each kind of statement, of all connections: saves and deletes that wait for locks leave some for all else. */
-const SHARE_OF_ALONE = 0.4
-
 /** Measured: so few that those who waited for one batch do not stay together; of up to so many, nobody waits a turn longer. */
 const RESULTS_PER_TURN = 12
 
@@ -65,10 +62,10 @@ export class Batches {
     this.#options = options
     this.#sql = statementsOf(options)
     const { findLive, update, insert, delete: remove } = options.single
-    const maxAlone = Math.max(1, Math.floor(options.database.maxConnections * SHARE_OF_ALONE))
-    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, maxAlone, resultsPerTurn: RESULTS_PER_TURN, isRefused }
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused }
+    const mayWait = () => options.database.mayWait
     // What a statement has done to a row would be the result of all that have its key.
-    const writes = { ...common, keyOf: ({ sessionKey }: Item) => sessionKey }
+    const writes = { ...common, mayWait, keyOf: ({ sessionKey }: Item) => sessionKey }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
     this.#saves = new Batcher({ ...writes, alone: update, together: (items, since) => this.#update(items, since) })
     this.#creates = new Batcher({ ...writes, alone: insert, together: (items, since) => this.#insert(items, since) })
@@ -99,10 +96,9 @@ export class Batches {
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
-  /** Left out are rows that somebody else has locked, that are gone, and that have another text: their saves find out alone which it is. */
-  async #update(items: readonly Save[], since: number): Promise<(true | typeof leftOut)[]> {
+  async #update(items: readonly Save[], since: number): Promise<(boolean | typeof leftOut)[]> {
     const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
-    return items.map((item) => written.has(item.sessionKey) || leftOut)
+    return this.#results(items, written, since)
   }
 
   async #insert(items: readonly Create[], since: number): Promise<boolean[]> {
@@ -110,9 +106,34 @@ export class Batches {
     return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 
-  async #delete(items: readonly Item[], since: number): Promise<(true | typeof leftOut)[]> {
+  async #delete(items: readonly Item[], since: number): Promise<(boolean | typeof leftOut)[]> {
     const deleted = await this.#written(since, this.#sql.delete, [items.map(({ sessionKey }) => sessionKey)])
-    return items.map((item) => deleted.has(item.sessionKey) || leftOut)
+    return this.#results(items, deleted, since)
+  }
+
+  /** Of the rows that were not written some are gone or have another text. The others are left out: somebody else had them locked. */
+  async #results(
+    items: readonly (Item & { snapshot?: string | null })[],
+    written: ReadonlySet<unknown>,
+    since: number
+  ): Promise<(boolean | typeof leftOut)[]> {
+    const missed = items.filter(({ sessionKey }) => !written.has(sessionKey))
+    const texts = missed.length === 0 ? new Map() : await this.#texts(missed, since)
+    return items.map(({ sessionKey, snapshot = null }) => {
+      if (written.has(sessionKey)) return true
+      const isAsExpected = texts === null || (snapshot === null ? texts.has(sessionKey) : texts.get(sessionKey) === snapshot)
+      return isAsExpected && leftOut
+    })
+  }
+
+  /** Null where they cannot be read: that must not fail those that were written. */
+  async #texts(items: readonly Item[], since: number): Promise<Map<unknown, unknown> | null> {
+    try {
+      const rows = await this.#send(since, this.#sql.find, [items.map(({ sessionKey }) => sessionKey)])
+      return new Map(rows.map((row) => [row.session_key, row.session_data]))
+    } catch {
+      return null
+    }
   }
 
   #columns(items: readonly Create[]): (string | null)[][] {
@@ -138,6 +159,7 @@ export class Batches {
 /** The statements for many sessions, each made once. */
 function statementsOf({ database: { dialect }, table }: BatchesOptions) {
   return {
+    find: `SELECT session_key, session_data FROM ${table} WHERE session_key = ANY(?)`,
     findLive: `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${table} WHERE session_key = ANY(?) AND expire_date > ?`,
     update: `WITH free AS (
          SELECT given.* FROM ${table} AS row

@@ -9,6 +9,7 @@ import type { Knex } from 'knex'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect, DriverError } from './dialect.js'
 import { StoreUnavailable } from './errors.js'
+import { Semaphore } from './semaphore.js'
 import { within } from './within.js'
 
 /** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
@@ -17,7 +18,8 @@ interface Client {
   releaseConnection(connection: Connection): Promise<void>
   listenerCount(event: string): number
   emit(event: 'query', query: { sql: string; bindings: readonly Binding[]; __knexUid: unknown }): void
-  pool?: { max: number }
+  /** `max` is not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
+  pool?: { max?: number }
 }
 
 interface Connection {
@@ -42,7 +44,8 @@ interface Verdict {
   unreachable: boolean
 }
 
-const UNREACHABLE: Verdict = { busy: false, outcomeUnknown: false, keyTaken: false, unreachable: true }
+const NOTHING_DONE: Verdict = { busy: false, outcomeUnknown: false, keyTaken: false, unreachable: false }
+const UNREACHABLE: Verdict = { ...NOTHING_DONE, unreachable: true }
 
 /** What a driver reported, without SQL and without the values that were bound. */
 class StatementError extends Error {
@@ -71,7 +74,7 @@ export function isOutcomeUnknown(error: Error): boolean {
   return error.cause instanceof StatementError && error.cause.outcomeUnknown
 }
 
-/** Whether the database refused a statement: nothing was done, and another one may be accepted. */
+/** Whether a statement was refused by the database, or not even sent: nothing was done, and another one may be accepted. */
 export function isRefused(error: unknown): boolean {
   return (
     error instanceof StoreUnavailable && error.cause instanceof StatementError && !error.cause.outcomeUnknown && !error.cause.unreachable
@@ -92,6 +95,12 @@ export interface DatabaseOptions {
   preparedStatements: boolean
 }
 
+/** Of Knex, and of pg. */
+const DEFAULT_CONNECTIONS = 10
+
+/** How many of the connections may wait for locks: a fifth is left for all else. */
+const lockingOf = (connections: number) => Math.max(1, Math.floor(connections * 0.8))
+
 /** Statements in a turn of a database that works in our own process: others wait meanwhile. */
 const MAX_PER_TURN = 100
 
@@ -101,6 +110,7 @@ export class Database {
   readonly #client: Client
   readonly #timeout: number
   readonly #prepares: boolean
+  readonly #locking: Semaphore
   readonly #reads: Batcher<Statement, unknown>
   readonly #writes: Batcher<Statement, unknown>
 
@@ -110,20 +120,16 @@ export class Database {
     this.#client = knex.client
     this.#timeout = timeout
     this.#prepares = preparedStatements
+    this.#locking = new Semaphore(lockingOf(this.#client.pool?.max ?? DEFAULT_CONNECTIONS))
     // Apart, since a writer that waits for a lock must hold up no reader.
-    const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), false, since)
-    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, maxAlone: 1, alone, isRefused }
+    const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), { since })
+    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
     // All of a turn in one transaction, which costs one lock and one commit. In our own process statements are
     // answered at once: none follows one that failed.
     const inTransaction = (begin: readonly string[]) => (statements: readonly Statement[], since: number) =>
-      this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), since)
+      this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), { since })
     this.#reads = new Batcher({ ...options, together: inTransaction(['BEGIN']) })
     this.#writes = new Batcher({ ...options, together: inTransaction(dialect.begin) })
-  }
-
-  /** Connections that Knex's pool may open. */
-  get maxConnections(): number {
-    return this.#client.pool?.max ?? 1
   }
 
   /**
@@ -132,24 +138,35 @@ export class Database {
    */
   send(sql: string, bindings: readonly Binding[], since = performance.now()): Promise<unknown> {
     if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
-    // It would be cut off as soon as it was sent, with its connection.
-    if (performance.now() - since >= this.#timeout * 1000) {
-      return Promise.reject(new StoreUnavailable(`no turn to be sent within ${this.#timeout} seconds`))
-    }
-    return this.#bounded((send) => send(sql, bindings), this.#prepares, since)
+    return this.#sendBounded(sql, bindings, since)
   }
 
   /**
-   * Runs `work` in a transaction that may write, from its start again when the
+   * As `send()`, for a statement that may wait for a row's lock: no more of these are under
+   * way than leave connections for all others.
+   *
+   * @throws StoreUnavailable
+   */
+  sendLocking(sql: string, bindings: readonly Binding[], since = performance.now()): Promise<unknown> {
+    return this.dialect.isInProcess ? this.send(sql, bindings) : this.#sendBounded(sql, bindings, since, this.#locking)
+  }
+
+  /** Whether `sendLocking()` would send at once. */
+  get mayWait(): boolean {
+    return this.#locking.isFree
+  }
+
+  /**
+   * Runs `work` in a transaction that may write and lock, from its start again when the
    * database was busy. Rolls back when `work` throws.
    *
    * @throws StoreUnavailable, or what `work` throws
    */
   transaction<T>(work: (send: Send) => Promise<T>): Promise<T> {
-    return this.#transaction(this.dialect.begin, work)
+    return this.#transaction(this.dialect.begin, work, { turns: this.#locking })
   }
 
-  #transaction<T>(begin: readonly string[], work: (send: Send) => Promise<T>, since?: number): Promise<T> {
+  #transaction<T>(begin: readonly string[], work: (send: Send) => Promise<T>, options: UseOptions): Promise<T> {
     const run = async (send: Send): Promise<T> => {
       for (const statement of begin) await send(statement, [])
       try {
@@ -161,14 +178,20 @@ export class Database {
         throw error
       }
     }
-    // Too rare, and partly of a kind that cannot be prepared.
-    return this.#bounded(run, false, since)
+    // Too rare to be prepared, and partly of a kind that cannot be.
+    return this.#bounded(run, options)
+  }
+
+  #sendBounded(sql: string, bindings: readonly Binding[], since: number, turns?: Semaphore): Promise<unknown> {
+    // It would be cut off as soon as it was sent, with its connection.
+    if (performance.now() - since >= this.#timeout * 1000) return Promise.reject(notSent(this.#timeout))
+    return this.#bounded((send) => send(sql, bindings), { prepare: this.#prepares, since, turns })
   }
 
   /** Gives `work` a connection, until the timeout has passed. */
-  #bounded<T>(work: (send: Send) => Promise<T> | T, prepare: boolean, since?: number): Promise<T> {
-    const use = new Use(this.#client, this.dialect, prepare)
-    return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), since)
+  #bounded<T>(work: (send: Send) => Promise<T> | T, options: UseOptions): Promise<T> {
+    const use = new Use(this.#client, this.dialect, options)
+    return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), options.since)
   }
 }
 
@@ -177,6 +200,14 @@ export async function undo(send: Send, sql: string, bindings: readonly Binding[]
   try {
     await send(sql, bindings)
   } catch {}
+}
+
+interface UseOptions {
+  /** When the wait for it began, in milliseconds of `performance.now()`. */
+  since?: number
+  prepare?: boolean
+  /** Where it waits for its turn before it asks for a connection. */
+  turns?: Semaphore | undefined
 }
 
 /** One use of a connection: from waiting for it to giving it back, which may be after nobody waits any longer. */
@@ -188,16 +219,19 @@ class Use {
   /** Why it is tried again. */
   #busy: StatementError | null = null
   readonly #prepare: boolean
+  readonly #turns: Semaphore | undefined
 
-  constructor(client: Client, dialect: Dialect, prepare: boolean) {
+  constructor(client: Client, dialect: Dialect, { prepare = false, turns }: UseOptions) {
     this.#client = client
     this.#dialect = dialect
     this.#prepare = prepare
+    this.#turns = turns
   }
 
   async run<T>(work: (send: Send) => Promise<T> | T): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       let connection: Connection | undefined
+      if (this.#turns !== undefined) await this.#turns.acquire()
       try {
         connection = await this.#client.acquireConnection()
         return await work(this.#senderOn(connection))
@@ -209,6 +243,7 @@ class Use {
       } finally {
         this.#connection = null
         if (connection !== undefined) await this.#client.releaseConnection(connection)
+        this.#turns?.release()
       }
       // Without its connection, which others may need; not all at the same moment.
       await pause(Math.random() * Math.min(2 ** attempt, 50))
@@ -260,12 +295,16 @@ class Use {
     if (lost || keeps) connection.__knex__disposed = 'its connection was lost'
     const summary = lost ? 'the connection was lost' : refusal(error, this.#dialect)
     throw unavailable(error, summary, masked(this.#dialect.describe(error), bindings), {
+      ...NOTHING_DONE,
       busy: this.#dialect.isBusy(error),
       outcomeUnknown: lost,
-      keyTaken: this.#dialect.isKeyTaken(error),
-      unreachable: false
+      keyTaken: this.#dialect.isKeyTaken(error)
     })
   }
+}
+
+function notSent(timeout: number) {
+  return unavailable(new Error(), `no turn to be sent within ${timeout} seconds`, 'it waited for those before it', NOTHING_DONE)
 }
 
 /** Why the database refused a statement, and what to do. */

@@ -129,13 +129,13 @@ export class Model {
   /** False when there is no such row, or it does not hold the text `snapshot` any more. */
   updateExpireDate(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
     const sql = `UPDATE ${this.#table} SET expire_date = ? WHERE ${this.#equals('session_key')} AND ${this.#equals('session_data')}`
-    return this.#write(sql, [this.#dialect.bindDate(expireDate), sessionKey, snapshot])
+    return this.#writeLocking(sql, [this.#dialect.bindDate(expireDate), sessionKey, snapshot])
   }
 
   /** False when there is no such row. The date is set only while the row holds the text `snapshot`. */
   updateSessionKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
     const sql = `UPDATE ${this.#table} SET session_key = ?, expire_date = CASE WHEN ${this.#equals('session_data')} THEN ${this.#dialect.dateParameter} ELSE expire_date END WHERE ${this.#equals('session_key')}`
-    return this.#write(sql, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey])
+    return this.#writeLocking(sql, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey])
   }
 
   /**
@@ -231,7 +231,8 @@ export class Model {
   async #insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
     const sql = isPlain(columns) ? this.#sql.insert : this.#insertStatement(columns)
     try {
-      return await this.#write(sql, [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)], since)
+      const bindings = [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)]
+      return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
     } catch (error) {
       if (isKeyTaken(error)) return false
       throw error
@@ -240,9 +241,9 @@ export class Model {
 
   #update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null, since?: number): Promise<boolean> {
     const [sql, bindings] = this.#updateOf(sessionKey, stored, columns)
-    if (snapshot === null) return this.#write(sql, bindings, since)
+    if (snapshot === null) return this.#writeLocking(sql, bindings, since)
     const swap = isPlain(columns) ? this.#sql.compareAndSwap : this.#comparing(sql)
-    return this.#write(swap, [...bindings, snapshot], since)
+    return this.#writeLocking(swap, [...bindings, snapshot], since)
   }
 
   #updateOf(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
@@ -251,15 +252,16 @@ export class Model {
   }
 
   #delete(sessionKey: string, since?: number): Promise<boolean> {
-    return this.#write(this.#sql.delete, [sessionKey], since)
+    return this.#writeLocking(this.#sql.delete, [sessionKey], since)
   }
 
   async #rows(sql: string, bindings: Binding[], since?: number): Promise<Row[]> {
     return this.#dialect.rows(await this.#database.send(sql, bindings, since))
   }
 
-  async #write(sql: string, bindings: Binding[], since?: number): Promise<boolean> {
-    return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
+  /** Writes a row that may be locked. */
+  async #writeLocking(sql: string, bindings: Binding[], since?: number): Promise<boolean> {
+    return this.#dialect.affected(await this.#database.sendLocking(sql, bindings, since)) > 0
   }
 
   #statements(): Statements {

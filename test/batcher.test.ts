@@ -18,7 +18,6 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     isRefused: () => false,
     maxSize: 10,
     maxUnderWay: 2,
-    maxAlone: 3,
     ...options
   })
   return { batches, add: (item: string) => batcher.add(item), started: () => started.reached }
@@ -208,11 +207,26 @@ t.test('calls that go alone and wait for a lock leave room for batches, however 
   }
   t.equal(await add('a'), 'a!')
   t.strictSame(await Promise.all(['b', 'c'].map(add)), ['b!', 'c!'])
-  t.strictSame(alone, ['locked 1', 'locked 2', 'locked 3'], 'maxAlone of them at a time')
+  t.strictSame(
+    alone,
+    [1, 2, 3, 4, 5].map((number) => `locked ${number}`)
+  )
   locked.open()
   t.strictSame(
     await Promise.all(calls),
     [1, 2, 3, 4, 5].map((number) => `locked ${number} alone`)
   )
   t.equal(await add('d'), 'd alone')
+})
+
+t.test('a lone call is sent as a batch where it may not wait', async (t) => {
+  let mayWait = false
+  const { add } = createBatcher({
+    alone: async (item) => `${item} alone`,
+    together: async (items) => items.map((item) => `${item}!`),
+    mayWait: () => mayWait
+  })
+  t.equal(await add('a'), 'a!')
+  mayWait = true
+  t.equal(await add('b'), 'b alone')
 })

@@ -4,6 +4,8 @@ import { PassThrough } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
+import { Database, isRefused } from '../lib/database.ts'
+import { type Dialect, dialectOf } from '../lib/dialect.ts'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
@@ -471,52 +473,105 @@ t.test('of reads that leave together a refused one fails alone, and nothing stay
   await knex.client.releaseConnection(connection)
 })
 
+/** Another process on the same database. */
+function connectAgain(t: Test, knex: Knex): Knex {
+  const rival = createKnex(knex.client.config)
+  t.teardown(() => rival.destroy())
+  return rival
+}
+
 for (const [connections, waiters] of [
-  [10, 4],
-  [4, 1]
+  [10, 8],
+  [4, 3],
+  [2, 1]
 ] as const) {
   const title = `rows that are locked elsewhere, more than there are connections (${connections}), hold up nobody else`
   t.test(title, { skip: missing('postgres') }, async (t) => {
     const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: connections } })
+    const rival = connectAgain(t, knex)
     const { app } = await createSite(t, { knex, storeTimeout: 60 })
-    const other = new Browser(app)
+    const [writer, leaver] = [new Browser(app), new Browser(app)]
     const locked = Array.from({ length: connections + 2 }, () => new Browser(app))
-    for (const browser of [other, ...locked]) await browser.get('/count')
-    const lock = await knex.transaction()
-    await lock('django_session').whereNot({ session_key: other.cookie }).forUpdate()
+    for (const browser of [writer, leaver, ...locked]) await browser.get('/count')
+    const free = [writer, leaver].map(({ cookie }) => cookie as string)
+    const lock = await rival.transaction()
+    await lock('django_session').whereNotIn('session_key', free).forUpdate()
     const waiting: ReturnType<Browser['get']>[] = []
     // One after the other, and then the others at once.
     for (const [index, browser] of locked.entries()) {
-      waiting.push(browser.get('/count'))
-      if (index < 2) await waitsForLock(knex, Math.min(index + 1, waiters))
+      waiting.push(browser.get(index === 1 ? '/flush' : '/count'))
+      if (index < 2) await waitsForLock(rival, Math.min(index + 1, waiters))
     }
-    await waitsForLock(knex, waiters)
+    await waitsForLock(rival, waiters)
+    t.equal((await leaver.get('/flush')).statusCode, 200)
     const [first] = locked as [Browser]
     await assertOthersAreServed(t, app, {
       waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
-      others: [other, first.fork()],
+      others: [writer, first.fork()],
       release: () => lock.rollback()
     })
     const counts = await Promise.all(locked.map(async (browser) => (await browser.get('/read')).json().count))
-    t.same(new Set(counts), new Set([2]))
+    t.strictSame(
+      counts,
+      locked.map((_browser, index) => (index === 1 ? undefined : 2))
+    )
   })
 }
 
-t.test('a save whose turn comes too late is not sent', { skip: missing('postgres') }, async (t) => {
+t.test('a row that is locked elsewhere, and renewed by many requests, holds up nobody else', { skip: missing('postgres') }, async (t) => {
   const knex = await openDatabase(t, 'postgres')
-  const { app } = await createSite(t, { knex, storeTimeout: 1 })
-  const sessions = Array.from({ length: 12 }, () => app.sessions.open().set('count', 1))
-  await Promise.all(sessions.map((session) => session.save()))
-  const lock = await knex.transaction()
-  await lock('django_session').select().forUpdate()
-  const queries = recordQueries(knex)
-  const outcomes = await Promise.allSettled(sessions.map((session) => session.set('count', 2).save()))
+  const rival = connectAgain(t, knex)
+  const { app, browser } = await createSite(t, { knex, storeTimeout: 60, saveEveryRequest: true })
+  const other = new Browser(app)
+  await browser.get('/count')
+  await other.get('/count')
+  const lock = await rival.transaction()
+  await lock('django_session').where({ session_key: browser.cookie }).forUpdate()
+  const waiting = Array.from({ length: 12 }, () => browser.fork().get('/read'))
+  await waitsForLock(rival, 8)
+  t.equal((await new Browser(app).get('/count')).statusCode, 200, 'a new session')
+  t.equal((await other.get('/count')).statusCode, 200, 'a writer of another session')
+  t.equal(await lockWaiters(rival), 8)
   await lock.rollback()
-  const unavailable = (reason: RegExp) =>
-    outcomes.filter((outcome) => outcome.status === 'rejected' && reason.test(outcome.reason.message)).length
-  t.equal(unavailable(/no answer within 1 seconds/), 4)
-  t.equal(unavailable(/no turn to be sent within 1 seconds/), 8)
-  t.equal(queries.filter((sql) => sql.includes('UPDATE')).length, 1 + 4, 'one for all, and those of whom each waits for its lock')
+  for (const response of await Promise.all(waiting)) t.strictSame(response.json(), { count: 1 })
+})
+
+t.test('whose row is changed or gone waits for no lock of others', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres')
+  const rival = connectAgain(t, knex)
+  const { app } = await createSite(t, { knex, storeTimeout: 60 })
+  const [shared, left, ...locked] = Array.from({ length: 11 }, () => app.sessions.open().set('count', 1)) as [
+    Session,
+    Session,
+    ...Session[]
+  ]
+  await Promise.all([shared, left, ...locked].map((session) => session.save()))
+  const lock = await rival.transaction()
+  await lock('django_session').whereNotIn('session_key', [shared.sessionKey, left.sessionKey]).forUpdate()
+  const waiting = locked.map((session) => session.set('count', 2).save())
+  await waitsForLock(rival, 8)
+  const [one, two] = (await Promise.all([1, 2].map(() => app.sessions.open(shared.sessionKey).load()))) as [Session, Session]
+  const goner = app.sessions.open(left.sessionKey)
+  await left.flush()
+  const queries = recordQueries(knex)
+  await one.set('one', true).save()
+  await two.set('two', true).save()
+  t.strictSame(two.toObject(), { count: 1, one: true, two: true })
+  t.equal(queries.length, 1 + 4, 'written; refused, looked at, read, and written')
+  await goner.flush()
+  t.equal(queries.length, 1 + 4 + 2, 'not deleted, and looked at')
+  await lock.rollback()
+  await Promise.all(waiting)
+})
+
+t.test('a statement that is overdue before it is sent is refused', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres')
+  const database = new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout: 1, preparedStatements: true })
+  const queries = recordQueries(knex)
+  const error = await database.send('SELECT 1', [], performance.now() - 1000).catch((error) => error)
+  t.match(error, { ...UNAVAILABLE, message: /no turn to be sent within 1 seconds/ })
+  t.equal(isRefused(error), true, 'so that of a batch each may be tried alone')
+  t.strictSame(queries, [])
 })
 
 for (const [operation, run] of [
@@ -536,7 +591,7 @@ for (const [operation, run] of [
     await lock.rollback()
     await second
     const statements = queries.filter((sql) => sql.includes('session_key'))
-    t.equal(statements.length, 2, 'one statement for all, and one for the row that is locked')
+    t.equal(statements.length, 3, 'one statement for all, one that looks at what is left, and one for the row that is locked')
     const found = await Promise.all(sessions.map(({ sessionKey }) => (sessionKey === null ? null : app.sessions.model.find(sessionKey))))
     t.strictSame(
       found.map((row) => row?.decoded().count),

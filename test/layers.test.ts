@@ -155,8 +155,9 @@ const IMPORTS: Record<string, readonly string[]> = {
   // the table
   model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer'],
   batches: ['batcher', 'database', 'dialect', 'engines/engine'],
-  database: ['batcher', 'dialect', 'errors', 'within'],
+  database: ['batcher', 'dialect', 'errors', 'semaphore', 'within'],
   batcher: [],
+  semaphore: [],
   dialect: [],
 
   errors: []
