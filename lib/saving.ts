@@ -1,7 +1,6 @@
 /**
- * How a session's data reaches the store and comes back: members become signed text, and
- * a save goes on top of what other writers did meanwhile. It knows an engine, and nothing
- * of what a request does with its session.
+ * The stored form of a session's data, and saves that go on top of what other writers did
+ * meanwhile. It knows an engine, and nothing of what a request does with its session.
  */
 import type { Changes } from './changes.js'
 import type { Codec } from './codec.js'
@@ -42,6 +41,7 @@ export interface Replacement {
   /** An attempt before this one, and those of the changes that it did not have. */
   attempt: Attempt | null
   later: Changes
+  log: SessionLog
   /** Is told of each text before it is sent. */
   onSend(attempt: Attempt): void
 }
@@ -85,8 +85,7 @@ export function recordOf(context: SessionContext, members: Members): SessionReco
  */
 export function replace(
   context: SessionContext,
-  { sessionKey, snapshot, members: ours, changes, attempt, later, onSend }: Replacement,
-  log: SessionLog
+  { sessionKey, snapshot, members: ours, changes, attempt, later, log, onSend }: Replacement
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, queue, settings } = context
   const save = async () => {

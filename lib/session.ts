@@ -8,7 +8,7 @@ import type { SessionLog } from './engines/engine.js'
 import { SessionInterrupted, SessionNotLoaded } from './errors.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
 import { Operations } from './operations.js'
-import { type Attempt, decode, expireDateOf, type Replacement, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
+import { type Attempt, decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
 import { type Member, type Members, toObject } from './serializer.js'
 import { isSessionKey } from './session-key.js'
 
@@ -581,10 +581,7 @@ export class Session {
     this.#modified = false
     this.#nested = false
     try {
-      const before = this.#snapshot
-      this.#snapshot = await (before === null
-        ? this.#create(members)
-        : this.#replace({ snapshot: before, members, changes, attempt, later }))
+      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
     } catch (error) {
       // What was sent is remembered, so that it is not applied twice if it was carried out.
       if (this.#attempt === attempt) this.#changes = later.followedBy(this.#changes)
@@ -614,11 +611,19 @@ export class Session {
     return { ...record, members }
   }
 
-  async #replace(replacement: Omit<Replacement, 'sessionKey' | 'onSend'>): Promise<Snapshot> {
-    const onSend = (attempt: Attempt) => {
-      this.#attempt = attempt
-    }
-    const saved = await replace(this.#context, { ...replacement, sessionKey: this.#key as string, onSend }, this.#log)
+  async #replace(snapshot: Snapshot, members: Members, changes: Changes, later: Changes): Promise<Snapshot> {
+    const saved = await replace(this.#context, {
+      sessionKey: this.#key as string,
+      snapshot,
+      members,
+      changes,
+      attempt: this.#attempt,
+      later,
+      log: this.#log,
+      onSend: (attempt) => {
+        this.#attempt = attempt
+      }
+    })
     this.#key = saved.sessionKey
     return saved.snapshot
   }
