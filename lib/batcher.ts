@@ -7,13 +7,24 @@
 /** What `together` answers for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
 export const leftOut = Symbol('left out')
 
+type Outcome<Result> = Result | typeof leftOut
+
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
   alone: (item: Item, since: number) => Promise<Result>
-  /** Carries out several, or one while another goes alone: a result for each, in their order, or `leftOut`. `since` is when the first one came. */
-  together: (items: readonly Item[], since: number) => Promise<readonly (Result | typeof leftOut)[]>
+  /**
+   * Carries out several, or one while another goes alone: a result for each, in their order, or `leftOut`,
+   * or a promise of it, for which neither the others wait nor the next batch. `since` is when the first one came.
+   */
+  together: (items: readonly Item[], since: number) => Promise<readonly (Outcome<Result> | Promise<Outcome<Result>>)[]>
   /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
   isRefused: (error: unknown) => boolean
+  /**
+   * Whether who came then must not be waited for any longer: it is carried out alone, to fail for itself.
+   *
+   * @default never
+   */
+  isOverdue?: (since: number) => boolean
   /** Items with the same key are never in one batch: the later one waits for the next. */
   keyOf?: (item: Item) => string
   /** Items in a batch. */
@@ -66,9 +77,18 @@ export class Batcher<Item, Result> {
     // After the I/O of this turn, which may bring more.
     setImmediate(() => {
       this.#scheduled = false
-      this.#send(this.#take())
+      this.#passOverdue()
+      if (this.#waiting.length > 0) this.#send(this.#take())
       this.#schedule()
     })
+  }
+
+  /** A batch has the time that its first call has. */
+  #passOverdue(): void {
+    const { isOverdue = () => false } = this.#options
+    while (this.#waiting[0] !== undefined && isOverdue(this.#waiting[0].since)) {
+      this.#carryOutAlone(this.#waiting.shift() as Call<Item, Result>)
+    }
   }
 
   /** The calls of the next batch, in the order in which they came. */
@@ -101,7 +121,7 @@ export class Batcher<Item, Result> {
 
   async #together(calls: readonly Call<Item, Result>[], since: number): Promise<void> {
     const { together, isRefused } = this.#options
-    let results: readonly (Result | typeof leftOut)[]
+    let results: readonly (Outcome<Result> | Promise<Outcome<Result>>)[]
     try {
       results = await together(
         calls.map(({ item }) => item),
@@ -114,17 +134,24 @@ export class Batcher<Item, Result> {
       }
       return
     }
-    this.#handOut(calls, results)
+    const outcomes: [Call<Item, Result>, Outcome<Result>][] = []
+    calls.forEach((call, index) => {
+      const result = results[index] as Outcome<Result> | Promise<Outcome<Result>>
+      if (result instanceof Promise) result.then((outcome) => this.#end(call, outcome), call.reject)
+      else outcomes.push([call, result])
+    })
+    this.#handOut(outcomes)
   }
 
-  #handOut(calls: readonly Call<Item, Result>[], results: readonly (Result | typeof leftOut)[]): void {
-    const { resultsPerTurn = calls.length } = this.#options
-    calls.slice(0, resultsPerTurn).forEach((call, index) => {
-      const result = results[index] as Result | typeof leftOut
-      if (result === leftOut) this.#carryOutAlone(call)
-      else call.resolve(result)
-    })
-    if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
+  #handOut(outcomes: readonly [Call<Item, Result>, Outcome<Result>][]): void {
+    const { resultsPerTurn = outcomes.length } = this.#options
+    for (const [call, outcome] of outcomes.slice(0, resultsPerTurn)) this.#end(call, outcome)
+    if (outcomes.length > resultsPerTurn) setImmediate(() => this.#handOut(outcomes.slice(resultsPerTurn)))
+  }
+
+  #end(call: Call<Item, Result>, outcome: Outcome<Result>): void {
+    if (outcome === leftOut) this.#carryOutAlone(call)
+    else call.resolve(outcome)
   }
 
   async #carryOutAlone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {

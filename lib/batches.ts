@@ -62,8 +62,10 @@ export class Batches {
     this.#options = options
     this.#sql = statementsOf(options)
     const { findLive, update, insert, delete: remove } = options.single
-    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused }
-    const mayWait = () => options.database.mayWait
+    const { database } = options
+    const isOverdue = (since: number) => database.isOverdue(since)
+    const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused, isOverdue }
+    const mayWait = () => database.mayWait
     // What a statement has done to a row would be the result of all that have its key.
     const writes = { ...common, mayWait, keyOf: ({ sessionKey }: Item) => sessionKey }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
@@ -96,7 +98,7 @@ export class Batches {
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
-  async #update(items: readonly Save[], since: number): Promise<(boolean | typeof leftOut)[]> {
+  async #update(items: readonly Save[], since: number) {
     const written = await this.#written(since, this.#sql.update, [...this.#columns(items), items.map(({ snapshot }) => snapshot)])
     return this.#results(items, written, since)
   }
@@ -106,34 +108,31 @@ export class Batches {
     return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 
-  async #delete(items: readonly Item[], since: number): Promise<(boolean | typeof leftOut)[]> {
+  async #delete(items: readonly Item[], since: number) {
     const deleted = await this.#written(since, this.#sql.delete, [items.map(({ sessionKey }) => sessionKey)])
     return this.#results(items, deleted, since)
   }
 
   /** Of the rows that were not written some are gone or have another text. The others are left out: somebody else had them locked. */
-  async #results(
+  #results(
     items: readonly (Item & { snapshot?: string | null })[],
     written: ReadonlySet<unknown>,
     since: number
-  ): Promise<(boolean | typeof leftOut)[]> {
+  ): (boolean | Promise<boolean | typeof leftOut>)[] {
     const missed = items.filter(({ sessionKey }) => !written.has(sessionKey))
-    const texts = missed.length === 0 ? new Map() : await this.#texts(missed, since)
+    if (missed.length === 0) return items.map(() => true)
+    const texts = this.#texts(missed, since)
     return items.map(({ sessionKey, snapshot = null }) => {
       if (written.has(sessionKey)) return true
-      const isAsExpected = texts === null || (snapshot === null ? texts.has(sessionKey) : texts.get(sessionKey) === snapshot)
-      return isAsExpected && leftOut
+      const isAsExpected = (found: ReadonlyMap<unknown, unknown>) =>
+        snapshot === null ? found.has(sessionKey) : found.get(sessionKey) === snapshot
+      return texts.then((found) => isAsExpected(found) && leftOut)
     })
   }
 
-  /** Null where they cannot be read: that must not fail those that were written. */
-  async #texts(items: readonly Item[], since: number): Promise<Map<unknown, unknown> | null> {
-    try {
-      const rows = await this.#send(since, this.#sql.find, [items.map(({ sessionKey }) => sessionKey)])
-      return new Map(rows.map((row) => [row.session_key, row.session_data]))
-    } catch {
-      return null
-    }
+  async #texts(items: readonly Item[], since: number): Promise<ReadonlyMap<unknown, unknown>> {
+    const rows = await this.#send(since, this.#sql.find, [items.map(({ sessionKey }) => sessionKey)])
+    return new Map(rows.map((row) => [row.session_key, row.session_data]))
   }
 
   #columns(items: readonly Create[]): (string | null)[][] {

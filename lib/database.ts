@@ -20,6 +20,7 @@ interface Client {
   emit(event: 'query', query: { sql: string; bindings: readonly Binding[]; __knexUid: unknown }): void
   /** `max` is not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
   pool?: { max?: number }
+  config: { connectionPool?: { options?: { max?: number } } }
 }
 
 interface Connection {
@@ -120,7 +121,8 @@ export class Database {
     this.#client = knex.client
     this.#timeout = timeout
     this.#prepares = preparedStatements
-    this.#locking = new Semaphore(lockingOf(this.#client.pool?.max ?? DEFAULT_CONNECTIONS))
+    const { pool, config } = this.#client
+    this.#locking = new Semaphore(lockingOf(pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS))
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), { since })
     const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
@@ -151,19 +153,25 @@ export class Database {
     return this.dialect.isInProcess ? this.send(sql, bindings) : this.#sendBounded(sql, bindings, since, this.#locking)
   }
 
+  /** Whether who began to wait then has done so for as long as anything may take. */
+  isOverdue(since: number): boolean {
+    return performance.now() - since >= this.#timeout * 1000
+  }
+
   /** Whether `sendLocking()` would send at once. */
   get mayWait(): boolean {
     return this.#locking.isFree
   }
 
   /**
-   * Runs `work` in a transaction that may write and lock, from its start again when the
+   * Runs `work` in a transaction that may write, from its start again when the
    * database was busy. Rolls back when `work` throws.
    *
+   * @param options `locking`: whether it may wait for a row's lock, as in `sendLocking()`
    * @throws StoreUnavailable, or what `work` throws
    */
-  transaction<T>(work: (send: Send) => Promise<T>): Promise<T> {
-    return this.#transaction(this.dialect.begin, work, { turns: this.#locking })
+  transaction<T>(work: (send: Send) => Promise<T>, { locking = false } = {}): Promise<T> {
+    return this.#transaction(this.dialect.begin, work, locking ? { turns: this.#locking } : {})
   }
 
   #transaction<T>(begin: readonly string[], work: (send: Send) => Promise<T>, options: UseOptions): Promise<T> {
@@ -184,7 +192,7 @@ export class Database {
 
   #sendBounded(sql: string, bindings: readonly Binding[], since: number, turns?: Semaphore): Promise<unknown> {
     // It would be cut off as soon as it was sent, with its connection.
-    if (performance.now() - since >= this.#timeout * 1000) return Promise.reject(notSent(this.#timeout))
+    if (this.isOverdue(since)) return Promise.reject(notSent(this.#timeout))
     return this.#bounded((send) => send(sql, bindings), { prepare: this.#prepares, since, turns })
   }
 
@@ -220,6 +228,7 @@ class Use {
   #busy: StatementError | null = null
   readonly #prepare: boolean
   readonly #turns: Semaphore | undefined
+  #waitsForTurn = false
 
   constructor(client: Client, dialect: Dialect, { prepare = false, turns }: UseOptions) {
     this.#client = client
@@ -231,8 +240,9 @@ class Use {
   async run<T>(work: (send: Send) => Promise<T> | T): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       let connection: Connection | undefined
-      if (this.#turns !== undefined) await this.#turns.acquire()
+      if (this.#turns !== undefined) await this.#waitForTurn(this.#turns)
       try {
+        if (this.#expired) throw new StoreUnavailable('its turn came too late')
         connection = await this.#client.acquireConnection()
         return await work(this.#senderOn(connection))
       } catch (thrown) {
@@ -242,12 +252,18 @@ class Use {
         this.#busy = cause
       } finally {
         this.#connection = null
-        if (connection !== undefined) await this.#client.releaseConnection(connection)
         this.#turns?.release()
+        if (connection !== undefined) await this.#client.releaseConnection(connection)
       }
       // Without its connection, which others may need; not all at the same moment.
       await pause(Math.random() * Math.min(2 ** attempt, 50))
     }
+  }
+
+  async #waitForTurn(turns: Semaphore): Promise<void> {
+    this.#waitsForTurn = true
+    await turns.acquire()
+    this.#waitsForTurn = false
   }
 
   /** Nobody waits any longer. A statement under way is cut off with its connection. */
@@ -257,6 +273,11 @@ class Use {
       this.#connection.__knex__disposed = 'its answer was overdue'
       this.#dialect.abort(this.#connection)
       return new StoreUnavailable(`no answer within ${timeout} seconds`)
+    }
+    if (this.#waitsForTurn) {
+      return new StoreUnavailable(
+        `as many others as may wait for locked rows did so for ${timeout} seconds. Who holds a lock on rows of sessions for so long?`
+      )
     }
     if (this.#busy !== null) return new StoreUnavailable(`it was busy for ${timeout} seconds`, { cause: this.#busy })
     return new StoreUnavailable(

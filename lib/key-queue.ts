@@ -12,7 +12,10 @@ interface Turn {
   ended: Promise<unknown> | null
 }
 
-/** Lets the saves of one session in this process queue up, so that they do not miss each other's snapshot. */
+/**
+ * Lets the saves of one session in this process queue up, so that they do not miss each other's
+ * snapshot, and no more than one of its requests waits for a lock on its row.
+ */
 export class KeyQueue {
   readonly #last = new Map<string, Turn>()
   readonly #timeout: number

@@ -117,13 +117,16 @@ export class Model {
     now: Date,
     merge: (stored: StoredSession) => { record: SessionRecord; columns: Columns }
   ): Promise<boolean> {
-    return this.#database.transaction(async (send) => {
-      const sql = `${this.#sql.findLive} ${this.#dialect.forUpdate}`
-      const [row] = this.#dialect.rows(await send(sql, [sessionKey, this.#dialect.bindDate(now)]))
-      if (row === undefined) return false
-      const { record, columns } = merge(this.#read(row))
-      return this.#dialect.affected(await send(...this.#updateOf(sessionKey, record, columns))) > 0
-    })
+    return this.#database.transaction(
+      async (send) => {
+        const sql = `${this.#sql.findLive} ${this.#dialect.forUpdate}`
+        const [row] = this.#dialect.rows(await send(sql, [sessionKey, this.#dialect.bindDate(now)]))
+        if (row === undefined) return false
+        const { record, columns } = merge(this.#read(row))
+        return this.#dialect.affected(await send(...this.#updateOf(sessionKey, record, columns))) > 0
+      },
+      { locking: true }
+    )
   }
 
   /** False when there is no such row, or it does not hold the text `snapshot` any more. */

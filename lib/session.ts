@@ -376,7 +376,9 @@ export class Session {
       if (this.#key === null || this.#snapshot === null) return
       const snapshot = this.#snapshot
       const expireDate = expireDateOf(this.#context, snapshot.members)
-      const newKey = await this.#context.engine.rotate(this.#key, expireDate, snapshot.text)
+      const { engine, queue } = this.#context
+      const key = this.#key
+      const newKey = await queue.run(key, () => engine.rotate(key, expireDate, snapshot.text))
       if (newKey === null) throw new SessionInterrupted('was deleted')
       this.#key = newKey
       this.#cookieIsDue = true
@@ -630,14 +632,16 @@ export class Session {
 
   async #touch(): Promise<void> {
     await this.#load()
-    const { engine, settings } = this.#context
-    if (this.#key === null || this.#snapshot === null) return
+    const { engine, queue, settings } = this.#context
+    const key = this.#key
+    if (key === null || this.#snapshot === null) return
+    const { text } = this.#snapshot
     const expiry = this.#snapshot.members.get(EXPIRY_NAME)?.value
     if (fixedDate(expiry) !== null) return
     const expireDate = expireDateOf(this.#context, this.#snapshot.members)
     if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save()
-    if (!(await engine.touch(this.#key, expireDate, this.#snapshot.text))) throw new SessionInterrupted('was deleted')
+    if (!(await queue.run(key, () => engine.touch(key, expireDate, text)))) throw new SessionInterrupted('was deleted')
     this.#snapshot = { ...this.#snapshot, expireDate }
   }
 }

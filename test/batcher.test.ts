@@ -219,6 +219,59 @@ t.test('calls that go alone and wait for a lock leave room for batches, however 
   t.equal(await add('d'), 'd alone')
 })
 
+t.test('a result that takes longer is a promise, for which nothing else waits', async (t) => {
+  const slow = gate()
+  const alone: string[] = []
+  const { add } = createBatcher({
+    together: async (items) =>
+      items.map((item) => {
+        if (item === 'b') return slow.pass().then(() => leftOut)
+        if (item === 'c') return slow.pass().then(() => Promise.reject(new Error('no c')))
+        return `${item}!`
+      }),
+    alone: async (item) => {
+      alone.push(item)
+      return `${item} alone`
+    },
+    maxUnderWay: 1,
+    resultsPerTurn: 1
+  })
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map(add)
+  t.strictSame(await Promise.all([a, d]), ['a!', 'd!'])
+  t.strictSame(await Promise.all(['e', 'f'].map(add)), ['e!', 'f!'], 'the next batch')
+  t.strictSame(alone, [])
+  slow.open()
+  t.equal(await b, 'b alone')
+  await t.rejects(c as Promise<string>, { message: 'no c' })
+})
+
+t.test('what is overdue before it is sent fails for itself', async (t) => {
+  let overdue = Number.NEGATIVE_INFINITY
+  const { batches, add, started } = createBatcher({
+    alone: async (item) => {
+      throw new Error(`${item} is overdue`)
+    },
+    isOverdue: (since) => since <= overdue,
+    maxUnderWay: 1
+  })
+  const first = ['a', 'b'].map(add)
+  await turn()
+  const late = ['c', 'd'].map(add)
+  await turn()
+  overdue = performance.now()
+  while (performance.now() === overdue);
+  const inTime = ['e', 'f'].map(add)
+  const next = started()
+  batches[0]?.finish()
+  await Promise.all(first)
+  await t.rejects(late[0] as Promise<string>, { message: 'c is overdue' })
+  await t.rejects(late[1] as Promise<string>, { message: 'd is overdue' })
+  await next
+  t.strictSame(batches[1]?.items, ['e', 'f'])
+  batches[1]?.finish()
+  t.strictSame(await Promise.all(inTime), ['e!', 'f!'])
+})
+
 t.test('a lone call is sent as a batch where it may not wait', async (t) => {
   let mayWait = false
   const { add } = createBatcher({

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { Database, isRefused } from '../lib/database.ts'
+import { Database } from '../lib/database.ts'
 import { type Dialect, dialectOf } from '../lib/dialect.ts'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
@@ -527,13 +527,14 @@ t.test('a row that is locked elsewhere, and renewed by many requests, holds up n
   await other.get('/count')
   const lock = await rival.transaction()
   await lock('django_session').where({ session_key: browser.cookie }).forUpdate()
-  const waiting = Array.from({ length: 12 }, () => browser.fork().get('/read'))
-  await waitsForLock(rival, 8)
-  t.equal((await new Browser(app).get('/count')).statusCode, 200, 'a new session')
-  t.equal((await other.get('/count')).statusCode, 200, 'a writer of another session')
-  t.equal(await lockWaiters(rival), 8)
+  const waiting = ['/read', '/cycle'].flatMap((url) => Array.from({ length: 12 }, () => browser.fork().get(url)))
+  await waitsForLock(rival)
+  for (const url of ['/read', '/count', '/cycle', '/flush']) t.equal((await other.get(url)).statusCode, 200, url)
+  t.equal(await lockWaiters(rival), 1)
   await lock.rollback()
-  for (const response of await Promise.all(waiting)) t.strictSame(response.json(), { count: 1 })
+  const statuses = (await Promise.all(waiting)).map(({ statusCode }) => statusCode)
+  t.strictSame(statuses.slice(0, 13), new Array(13).fill(200), 'renewed, and moved once')
+  t.strictSame(new Set(statuses.slice(13)), new Set([400]), 'the others find it gone')
 })
 
 t.test('whose row is changed or gone waits for no lock of others', { skip: missing('postgres') }, async (t) => {
@@ -564,14 +565,52 @@ t.test('whose row is changed or gone waits for no lock of others', { skip: missi
   await Promise.all(waiting)
 })
 
-t.test('a statement that is overdue before it is sent is refused', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres')
-  const database = new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout: 1, preparedStatements: true })
-  const queries = recordQueries(knex)
-  const error = await database.send('SELECT 1', [], performance.now() - 1000).catch((error) => error)
-  t.match(error, { ...UNAVAILABLE, message: /no turn to be sent within 1 seconds/ })
-  t.equal(isRefused(error), true, 'so that of a batch each may be tried alone')
-  t.strictSame(queries, [])
+t.test('who waits for a turn to wait for a lock', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: 2 } })
+  const rival = connectAgain(t, knex)
+  const update = "UPDATE django_session SET session_data = 'new' WHERE session_key = ?"
+  for (const key of ['a', 'b']) await knex('django_session').insert({ session_key: key, session_data: 'old', expire_date: new Date() })
+  const createDatabase = (timeout: number) => new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout, preparedStatements: true })
+  const turnIsFree = async (database: Database) => {
+    while (!database.mayWait) await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  t.test('fails when it does not come, and is not sent', async (t) => {
+    const database = createDatabase(1)
+    const lock = await rival.transaction()
+    await lock('django_session').forUpdate()
+    const first = database.sendLocking(update, ['a'])
+    await waitsForLock(rival)
+    t.equal(database.mayWait, false)
+    const queries = recordQueries(knex)
+    const second = database.sendLocking(update, ['b'], performance.now() - 900)
+    await t.rejects(second, { ...UNAVAILABLE, message: /as many others as may wait for locked rows did so for 1 seconds/ })
+    await t.rejects(first, { ...UNAVAILABLE, message: /no answer within 1 seconds/ })
+    await turnIsFree(database)
+    t.strictSame(queries, [])
+    await lock.rollback()
+    await database.sendLocking(update, ['a'])
+    t.equal((await knex('django_session').where({ session_data: 'new' })).length, 1)
+  })
+
+  t.test('is not sent when it was overdue before', async (t) => {
+    const database = createDatabase(1)
+    const queries = recordQueries(knex)
+    const late = database.sendLocking(update, ['a'], performance.now() - 1000)
+    await t.rejects(late, { ...UNAVAILABLE, message: /no turn to be sent within 1 seconds/ })
+    t.strictSame(queries, [])
+  })
+
+  t.test('leaves it to the next when it is refused, and when the database is out of reach', async (t) => {
+    const database = createDatabase(5)
+    for (const key of ['a', 'b']) await t.rejects(database.sendLocking('UPDATE nowhere SET x = ?', [key]), UNAVAILABLE)
+    await turnIsFree(database)
+    const nowhere = createKnex({ client: 'pg', connection: 'postgres://127.0.0.1:1/nowhere', pool: { min: 0, max: 2 } })
+    t.teardown(() => nowhere.destroy())
+    const away = new Database({ knex: nowhere, dialect: dialectOf('pg') as Dialect, timeout: 5, preparedStatements: true })
+    for (const key of ['a', 'b']) await t.rejects(away.sendLocking(update, [key]), { message: /cannot be reached/ })
+    await turnIsFree(away)
+  })
 })
 
 for (const [operation, run] of [
