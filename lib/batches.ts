@@ -126,7 +126,10 @@ export class Batches {
       if (written.has(sessionKey)) return true
       const isAsExpected = (found: ReadonlyMap<unknown, unknown>) =>
         snapshot === null ? found.has(sessionKey) : found.get(sessionKey) === snapshot
-      return texts.then((found) => isAsExpected(found) && leftOut)
+      return texts.then(
+        (found) => isAsExpected(found) && leftOut,
+        () => leftOut
+      )
     })
   }
 

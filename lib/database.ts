@@ -125,7 +125,8 @@ export class Database {
     this.#locking = new Semaphore(lockingOf(pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS))
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), { since })
-    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused }
+    const isOverdue = (since: number) => this.isOverdue(since)
+    const options = { maxSize: MAX_PER_TURN, maxUnderWay: 1, alone, isRefused, isOverdue }
     // All of a turn in one transaction, which costs one lock and one commit. In our own process statements are
     // answered at once: none follows one that failed.
     const inTransaction = (begin: readonly string[]) => (statements: readonly Statement[], since: number) =>
@@ -192,7 +193,7 @@ export class Database {
 
   #sendBounded(sql: string, bindings: readonly Binding[], since: number, turns?: Semaphore): Promise<unknown> {
     // It would be cut off as soon as it was sent, with its connection.
-    if (this.isOverdue(since)) return Promise.reject(notSent(this.#timeout))
+    if (this.isOverdue(since)) return Promise.reject(notSent(`no turn to be sent within ${this.#timeout} seconds`))
     return this.#bounded((send) => send(sql, bindings), { prepare: this.#prepares, since, turns })
   }
 
@@ -275,12 +276,12 @@ class Use {
       return new StoreUnavailable(`no answer within ${timeout} seconds`)
     }
     if (this.#waitsForTurn) {
-      return new StoreUnavailable(
-        `as many others as may wait for locked rows did so for ${timeout} seconds. Who holds a lock on rows of sessions for so long?`
+      return notSent(
+        `no turn to write came within ${timeout} seconds: those before it wait for rows that somebody else has locked, or for a connection`
       )
     }
     if (this.#busy !== null) return new StoreUnavailable(`it was busy for ${timeout} seconds`, { cause: this.#busy })
-    return new StoreUnavailable(
+    return notSent(
       `no connection became free within ${timeout} seconds. Is a session operation awaited inside an open transaction, or the pool too small?`
     )
   }
@@ -324,8 +325,8 @@ class Use {
   }
 }
 
-function notSent(timeout: number) {
-  return unavailable(new Error(), `no turn to be sent within ${timeout} seconds`, 'it waited for those before it', NOTHING_DONE)
+function notSent(summary: string) {
+  return unavailable(new Error(), summary, 'it was not sent', NOTHING_DONE)
 }
 
 /** Why the database refused a statement, and what to do. */

@@ -29,18 +29,19 @@ export class KeyQueue {
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key)?.ended
     const mine = before ? this.#after(before).then(work) : work()
-    const turn: Turn = { ended: mine }
+    // Who gives up waiting does not end what it waited for.
+    const turn: Turn = { ended: before ? Promise.allSettled([before, mine]) : mine }
     this.#last.set(key, turn)
-    try {
-      return await mine
-    } finally {
+    const leave = () => {
       turn.ended = null
       if (this.#last.get(key) === turn) this.#last.delete(key)
     }
+    turn.ended?.then(leave, leave)
+    return mine
   }
 
   #after(promise: Promise<unknown>): Promise<void> {
-    const overdue = () => new StoreUnavailable(`no turn to save the session within ${this.#timeout} seconds`)
+    const overdue = () => new StoreUnavailable(`no turn to write the session within ${this.#timeout} seconds`)
     return within(promise.then(nothing, nothing), this.#timeout, overdue)
   }
 }

@@ -562,7 +562,9 @@ export class Session {
   }
 
   async #flush(): Promise<void> {
-    if (this.#key !== null) await this.#context.engine.delete(this.#key)
+    const { engine, queue } = this.#context
+    const key = this.#key
+    if (key !== null) await queue.run(key, () => engine.delete(key))
     this.#key = null
     this.#snapshot = null
     this.#cookieIsDue = false
