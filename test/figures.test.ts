@@ -19,7 +19,7 @@ function requestsPerSecond(contender: string, route: string): string {
 }
 
 t.test('the table of the README', async (t) => {
-  const contenders = ['ours', 'prepared', 'fs-pg-simple', 'django']
+  const contenders = ['ours', 'prepared-plain', 'fs-pg-simple', 'django']
   const routes = { 'Session untouched': 'untouched', Read: 'read', Write: 'write', New: 'new', Logout: 'logout' }
   t.same(
     table('README.md', 'Performance'),
