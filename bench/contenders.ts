@@ -55,7 +55,7 @@ const all: readonly Contender[] = [
   },
   {
     name: 'fs-pg-simple-defaults',
-    title: '… as it comes (rolling)',
+    title: 'connect-pg-simple as it comes (rolling)',
     command: node('fastify-session.ts', 'pg-simple', '--defaults'),
     database: 'postgres'
   },
