@@ -92,7 +92,7 @@ export const suites: readonly Suite[] = [
   }
 ]
 
-/** What two minutes are enough for. */
+/** What little more than two minutes are enough for. */
 export const quickSuites: readonly Suite[] = [
   {
     ...close,
