@@ -2,7 +2,7 @@
  * `npm run bench`: measures this package and its peers side by side on this machine,
  * prints a table, compares with the goals, and writes results.json and chart.svg.
  *
- * `--quick` takes two to two and a half minutes. To look at a part: `--suite sqlite,delay`, `--only ours,prepared`,
+ * `--quick` takes two minutes. To look at a part: `--suite sqlite,delay`, `--only ours,prepared`,
  * `--route read`, `--connections 1,50`, `--rounds 9`, `--seconds 2`, `--out folder`.
  */
 import { mkdir, writeFile } from 'node:fs/promises'
