@@ -571,13 +571,13 @@ t.test('who waits for a turn to wait for a lock', { skip: missing('postgres') },
   const rival = connectAgain(t, knex)
   const update = "UPDATE django_session SET session_data = 'new' WHERE session_key = ?"
   for (const key of ['a', 'b']) await knex('django_session').insert({ session_key: key, session_data: 'old', expire_date: new Date() })
-  const createDatabase = (timeout: number) => new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout, preparedStatements: true })
+  const databaseWith = (timeout: number) => new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout, preparedStatements: true })
   const turnIsFree = async (database: Database) => {
     while (!database.mayWait) await new Promise((resolve) => setImmediate(resolve))
   }
 
   t.test('fails when it does not come, and is not sent', async (t) => {
-    const database = createDatabase(3)
+    const database = databaseWith(3)
     const lock = await rival.transaction()
     await lock('django_session').forUpdate()
     const first = t.rejects(database.sendLocking(update, ['a']), { ...UNAVAILABLE, message: /no answer within 3 seconds/ })
@@ -595,7 +595,7 @@ t.test('who waits for a turn to wait for a lock', { skip: missing('postgres') },
   })
 
   t.test('is not sent when it was overdue before', async (t) => {
-    const database = createDatabase(1)
+    const database = databaseWith(1)
     const queries = recordQueries(knex)
     const late = database.sendLocking(update, ['a'], performance.now() - 1000)
     await t.rejects(late, { ...UNAVAILABLE, message: /no turn to be sent within 1 seconds/ })
@@ -603,7 +603,7 @@ t.test('who waits for a turn to wait for a lock', { skip: missing('postgres') },
   })
 
   t.test('leaves it to the next when it is refused, and when the database is out of reach', async (t) => {
-    const database = createDatabase(5)
+    const database = databaseWith(5)
     for (const key of ['a', 'b']) await t.rejects(database.sendLocking('UPDATE nowhere SET x = ?', [key]), UNAVAILABLE)
     await turnIsFree(database)
     const nowhere = createKnex({ client: 'pg', connection: 'postgres://127.0.0.1:1/nowhere', pool: { min: 0, max: 2 } })

@@ -1,4 +1,4 @@
-/** The figures on the pages are those that `npm run bench` measured last. */
+/** The figures on the pages are those in bench/results.json. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
