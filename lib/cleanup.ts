@@ -1,7 +1,7 @@
 /** Removing expired sessions in small batches, so that nobody else waits for long. */
-import { setTimeout as pause } from 'node:timers/promises'
 import type { ClearExpiredOptions, ClearExpiredReport } from './engines/engine.js'
 import type { Model } from './model.js'
+import { monotonicNow, pause } from './timers.js'
 
 /** A batch aims to hold its locks no longer than this, where the size adapts. */
 const TARGET_MILLISECONDS = 5
@@ -19,7 +19,7 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
   const { grace = 0, batchSize, signal, onProgress } = options
   const { initialBatchSize, adapts } = model.cleanup
   const before = new Date(now.getTime() - grace * 1000)
-  const started = performance.now()
+  const started = monotonicNow()
   let oldest = await model.oldestExpired(before)
   const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
   const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
@@ -31,7 +31,7 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
     if (batch.deleted === 0) break
     report.deleted += batch.deleted
     report.batches += 1
-    report.milliseconds = Math.round(performance.now() - started)
+    report.milliseconds = Math.round(monotonicNow() - started)
     await onProgress?.({ ...report })
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
     oldest = await model.oldestExpired(before, oldest)

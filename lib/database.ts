@@ -4,12 +4,12 @@
  * change what we read. Bounds the time that anything takes, sends again what met a
  * busy database, and turns every failure into StoreUnavailable without SQL or data.
  */
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Knex } from 'knex'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect, DriverError } from './dialect.js'
 import { StoreUnavailable } from './errors.js'
 import { Semaphore } from './semaphore.js'
+import { monotonicNow, pause } from './timers.js'
 import { within } from './within.js'
 
 /** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
@@ -139,7 +139,7 @@ export class Database {
    * @param since when the wait for the answer began, in milliseconds of `performance.now()`
    * @throws StoreUnavailable
    */
-  send(sql: string, bindings: readonly Binding[], since = performance.now()): Promise<unknown> {
+  send(sql: string, bindings: readonly Binding[], since = monotonicNow()): Promise<unknown> {
     if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
     return this.#sendBounded(sql, bindings, since)
   }
@@ -150,13 +150,13 @@ export class Database {
    *
    * @throws StoreUnavailable
    */
-  sendLocking(sql: string, bindings: readonly Binding[], since = performance.now()): Promise<unknown> {
+  sendLocking(sql: string, bindings: readonly Binding[], since = monotonicNow()): Promise<unknown> {
     return this.dialect.isInProcess ? this.send(sql, bindings) : this.#sendBounded(sql, bindings, since, this.#locking)
   }
 
   /** Whether who began to wait then has done so for as long as anything may take. */
   isOverdue(since: number): boolean {
-    return performance.now() - since >= this.#timeout * 1000
+    return monotonicNow() - since >= this.#timeout * 1000
   }
 
   /** Whether `sendLocking()` would send at once. */

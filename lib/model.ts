@@ -9,6 +9,7 @@ import { type Database, isKeyTaken, undo } from './database.js'
 import type { Binding, Dialect, Row } from './dialect.js'
 import type { SessionRecord, StoredSession } from './engines/engine.js'
 import { toObject } from './serializer.js'
+import { monotonicNow } from './timers.js'
 
 /** Further columns of a table that extends Django's, by name. */
 export type Columns = Record<string, Binding>
@@ -185,7 +186,7 @@ export class Model {
     const lockName = `clearsessions ${this.tableName}`
     let started = 0
     const deleted = await this.#database.transaction(async (send) => {
-      started = performance.now()
+      started = monotonicNow()
       if (tryLock !== null) {
         const [lock] = this.#dialect.rows(await send(tryLock, [lockName]))
         if (!lock?.held) return null
@@ -197,7 +198,7 @@ export class Model {
         if (unlock !== null) await undo(send, unlock, [lockName])
       }
     })
-    return deleted === null ? null : { deleted, milliseconds: performance.now() - started }
+    return deleted === null ? null : { deleted, milliseconds: monotonicNow() - started }
   }
 
   #createBatches(): Batches {

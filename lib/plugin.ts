@@ -9,6 +9,7 @@ import { type ClearExpiredSchedule, Schedule } from './schedule.js'
 import type { Session } from './session.js'
 import { Sessions } from './sessions.js'
 import { resolveSettings, type SessionOptions, type Settings } from './settings.js'
+import { setImmediate } from './timers.js'
 
 declare module 'fastify' {
   interface FastifyInstance {

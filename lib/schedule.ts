@@ -1,7 +1,7 @@
 /** When the plugin removes expired sessions by itself: at intervals, or by a cron expression. */
-import { setTimeout as wait } from 'node:timers/promises'
 import { Cron } from 'croner'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
+import { pause } from './timers.js'
 
 /** The option `clearExpired`: at intervals or by a cron expression. */
 export type ClearExpiredSchedule = {
@@ -88,7 +88,7 @@ export interface ScheduleOptions {
   sleep?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
 }
 
-const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => wait(milliseconds, undefined, { ref: false, signal })
+const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
 
 /** Runs one after another, from `start()` to `stop()`. */
 export class Schedule {

@@ -3,6 +3,8 @@
  * end sooner than it takes to make one of their own. It goes on when they have ended, and
  * keeps no process alive then.
  */
+import { clearTimeout, monotonicNow, setTimeout } from './timers.js'
+
 interface Wait {
   /** In milliseconds of `performance.now()`. */
   due: number
@@ -20,7 +22,7 @@ let timerDue = Number.POSITIVE_INFINITY
  * @param since when the wait began, in milliseconds of `performance.now()`
  * @throws what `overdue` makes, or what the answer is rejected with
  */
-export function within<T>(answer: Promise<T>, timeout: number, overdue: () => Error, since = performance.now()): Promise<T> {
+export function within<T>(answer: Promise<T>, timeout: number, overdue: () => Error, since = monotonicNow()): Promise<T> {
   return new Promise((resolve, reject) => {
     const wait = { due: since + timeout * 1000, expire: () => reject(overdue()) }
     waits.add(wait)
@@ -49,12 +51,12 @@ function end(wait: Wait): void {
 function setTimer(due: number): void {
   clearTimeout(timer)
   timerDue = due
-  timer = setTimeout(expire, Math.max(due - performance.now(), 0))
+  timer = setTimeout(expire, Math.max(due - monotonicNow(), 0))
 }
 
 function expire(): void {
   timerDue = Number.POSITIVE_INFINITY
-  const now = performance.now()
+  const now = monotonicNow()
   let next = Number.POSITIVE_INFINITY
   for (const wait of waits) {
     if (wait.due > now) {

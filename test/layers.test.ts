@@ -89,7 +89,7 @@ const IMPORTS: Record<string, readonly string[]> = {
 
   // HTTP
   auth: ['errors', 'plugin', 'session', 'settings', 'signing'],
-  plugin: ['commit', 'cookies', 'errors', 'schedule', 'session', 'sessions', 'settings'],
+  plugin: ['commit', 'cookies', 'errors', 'schedule', 'session', 'sessions', 'settings', 'timers'],
   commit: ['session', 'settings'],
   cookies: [],
 
@@ -117,11 +117,12 @@ const IMPORTS: Record<string, readonly string[]> = {
   session: ['changes', 'engines/engine', 'errors', 'expiry', 'operations', 'saving', 'serializer', 'session-key'],
   saving: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'serializer', 'settings'],
   settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'schedule', 'serializer'],
-  schedule: ['engines/engine'],
+  schedule: ['engines/engine', 'timers'],
   changes: ['serializer'],
   expiry: [],
   'key-queue': ['errors', 'within'],
-  within: [],
+  within: ['timers'],
+  timers: [],
   operations: [],
 
   // where sessions live
@@ -138,9 +139,10 @@ const IMPORTS: Record<string, readonly string[]> = {
     'model',
     'serializer',
     'session-key',
+    'timers',
     'within'
   ],
-  cleanup: ['engines/engine', 'model'],
+  cleanup: ['engines/engine', 'model', 'timers'],
   'session-key': [],
   cache: [],
   'keyv-cache': ['cache', 'errors'],
@@ -153,10 +155,10 @@ const IMPORTS: Record<string, readonly string[]> = {
   json: [],
 
   // the table
-  model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer'],
+  model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer', 'timers'],
   batches: ['batcher', 'database', 'dialect', 'engines/engine'],
-  database: ['batcher', 'dialect', 'errors', 'semaphore', 'within'],
-  batcher: [],
+  database: ['batcher', 'dialect', 'errors', 'semaphore', 'timers', 'within'],
+  batcher: ['timers'],
   semaphore: [],
   dialect: [],
 
@@ -286,4 +288,11 @@ t.test("the system's clock is read as the default of an option only", async (t) 
   )
   t.not(readings.length, 0)
   for (const reading of readings) t.match(reading, /\bclock(?::| =) \(\) => new Date\(\)/, reading)
+})
+
+t.test('fake timers of test runners reach nothing: timers come from the module that takes them at the start', async (t) => {
+  t.strictSame(modulesWith(/'node:timers|\bperformance\.now\b/, ['timers']), [])
+  for (const { name, code, imports } of modules) {
+    if (/(?<![.\w])(?:set|clear)(?:Timeout|Interval|Immediate)\(/.test(code)) t.ok(imports.includes('timers'), name)
+  }
 })

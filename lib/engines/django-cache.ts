@@ -4,6 +4,7 @@
  * which only Django could prevent: hence once more some seconds later.
  */
 import { StoreUnavailable } from '../errors.js'
+import { setTimeout } from '../timers.js'
 import { within } from '../within.js'
 import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
 

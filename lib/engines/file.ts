@@ -19,6 +19,7 @@ import type { Codec } from '../codec.js'
 import { InvalidOptions, SessionTooLarge, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../expiry.js'
 import { newSessionKey } from '../session-key.js'
+import { monotonicNow } from '../timers.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 import { ask, batchesOfNames, type Content, MODE, orRemove, read } from './file-system.js'
 import { Lock, removeAbandoned } from './lock-file.js'
@@ -147,7 +148,7 @@ export class FileEngine implements Engine {
   async clearExpired({ grace = 0, batchSize = BATCH_SIZE, signal, onProgress }: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
     const now = this.#clock().getTime()
     const before = new Date(now - grace * 1000)
-    const started = performance.now()
+    const started = monotonicNow()
     const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
     let failure: unknown
     for await (const names of batchesOfNames(this.#folder, batchSize)) {
@@ -163,7 +164,7 @@ export class FileEngine implements Engine {
         }
       }
       report.batches += 1
-      report.milliseconds = Math.round(performance.now() - started)
+      report.milliseconds = Math.round(monotonicNow() - started)
       await onProgress?.({ ...report })
     }
     if (failure !== undefined) throw failure

@@ -2,8 +2,8 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { open, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { setTimeout as pause } from 'node:timers/promises'
 import { StoreUnavailable } from '../errors.js'
+import { monotonicNow, pause } from '../timers.js'
 import { ask, MODE, read } from './file-system.js'
 
 /**
@@ -42,12 +42,12 @@ export class Lock {
 
   /** @returns null when another one holds it for all of `timeout` seconds */
   static async acquire(path: string, clock: () => Date, timeout: number): Promise<Lock | null> {
-    const deadline = performance.now() + timeout * 1000
+    const deadline = monotonicNow() + timeout * 1000
     for (let attempt = 1; ; attempt++) {
       const lock = new Lock(path, clock)
       if (await lock.#make()) return lock
       if (await removeAbandoned(path, clock)) continue
-      if (performance.now() >= deadline) return null
+      if (monotonicNow() >= deadline) return null
       await pause(Math.random() * Math.min(2 ** attempt, 50))
     }
   }
