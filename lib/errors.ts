@@ -70,6 +70,9 @@ export const SignatureExpired = createError<[number, number]>(
   400
 )
 
+/** Logged, not thrown: the cookie of a request names no live session. The reply deletes the cookie once the session was looked up. */
+export const UnknownKey = createError<[string]>('FST_SESSION_UNKNOWN_KEY', 'The session of a cookie is unknown: %s', 400)
+
 /** Stored text that is corrupt or forged (Django's `SuspiciousSession`): logged by the session, which then is empty. */
 export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS', 'Session data corrupted: %s', 400)
 

@@ -4,8 +4,8 @@
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
 import { applyStep, Changes, remove, type Step } from './changes.js'
-import type { SessionLog } from './engines/engine.js'
-import { SessionInterrupted, SessionNotLoaded } from './errors.js'
+import type { SessionLog, StoredSession } from './engines/engine.js'
+import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from './errors.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
 import { Operations } from './operations.js'
 import { type Attempt, decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
@@ -69,6 +69,7 @@ export class Session {
     this.#log = log
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
+    if (sessionKey && !canBeKey) this.#logRefused('warn', new UnknownKey('its value cannot be a key'))
   }
 
   // --- state: never loads ------------------------------------------------------
@@ -541,7 +542,7 @@ export class Session {
 
   async #load(): Promise<this> {
     if (this.#members !== null) return this
-    const stored = this.#key === null ? null : await this.#context.engine.load(this.#key)
+    const stored = this.#key === null ? null : await this.#find(this.#key)
     // An unknown key is never adopted: what is saved gets a new one.
     if (stored === null) this.#key = null
     else this.#snapshot = { ...stored, members: decode(this.#context, stored, this.#log) }
@@ -549,6 +550,23 @@ export class Session {
     this.#dropNeedlessRemovals(members)
     this.#share(this.#changes.applyTo(members))
     return this
+  }
+
+  /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
+  async #find(sessionKey: string): Promise<StoredSession | null> {
+    try {
+      const stored = await this.#context.engine.load(sessionKey)
+      if (stored === null) this.#logRefused('debug', new UnknownKey('it has expired, was deleted, or never existed'))
+      return stored
+    } catch (error) {
+      if (!(error instanceof SuspiciousSession)) throw error
+      this.#logRefused('warn', error)
+      return null
+    }
+  }
+
+  #logRefused(level: 'debug' | 'warn', { code, message }: Error & { code: string }): void {
+    this.#log[level]({ code }, message)
   }
 
   /** Deleting what is not there is no change, which before loading nobody could know. */

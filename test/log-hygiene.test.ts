@@ -187,3 +187,56 @@ t.test('the log of file', async (t) => {
     write: (sessionKey, text) => writeFile(join(folder, `sessionid${sessionKey}`), text)
   })
 })
+
+/** What the log says of a cookie: its lines as level and code. */
+async function linesFor(t: Test, options: Partial<SessionOptions>, cookie: string): Promise<[level: unknown, code: unknown][]> {
+  const { app, logs } = await createApp(t, options, (app) => {
+    app.get('/', async (request) => (await request.session.load()).toObject())
+  })
+  t.strictSame((await new Browser(app, cookie).get('/')).json(), {}, cookie)
+  const parts = cookie.split(':').filter((part) => part.length >= 20)
+  for (const part of [cookie, ...parts]) t.notOk(JSON.stringify(logs).includes(part), 'the log does not have the value')
+  return logs.filter(({ code }) => code !== undefined).map(({ level, code }) => [level, code])
+}
+
+const DEBUG = 20
+const WARN = 40
+const UNKNOWN_KEY = 'abcdefghijklmnopqrstuvwxyz012345'
+
+t.test('each cookie of no session is a line in the log: an unknown key at debug, a value that can be none as a warning', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const engines: Record<string, Partial<SessionOptions>> = {
+    db: { knex },
+    cached_db: { engine: 'cached_db', knex, cache: new MemoryCache() },
+    cache: { engine: 'cache', cache: new MemoryCache() },
+    file: { engine: 'file', filePath: t.testdir({}) }
+  }
+  for (const [name, options] of Object.entries(engines)) {
+    t.strictSame(await linesFor(t, options, UNKNOWN_KEY), [[DEBUG, 'FST_SESSION_UNKNOWN_KEY']], name)
+    t.strictSame(await linesFor(t, options, '../../etc/passwd'), [[DEBUG, 'FST_SESSION_UNKNOWN_KEY']], name)
+    t.strictSame(await linesFor(t, options, 'short'), [[WARN, 'FST_SESSION_UNKNOWN_KEY']], name)
+    t.strictSame(await linesFor(t, options, 'x'.repeat(41)), [[WARN, 'FST_SESSION_UNKNOWN_KEY']], name)
+  }
+})
+
+t.test('a signed cookie that was forged is a warning, one that has expired is not', async (t) => {
+  const sign = (secretKey: string, time: string) =>
+    new TimestampSigner({
+      secretKey,
+      salt: 'django.contrib.sessions.backends.signed_cookies',
+      clock: () => new Date(time)
+    }).signBytes(Buffer.from('{"name":"somebody"}'), false)
+  const options: Partial<SessionOptions> = { engine: 'signed_cookies', clock: () => new Date('2026-01-30') }
+  for (const cookie of [sign('another secret', '2026-01-29'), sign(secretKey, '2026-01-29').slice(0, -1), UNKNOWN_KEY, 'a:forged:cookie']) {
+    t.strictSame(await linesFor(t, options, cookie), [[WARN, 'FST_SESSION_SUSPICIOUS']], cookie)
+  }
+  t.strictSame(await linesFor(t, options, sign(secretKey, '2026-01-01')), [[DEBUG, 'FST_SESSION_UNKNOWN_KEY']], 'expired')
+})
+
+t.test('a cache entry that somebody else wrote under the key of a session is a warning', async (t) => {
+  for (const entry of ['', 'garbage', '{"name":"somebody"}', 'fds2 32503680000000 text']) {
+    const cache = new MemoryCache()
+    await cache.add(`fastify:django.contrib.sessions.cache${UNKNOWN_KEY}`, entry, 60)
+    t.strictSame(await linesFor(t, { engine: 'cache', cache }, UNKNOWN_KEY), [[WARN, 'FST_SESSION_SUSPICIOUS']], entry)
+  }
+})

@@ -1,4 +1,5 @@
 /** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
+import { SuspiciousSession } from '../errors.js'
 import { newSessionKey } from '../session-key.js'
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 import type { Entry, SessionCache } from './session-cache.js'
@@ -14,7 +15,9 @@ export class CacheEngine implements Engine {
   }
 
   async load(sessionKey: string): Promise<StoredSession | null> {
-    return (await this.#cache.get(sessionKey))?.stored ?? null
+    const entry = await this.#cache.get(sessionKey)
+    if (entry?.isForeign) throw new SuspiciousSession('the cache has something else under its key')
+    return entry?.stored ?? null
   }
 
   async create(record: SessionRecord): Promise<string> {
@@ -63,7 +66,8 @@ export class CacheEngine implements Engine {
   }
 
   async exists(sessionKey: string): Promise<boolean> {
-    return (await this.load(sessionKey)) !== null
+    const entry = await this.#cache.get(sessionKey)
+    return entry !== null && entry.stored !== null
   }
 
   /** The cache forgets by itself. */

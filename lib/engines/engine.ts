@@ -78,7 +78,11 @@ export interface Engine {
   /** The key is the signed text itself: any text of 8 characters or more may be one, and each save makes another. */
   readonly keyIsData?: boolean
 
-  /** The session stored under the key; null when there is none or it has expired. */
+  /**
+   * The session stored under the key; null when there is none or it has expired.
+   *
+   * @throws SuspiciousSession when what is there was forged or damaged: it is logged, and the session is unknown
+   */
   load(sessionKey: string): Promise<StoredSession | null>
 
   /**

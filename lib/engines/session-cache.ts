@@ -26,9 +26,11 @@ export interface SessionCacheOptions {
 /** An entry as it is in the cache, which `replace` compares, and what it says. */
 export interface Entry {
   readonly raw: string
-  /** null for a mark, for an expired session, and for what is none of ours. */
+  /** null for a mark, for an expired session, and for what another program wrote. */
   readonly stored: StoredSession | null
   readonly isBarrier: boolean
+  /** Neither a session nor a mark: another program wrote it. */
+  readonly isForeign: boolean
 }
 
 export class SessionCache {
@@ -47,7 +49,10 @@ export class SessionCache {
   /** null when there is nothing under the key. */
   async get(sessionKey: string): Promise<Entry | null> {
     const raw = await this.#bounded(this.#cache.get(this.#prefix + sessionKey))
-    return raw === null ? null : { raw, stored: this.#parse(raw), isBarrier: raw.startsWith(BARRIER) }
+    if (raw === null) return null
+    const isBarrier = raw.startsWith(BARRIER)
+    const isForeign = !isBarrier && !raw.startsWith(MARK) && !ENTRY.test(raw)
+    return { raw, stored: this.#parse(raw), isBarrier, isForeign }
   }
 
   /** False when there is something under the key. */

@@ -5,7 +5,7 @@
  * writers at once the browser keeps one.
  */
 import type { Codec } from '../codec.js'
-import { CookieTooLarge, SuspiciousSession } from '../errors.js'
+import { CookieTooLarge } from '../errors.js'
 import { EXPIRY_NAME, expiryDate } from '../expiry.js'
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 
@@ -31,17 +31,12 @@ export class SignedCookiesEngine implements Engine {
     this.#options = options
   }
 
-  /** A cookie that is forged or too old is none. */
+  /** @throws SuspiciousSession when the cookie was forged */
   async load(sessionKey: string): Promise<StoredSession | null> {
     const { codec, cookieAge, clock } = this.#options
-    try {
-      const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
-      const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey))
-      return expireDate > clock() ? { text: sessionKey, expireDate } : null
-    } catch (error) {
-      if (error instanceof SuspiciousSession) return null
-      throw error
-    }
+    const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
+    const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey))
+    return expireDate > clock() ? { text: sessionKey, expireDate } : null
   }
 
   async create({ text }: SessionRecord): Promise<string> {
