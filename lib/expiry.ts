@@ -3,59 +3,78 @@
  * `get_expiry_age`, `get_expiry_date` and `set_expiry` of
  * django/contrib/sessions/backends/base.py. Ages are seconds.
  */
+import { types } from 'node:util'
+
 export const EXPIRY_NAME = '_session_expiry'
 
-/** Seconds of inactivity; 0 = until the browser closes; ISO 8601 text = a fixed moment; anything else = the setting `cookieAge`. */
+/** Seconds of inactivity; 0 = until the browser closes; an ISO 8601 string = a fixed moment; anything else = the setting `cookieAge`. */
 export type StoredExpiry = unknown
 
-/** Python's least and greatest datetime: another date in the table would break Django. */
-const MIN_TIME = Date.parse('0001-01-01T00:00:00Z')
+/** The longest lifetime in seconds: browsers keep no cookie for longer than 400 days (RFC 6265bis §5.5). */
+export const MAX_AGE = 34_560_000
+
+/** The range of MySQL's DATETIME, and within that of Python's datetime: Django could not read another date. */
+const MIN_TIME = Date.UTC(1000, 0, 1)
 const MAX_TIME = Date.UTC(9999, 11, 31, 23, 59, 59)
+
+/** About 950 years, which lead from today to a date in that range. Django stores ages beyond MAX_AGE too. */
+const MAX_STORED_AGE = 30_000_000_000
 
 /** What Python's `isoformat()` writes and its `fromisoformat()` reads in every version; without an offset it is UTC. */
 const ISO = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[+-]\d\d:\d\d)?$/
 
-/** Whole seconds until the session ends, negative when it has ended. */
+/** Whole seconds until the session ends, negative once it has ended. */
 export function expiryAge(expiry: StoredExpiry, cookieAge: number, now: Date): number {
   const fixed = fixedDate(expiry)
   if (fixed !== null) return Math.floor((fixed.getTime() - now.getTime()) / 1000)
   return isAge(expiry) ? expiry : cookieAge
 }
 
+/** The moment at which a session ends that is saved now. */
 export function expiryDate(expiry: StoredExpiry, cookieAge: number, now: Date): Date {
-  const fixed = fixedDate(expiry)
-  if (fixed !== null) return fixed
-  return new Date(Math.max(MIN_TIME, Math.min(now.getTime() + (isAge(expiry) ? expiry : cookieAge) * 1000, MAX_TIME)))
+  return fixedDate(expiry) ?? new Date(now.getTime() + (isAge(expiry) ? expiry : cookieAge) * 1000)
 }
 
-/** The moment of a session that ends at one, whatever is done with it; null for all others. */
+/** The moment that a session has as its end, however it is used; null if the end depends on the last save. */
 export function fixedDate(expiry: StoredExpiry): Date | null {
   if (typeof expiry !== 'string') return null
   const found = ISO.exec(expiry)
   if (found === null) return null
   const time = Date.parse(`${found[1]}T${found[2]}${found[3] ?? 'Z'}`)
-  return Number.isNaN(time) ? null : new Date(time)
+  return isStorable(time) ? new Date(time) : null
 }
 
 /**
- * What is stored for `setExpiry(value)`: undefined for null.
+ * The stored form of the argument of `setExpiry`: undefined for null.
  *
- * @throws TypeError when the value is none of number, Date and null, or outside the years 1 to 9999
+ * @throws TypeError for anything but 0, seconds from 1 to MAX_AGE, a Date no more than MAX_AGE from `now`, and null
  */
 export function toStoredExpiry(value: number | Date | null, now: Date): number | string | undefined {
   if (value === null) return undefined
-  if (typeof value === 'number' && isTime(now.getTime() + value * 1000)) return value
-  // Python's fromisoformat() before 3.11 reads no Z, and a fraction of 3 or 6 digits.
-  if (value instanceof Date && isTime(value.getTime())) return value.toISOString().replace('Z', '+00:00')
-  throw new TypeError(`Expected setExpiry(value) to get a number of seconds, a Date in the years 1 to 9999, or null, got ${String(value)}`)
+  if (typeof value === 'number' && (value === 0 || (value >= 1 && value <= MAX_AGE))) return value
+  if (types.isDate(value) && isStorable(value.getTime()) && value.getTime() <= now.getTime() + MAX_AGE * 1000) {
+    // Python's fromisoformat() before 3.11 reads no Z, and a fraction of 3 or 6 digits only.
+    return value.toISOString().replace('Z', '+00:00')
+  }
+  throw new TypeError(
+    `Expected setExpiry(value) to get seconds from 1 to ${MAX_AGE} (400 days, the most that browsers keep a cookie), 0 (until the browser closes), a Date no more than 400 days from now, or null (the setting cookieAge), got ${received(value)}`
+  )
 }
 
-/** NaN is none. */
-function isTime(time: number): boolean {
+/** The argument without its content, except numbers. */
+function received(value: unknown): string {
+  if (typeof value === 'number') return value > MAX_AGE && value / 1000 <= MAX_AGE ? `${value}: are these milliseconds?` : String(value)
+  if (!types.isDate(value)) return value === undefined ? 'undefined' : `a value of type ${typeof value}`
+  if (Number.isNaN(value.getTime())) return 'an invalid Date'
+  return isStorable(value.getTime()) ? 'a Date further away' : 'a Date outside the years 1000 to 9999'
+}
+
+/** False for NaN too. */
+function isStorable(time: number): boolean {
   return time >= MIN_TIME && time <= MAX_TIME
 }
 
-/** 0 is not an age here: it changes the cookie, not how long the row is kept. */
+/** Whether it is a usable number of seconds. 0 is not: it changes the cookie, not how long the row is kept. */
 function isAge(expiry: StoredExpiry): expiry is number {
-  return typeof expiry === 'number' && Number.isFinite(expiry) && expiry !== 0
+  return typeof expiry === 'number' && expiry !== 0 && Math.abs(expiry) <= MAX_STORED_AGE
 }

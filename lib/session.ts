@@ -272,11 +272,12 @@ export class Session {
   }
 
   /**
-   * When the session ends: seconds of inactivity, 0 for when the browser closes, a
-   * Date, or null for the setting `cookieAge` again. Inactivity counts from the last
-   * save (Django's `set_expiry`).
+   * Sets the end of the session (`set_expiry` of django/contrib/sessions/backends/base.py).
    *
-   * @throws TypeError
+   * @param value seconds of inactivity from 1 to 34560000 (400 days), counted from the last
+   * save; 0 for until the browser closes; a Date no more than 400 days from now;
+   * null for the setting `cookieAge` again
+   * @throws TypeError for anything else
    */
   setExpiry(value: number | Date | null): this {
     return this.#set(EXPIRY_NAME, toStoredExpiry(value, this.#context.settings.clock()))

@@ -8,6 +8,7 @@ import { DRIVERS } from './dialect.js'
 import type { DjangoCache } from './engines/django-cache.js'
 import type { ClearExpiredOptions, Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
+import { MAX_AGE } from './expiry.js'
 import type { Columns } from './model.js'
 import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
 import type { Serializer } from './serializer.js'
@@ -111,9 +112,6 @@ export type Settings = Readonly<
   }
 >
 
-/** RFC 6265bis §5.5: browsers keep no cookie for longer than 400 days. */
-const MAX_COOKIE_AGE = 34_560_000
-
 type Check = readonly [expected: string, holds: (value: unknown) => boolean]
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
@@ -158,8 +156,8 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   ],
   cookie: ['an object', isObject],
   cookieAge: [
-    `whole seconds from 1 to ${MAX_COOKIE_AGE} (400 days, the most that browsers keep a cookie)`,
-    (value) => Number.isInteger(value) && isNumberFrom(1, MAX_COOKIE_AGE)(value)
+    `whole seconds from 1 to ${MAX_AGE} (400 days, the most that browsers keep a cookie)`,
+    (value) => Number.isInteger(value) && isNumberFrom(1, MAX_AGE)(value)
   ],
   expireAtBrowserClose: BOOLEAN,
   saveEveryRequest: BOOLEAN,

@@ -1,5 +1,10 @@
-import t from 'tap'
+import { runInNewContext } from 'node:vm'
+import t, { type Test } from 'tap'
+import { MemoryCache } from '../lib/cache.ts'
 import { expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../lib/expiry.ts'
+import type { SessionOptions } from '../lib/index.ts'
+import { createApp } from './fixtures/app.ts'
+import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
 const now = new Date('2026-11-21T04:34:00.123Z')
@@ -47,41 +52,112 @@ t.test("every form of Python's isoformat() is read, without an offset as UTC", a
   }
 })
 
-t.test('a date is not beyond what Python can read', async (t) => {
-  for (const seconds of [1e12, Number.MAX_SAFE_INTEGER, 1e300]) {
-    t.equal(expiryDate(seconds, cookieAge, now).toISOString(), '9999-12-31T23:59:59.000Z')
-    t.equal(expiryDate(-seconds, cookieAge, now).toISOString(), '0001-01-01T00:00:00.000Z')
+t.test('an expiry that no database or no Python can hold means the setting cookieAge', async (t) => {
+  for (const expiry of [
+    30_000_000_001,
+    -30_000_000_001,
+    1e300,
+    -1e300,
+    '0001-01-01T00:00:00+00:00',
+    '0999-12-31T23:59:59+00:00',
+    '1000-01-01T00:00:00+00:01',
+    '9999-12-31T23:59:59-00:01'
+  ]) {
+    t.equal(expiryAge(expiry, cookieAge, now), 1_209_600, String(expiry))
+    t.equal(expiryDate(expiry, cookieAge, now).toISOString(), '2026-12-05T04:34:00.123Z', String(expiry))
   }
+  t.equal(expiryDate(30_000_000_000, cookieAge, now).toISOString(), '2977-07-20T09:54:00.123Z')
+  t.equal(expiryDate('9999-12-31T23:59:59+00:00', cookieAge, now).toISOString(), '9999-12-31T23:59:59.000Z')
+  t.equal(expiryDate('1000-01-01T00:00:00Z', cookieAge, now).toISOString(), '1000-01-01T00:00:00.000Z')
 })
 
 t.test('seconds are stored as they are, dates as Python writes them, null as nothing', async (t) => {
-  for (const seconds of [0, 1, 300, 0.5, -1]) t.equal(toStoredExpiry(seconds, now), seconds)
+  for (const seconds of [0, 1, 1.5, 300, 34_560_000]) t.equal(toStoredExpiry(seconds, now), seconds)
   t.equal(toStoredExpiry(null, now), undefined)
-  t.equal(toStoredExpiry(new Date('2030-01-02T03:04:05.678Z'), now), '2030-01-02T03:04:05.678+00:00')
-  t.equal(toStoredExpiry(new Date('2030-01-02T03:04:05Z'), now), '2030-01-02T03:04:05.000+00:00')
-  const stored = toStoredExpiry(now, now)
-  t.equal(fixedDate(stored)?.getTime(), now.getTime(), 'and read again')
+  t.equal(toStoredExpiry(new Date('2027-01-02T03:04:05.678Z'), now), '2027-01-02T03:04:05.678+00:00')
+  t.equal(toStoredExpiry(new Date('2027-01-02T03:04:05Z'), now), '2027-01-02T03:04:05.000+00:00')
+  t.equal(toStoredExpiry(new Date('2027-12-26T04:34:00.123Z'), now), '2027-12-26T04:34:00.123+00:00', '400 days from now')
+  t.equal(toStoredExpiry(new Date('1970-01-01T00:00:00Z'), now), '1970-01-01T00:00:00.000+00:00', 'in the past')
+  t.equal(toStoredExpiry(runInNewContext('new Date(0)'), now), '1970-01-01T00:00:00.000+00:00', 'of another realm')
 })
 
-t.test('what is no expiry is refused', async (t) => {
-  const values = [
-    Number.NaN,
-    Number.POSITIVE_INFINITY,
-    1e12,
-    -1e12,
-    new Date(Number.NaN),
-    new Date('0000-12-31T23:59:59Z'),
-    new Date('+010000-01-01T00:00:00Z'),
-    '300',
-    '2030-01-02T03:04:05+00:00',
-    300n,
-    true,
-    undefined,
-    {},
-    Symbol('x')
+t.test('setExpiry refuses anything else, and says what it expects and what came', async (t) => {
+  const expected =
+    'Expected setExpiry(value) to get seconds from 1 to 34560000 (400 days, the most that browsers keep a cookie), 0 (until the browser closes), a Date no more than 400 days from now, or null (the setting cookieAge), got '
+  const refused: [unknown, string][] = [
+    [-1, '-1'],
+    [-0.5, '-0.5'],
+    [0.5, '0.5'],
+    [Number.NaN, 'NaN'],
+    [Number.POSITIVE_INFINITY, 'Infinity'],
+    [Number.NEGATIVE_INFINITY, '-Infinity'],
+    [34_560_000.5, '34560000.5: are these milliseconds?'],
+    [14 * 24 * 3600 * 1000, '1209600000: are these milliseconds?'],
+    [34_560_000_000, '34560000000: are these milliseconds?'],
+    [34_560_000_001, '34560000001'],
+    [new Date(Number.NaN), 'an invalid Date'],
+    [new Date('2027-12-26T04:34:00.124Z'), 'a Date further away'],
+    [new Date('0999-12-31T23:59:59Z'), 'a Date outside the years 1000 to 9999'],
+    [new Date('+010000-01-01T00:00:00Z'), 'a Date outside the years 1000 to 9999'],
+    ['300', 'a value of type string'],
+    ['2027-01-02T03:04:05+00:00', 'a value of type string'],
+    [300n, 'a value of type bigint'],
+    [true, 'a value of type boolean'],
+    [undefined, 'undefined'],
+    [{ seconds: 300 }, 'a value of type object'],
+    [Symbol('x'), 'a value of type symbol'],
+    [new Number(300), 'a value of type object']
   ]
-  for (const value of values) t.throws(() => toStoredExpiry(value as number, now), { name: 'TypeError' }, String(value))
-  const most = (Date.UTC(9999, 11, 31, 23, 59, 59) - now.getTime()) / 1000
-  t.equal(toStoredExpiry(most, now), most)
-  t.throws(() => toStoredExpiry(most + 1, now), { name: 'TypeError' })
+  for (const [value, came] of refused) {
+    t.throws(() => toStoredExpiry(value as number, now), { name: 'TypeError', message: expected + came }, came)
+  }
 })
+
+/** Engines by name, with what they need. */
+const engines: Record<string, { skip?: string | false; options(t: Test): Promise<Partial<SessionOptions>> }> = {
+  ...Object.fromEntries(
+    databases.map((name) => [`db on ${name}`, { skip: missing(name), options: async (t: Test) => ({ knex: await openDatabase(t, name) }) }])
+  ),
+  cached_db: {
+    options: async (t) => ({ engine: 'cached_db', cache: new MemoryCache({ clock: () => now }), knex: await openDatabase(t, 'sqlite') })
+  },
+  cache: { options: async () => ({ engine: 'cache', cache: new MemoryCache({ clock: () => now }) }) },
+  file: { options: async (t) => ({ engine: 'file', filePath: t.testdir() }) },
+  signed_cookies: { options: async () => ({ engine: 'signed_cookies' }) }
+}
+
+for (const [name, { skip, options }] of Object.entries(engines)) {
+  t.test(`${name}: an unusable end in the data does not fail any save`, { skip: skip ?? false }, async (t) => {
+    const { app } = await createApp(t, { ...(await options(t)), clock: () => now }, (app) => {
+      app.post<{ Body: Record<string, unknown> }>('/update', async (request) => request.session.update(request.body).isEmpty)
+      app.get('/read', async (request) => (await request.session.load()).toObject())
+    })
+    for (const expiry of [
+      1e300,
+      -1e300,
+      3e11,
+      -3e11,
+      '0001-01-01T00:00:00+00:00',
+      '9999-12-31T23:59:59-12:00',
+      'soon',
+      '',
+      null,
+      true,
+      [1],
+      {}
+    ]) {
+      const first = await app.inject({ method: 'POST', url: '/update', payload: { _session_expiry: expiry } })
+      const cookies = { sessionid: String(first.cookies[0]?.value) }
+      const second = await app.inject({ method: 'POST', url: '/update', payload: { a: 1 }, cookies })
+      for (const {
+        statusCode,
+        cookies: [cookie]
+      } of [first, second]) {
+        t.equal(statusCode, 200, JSON.stringify(expiry))
+        t.equal(cookie?.maxAge, 1_209_600, JSON.stringify(expiry))
+      }
+      const last = { sessionid: String(second.cookies[0]?.value) }
+      t.strictSame((await app.inject({ url: '/read', cookies: last })).json(), { _session_expiry: expiry, a: 1 }, JSON.stringify(expiry))
+    }
+  })
+}

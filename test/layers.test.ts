@@ -116,7 +116,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   // the session
   session: ['changes', 'engines/engine', 'errors', 'expiry', 'operations', 'saving', 'serializer', 'session-key'],
   saving: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'serializer', 'settings'],
-  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'model', 'schedule', 'serializer'],
+  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'expiry', 'model', 'schedule', 'serializer'],
   schedule: ['engines/engine', 'timers'],
   changes: ['serializer'],
   expiry: [],

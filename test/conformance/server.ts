@@ -105,6 +105,8 @@ function routes(app: FastifyInstance): void {
   app.get<Route>('/expiry', async (request) => {
     const { seconds, at } = request.query
     if (at !== undefined) request.session.setExpiry(new Date(at))
+    // A negative age is refused by ours, and read as Django's.
+    else if (Number(seconds) < 0) request.session.set('_session_expiry', Number(seconds))
     else request.session.setExpiry(seconds === 'none' ? null : Number(seconds))
     return {}
   })

@@ -354,7 +354,9 @@ class Store {
 
   async set_expiry(value: number | Date | Timedelta | null): Promise<void> {
     const session = await this.session.load()
-    session.setExpiry(value instanceof Timedelta ? new Date(clock().getTime() + value.seconds * 1000) : value)
+    // A negative age is refused by ours, and read as Django's.
+    if (typeof value === 'number' && value < 0) session.set('_session_expiry', value)
+    else session.setExpiry(value instanceof Timedelta ? new Date(clock().getTime() + value.seconds * 1000) : value)
   }
 
   async get_expire_at_browser_close(): Promise<Wire> {
