@@ -35,6 +35,10 @@ export async function commit(session: Session, response: Response, settings: Set
   // Only now is known whether the key that the browser sent is that of a session.
   if (!session.isLoaded) await session.preload()
   if (session.isEmpty) return removal(response.cookieSent)
+  if (session.hasEnded) {
+    await session.flush()
+    return removal(response.cookieSent)
+  }
   if (session.modified) {
     await session.save()
     // Changed while it was being saved: the headers have not left yet.

@@ -220,7 +220,7 @@ function cookieSetter({ cookie: { name, ...cookie } }: Settings) {
       )
     }
     const secure = cookie.secure === 'auto' ? isHttps : cookie.secure
-    const [value, lifetime] = action === 'delete' ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
+    const [value, lifetime] = action === 'delete' || session.hasEnded ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
     if (!isCookieValue(value)) throw new TypeError('Expected the engine to make a session key that a cookie can carry, got another text')
     reply.header('set-cookie', `${name}=${value}${attributesOf(request, secure, lifetime)}`)
   }

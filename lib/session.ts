@@ -91,6 +91,11 @@ export class Session {
     return ![...this.#changes.steps.values()].some((steps) => steps.at(-1) !== remove)
   }
 
+  /** Whether the end that the session has by `setExpiry`, or by its data, has passed. False before `load()`. */
+  get hasEnded(): boolean {
+    return this.#members !== null && expireDateOf(this.#context, this.#members) <= this.#context.settings.clock()
+  }
+
   /** Whether the session is to be saved. Setting it to true also saves what was changed inside values, such as an array's items. */
   get modified(): boolean {
     return this.#modified
@@ -275,8 +280,8 @@ export class Session {
    * Sets the end of the session (`set_expiry` of django/contrib/sessions/backends/base.py).
    *
    * @param value seconds of inactivity from 1 to 34560000 (400 days), counted from the last
-   * save; 0 for until the browser closes; a Date no more than 400 days from now;
-   * null for the setting `cookieAge` again
+   * save; 0 for until the browser closes; a Date no more than 400 days from now, where one
+   * in the past ends the session with the reply; null for the setting `cookieAge` again
    * @throws TypeError for anything else
    */
   setExpiry(value: number | Date | null): this {

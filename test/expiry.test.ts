@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { MemoryCache } from '../lib/cache.ts'
 import { expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../lib/expiry.ts'
 import type { SessionOptions } from '../lib/index.ts'
-import { createApp } from './fixtures/app.ts'
+import { Browser, createApp } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
@@ -126,7 +126,35 @@ const engines: Record<string, { skip?: string | false; options(t: Test): Promise
   signed_cookies: { options: async () => ({ engine: 'signed_cookies' }) }
 }
 
+const DELETION = 'sessionid=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax'
+
 for (const [name, { skip, options }] of Object.entries(engines)) {
+  t.test(`${name}: a Date in the past ends the session with the reply`, { skip: skip ?? false }, async (t) => {
+    const { app } = await createApp(t, { ...(await options(t)), clock: () => now }, (app) => {
+      app.get('/set', async (request) => request.session.set('a', 1).isEmpty)
+      app.get('/end', async (request) => request.session.set('b', 2).setExpiry(new Date('2026-11-21T04:33:59Z')).isEmpty)
+      app.get('/end-and-save', async (request) => {
+        await request.session.set('b', 2).setExpiry(now).save()
+        return 'saved'
+      })
+      app.get('/read', async (request) => (await request.session.load()).toObject())
+    })
+    for (const url of ['/end', '/end-and-save']) {
+      const visitor = new Browser(app)
+      await visitor.get('/set')
+      const { cookie } = visitor
+      const response = await visitor.get(url)
+      t.equal(response.statusCode, 200)
+      t.equal(response.headers['set-cookie'], DELETION, url)
+      // A cookie that is the session itself cannot be taken back.
+      const left = name === 'signed_cookies' ? { a: 1 } : {}
+      t.strictSame((await new Browser(app, cookie).get('/read')).json(), left, `${url}: nothing readable is left`)
+    }
+    const stranger = await new Browser(app).get('/end')
+    t.equal(stranger.statusCode, 200)
+    t.equal(stranger.headers['set-cookie'], undefined, 'a visitor without a cookie gets none')
+  })
+
   t.test(`${name}: an unusable end in the data does not fail any save`, { skip: skip ?? false }, async (t) => {
     const { app } = await createApp(t, { ...(await options(t)), clock: () => now }, (app) => {
       app.post<{ Body: Record<string, unknown> }>('/update', async (request) => request.session.update(request.body).isEmpty)
@@ -161,3 +189,20 @@ for (const [name, { skip, options }] of Object.entries(engines)) {
     }
   })
 }
+
+t.test('an end that passes while the request runs deletes the cookie and the row, when each request renews', async (t) => {
+  let time = now
+  const knex = await openDatabase(t, 'sqlite')
+  const { app } = await createApp(t, { knex, clock: () => time, saveEveryRequest: true }, (app) => {
+    app.get('/set', async (request) => request.session.setExpiry(new Date('2026-11-21T04:35:00Z')).isEmpty)
+    app.get('/slow', async (request) => {
+      await request.session.load()
+      time = new Date('2026-11-21T04:35:00Z')
+      return 'read'
+    })
+  })
+  const visitor = new Browser(app)
+  await visitor.get('/set')
+  t.equal((await visitor.get('/slow')).headers['set-cookie'], DELETION)
+  t.strictSame(await knex('django_session'), [])
+})
