@@ -29,10 +29,10 @@ export const StoreUnavailable = createError<[string, { cause?: unknown }?]>(
   503
 )
 
-/** A session larger than the option `maxSize`, stored or about to be. */
+/** A session in the store, or about to be stored, with more bytes of JSON than the option `maxSize` allows. */
 export const SessionTooLarge = createError<[number]>(
   'FST_SESSION_TOO_LARGE',
-  'The session is larger than the %d bytes that the option maxSize allows',
+  'The session is larger than %d bytes of JSON: store less in it, or raise the option maxSize (at most 65536 with the engine signed_cookies)',
   500
 )
 

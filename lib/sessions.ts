@@ -8,7 +8,7 @@ import { readCookie } from './cookies.js'
 import { Database } from './database.js'
 import { DRIVERS, dialectOf, tuned } from './dialect.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
-import { createEngine, saltOf } from './engines/index.js'
+import { createEngine, maxSizeOf, saltOf } from './engines/index.js'
 import { InvalidOptions } from './errors.js'
 import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
@@ -35,7 +35,7 @@ export class Sessions {
   static async create(settings: Settings, log: SessionLog): Promise<Sessions> {
     const serializer = settings.serializer === undefined ? jsonSerializer : wrapSerializer(settings.serializer)
     const salt = saltOf(settings.engine) ?? STORE_SALT
-    const codec = new Codec({ ...settings, serializer, salt })
+    const codec = new Codec({ ...settings, serializer, salt, maxSize: maxSizeOf(settings) })
     const { knex, close } = await openKnex(settings.knex)
     const model = knex === null ? null : createModel(knex, codec, settings)
     const engine = createEngine({ settings, codec, model, log })

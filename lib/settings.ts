@@ -86,7 +86,10 @@ export interface SessionOptions {
   saveNestedChanges?: boolean
   /** Seconds until an operation of the store fails that has no answer. @default 5 */
   storeTimeout?: number
-  /** Greatest size of a session in bytes of JSON. @default 16777216 (16 MiB) */
+  /**
+   * Greatest size of a session in bytes of JSON, read or written. With the engine `signed_cookies` at most 65536.
+   * @default 1048576 (1 MiB)
+   */
   maxSize?: number
   /** Bytes of JSON from which on the data is deflated where that makes it shorter; 0 is Django's rule. Django reads both. @default 1024 */
   compressAbove?: number
@@ -250,7 +253,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     onConflict: 'merge',
     saveNestedChanges: false,
     storeTimeout: 5,
-    maxSize: 16 * 1024 * 1024,
+    maxSize: 1_048_576, // 1 MiB
     compressAbove: 1024,
     preparedStatements: true,
     batching: true,

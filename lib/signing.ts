@@ -36,7 +36,7 @@ export interface DumpsOptions extends TimestampSignerOptions {
 export interface LoadsOptions extends TimestampSignerOptions {
   /** Greatest age in seconds. @default no limit */
   maxAge?: number
-  /** Greatest size in bytes after inflating. @default 16777216 (16 MiB) */
+  /** Greatest size in bytes after inflating. @default 1048576 (1 MiB) */
   maxSize?: number
 }
 
@@ -159,10 +159,7 @@ export function dumps(value: unknown, { compress = false, salt = 'django.core.si
  * @throws SyntaxError when what was signed is no JSON
  * @throws RangeError (code ERR_BUFFER_TOO_LARGE) over `maxSize` bytes
  */
-export function loads(
-  text: string,
-  { maxAge, maxSize = 16 * 1024 * 1024, salt = 'django.core.signing', ...options }: LoadsOptions
-): unknown {
+export function loads(text: string, { maxAge, maxSize = 1_048_576, salt = 'django.core.signing', ...options }: LoadsOptions): unknown {
   return parse(new TimestampSigner({ ...options, salt }).unsignBytes(text, maxSize, maxAge).toString('latin1'))
 }
 

@@ -287,8 +287,17 @@ t.test('a bomb is empty and logged; what honestly grew over maxSize is an error,
 
 t.test('a megabyte of data comes back as it was', async (t) => {
   const { stored } = await createStore(t)
-  const text = 'ein Text mit Umläuten, “Zitaten” und 😀 '.repeat(25_000)
+  const text = 'ein Text mit Umläuten, “Zitaten” und 😀 '.repeat(14_000)
   t.equal((await stored({ text })).get('text'), text)
+})
+
+t.test('a session has at most 1 MiB of JSON by default, and the error names the size and the option', async (t) => {
+  const { stored } = await createStore(t)
+  t.equal((await stored({ a: 'x'.repeat(1_048_568) })).get('a', '').length, 1_048_568, '{"a":"…"} is 1 MiB')
+  await t.rejects(stored({ a: 'x'.repeat(1_048_569) }), {
+    code: 'FST_SESSION_TOO_LARGE',
+    message: /^The session is larger than 1048576 bytes of JSON: store less in it, or raise the option maxSize/
+  })
 })
 
 t.test('after save() the list of changes is empty, and the reply has nothing to write', async (t) => {

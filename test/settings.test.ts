@@ -51,7 +51,7 @@ t.test("the defaults are Django's", async (t) => {
     onConflict: 'merge',
     saveNestedChanges: false,
     storeTimeout: 5,
-    maxSize: 16_777_216,
+    maxSize: 1_048_576,
     compressAbove: 1024
   })
   const before = Date.now()

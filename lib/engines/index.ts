@@ -11,7 +11,7 @@ import { DjangoCacheEngine } from './django-cache.js'
 import type { Engine, SessionLog } from './engine.js'
 import { FileEngine } from './file.js'
 import { SessionCache } from './session-cache.js'
-import { COOKIE_SALT, SignedCookiesEngine } from './signed-cookies.js'
+import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './signed-cookies.js'
 
 export interface EngineParts {
   settings: Settings
@@ -53,6 +53,11 @@ export function createEngine(parts: EngineParts): Engine {
 export function saltOf(engine: Settings['engine']): string | undefined {
   if (engine === 'signed_cookies') return COOKIE_SALT
   return typeof engine === 'string' ? undefined : engine.salt
+}
+
+/** The option `maxSize`, or less: what comes with every request must not inflate to more than a cookie is for. */
+export function maxSizeOf({ engine, maxSize }: Settings): number {
+  return engine === 'signed_cookies' ? Math.min(maxSize, MAX_DATA_SIZE) : maxSize
 }
 
 function createDb({ settings, model }: EngineParts): DbEngine {

@@ -14,6 +14,9 @@ export const COOKIE_SALT = 'django.contrib.sessions.backends.signed_cookies'
 /** Browsers drop what is larger, name and value together, without a word (RFC 6265bis §5.6). */
 const MAX_COOKIE_SIZE = 4096
 
+/** Greatest size of the data in bytes: twenty times as much as such a cookie holds without being deflated. */
+export const MAX_DATA_SIZE = 65_536
+
 export interface SignedCookiesEngineOptions {
   codec: Codec
   cookieName: string

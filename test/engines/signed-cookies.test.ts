@@ -111,3 +111,21 @@ t.test('what is too large for a cookie is an error before anything is sent', asy
   t.notOk(response.headers['set-cookie'])
   t.not(browser.cookie, before)
 })
+
+t.test('a cookie inflates to at most 64 KiB, whatever maxSize allows', async (t) => {
+  const { app } = await createApp(t, { engine: 'signed_cookies', maxSize: 10_000_000 }, (app) => {
+    app.get<{ Querystring: { size: string } }>('/repeat', async (request) => {
+      request.session.set('a', 'x'.repeat(Number(request.query.size)))
+      return 'set'
+    })
+    app.get('/size', async (request) => (await request.session.load()).get('a', '').length)
+  })
+  const browser = new Browser(app)
+  t.equal((await browser.get('/repeat?size=65528')).statusCode, 200)
+  t.equal((await browser.get('/size')).body, '65528')
+  const response = await browser.get('/repeat?size=65529')
+  t.match(response.json(), { statusCode: 500, code: 'FST_SESSION_TOO_LARGE', message: /larger than 65536 bytes.*at most 65536/ })
+  const bomb = new TimestampSigner({ secretKey, salt: SALT }).signBytes(Buffer.from(`{"a":"${'x'.repeat(2_000_000)}"}`), true)
+  t.ok(bomb.length < 4096, 'a browser keeps it')
+  t.equal((await new Browser(app, bomb).get('/size')).body, '0')
+})
