@@ -7,7 +7,7 @@ import { pbkdf2, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto
 import { promisify } from 'node:util'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidOptions, LoginRequired, UnsupportedPassword } from './errors.js'
-import { getSession } from './plugin.js'
+import { getSession } from './http/plugin.js'
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'

@@ -46,6 +46,13 @@ export const CookieTooLarge = createError<[number, number]>(
 /** The options given to `register`, every problem on a line of its own. */
 export const InvalidOptions = createError<[string]>('FST_SESSION_INVALID_OPTIONS', 'fastify-django-sessions: invalid options\n%s', 500)
 
+/** A route whose `config.session` is none of false, 'lazy' and 'eager'. */
+export const InvalidRouteConfig = createError<[string, string]>(
+  'FST_SESSION_INVALID_ROUTE_CONFIG',
+  "The route %s: expected config.session to be false, 'lazy' or 'eager', got %s",
+  500
+)
+
 /** A second registration in one scope, or another plugin's `request.session`. */
 export const AlreadyRegistered = createError<[]>(
   'FST_SESSION_ALREADY_REGISTERED',
@@ -56,7 +63,7 @@ export const AlreadyRegistered = createError<[]>(
 /** Logged, not thrown: a change of the session that came too late to reach the store or the browser. */
 export const ChangedAfterReply = createError<[]>(
   'FST_SESSION_CHANGED_AFTER_REPLY',
-  'The session was changed after it had been saved for the reply: the change is lost. Change it earlier, or await session.save() yourself',
+  'The session was changed after the reply, or for a reply that Fastify does not send: the change is lost. Change it earlier, await reply.saveSession() before reply.hijack() or reply.raw, or await session.save()',
   500
 )
 

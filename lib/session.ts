@@ -3,6 +3,7 @@
  * store once. It knows no cookies, no HTTP and no SQL. The semantics are those of
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
+import { type InspectOptions, inspect } from 'node:util'
 import { applyStep, Changes, remove, type Step } from './changes.js'
 import type { SessionLog, StoredSession } from './engines/engine.js'
 import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from './errors.js'
@@ -33,17 +34,14 @@ type Update<N> = N extends keyof SessionData ? (current?: Value<N>) => Value<N> 
 /** `get('visits', 0)` of an undeclared key is a number, not the literal 0. */
 type Widened<D> = D extends string ? string : D extends number ? number : D extends boolean ? boolean : D extends bigint ? bigint : D
 
-const ALL_NAMES = 'all names of the data'
 const TEST_COOKIE_NAME = 'testcookie'
 const TEST_COOKIE_VALUE = 'worked'
 
 /** A visitor's session: `request.session`. Reads need `load()`, writes do not. */
 export class Session {
-  /** Whether the session was read or changed: then the response depends on the cookie. Never loads. */
-  accessed = false
-  /** Elsewhere a session's own keys are those of its data: @fastify/passport gives them to `regenerate` to keep all. */
-  readonly [ALL_NAMES] = true
-
+  /** Called at each change. */
+  #onChange: (() => void) | null = null
+  #accessed = false
   readonly #context: SessionContext
   readonly #log: SessionLog
   readonly #operations = new Operations()
@@ -61,7 +59,6 @@ export class Session {
   #nested = false
   #handedOut = new Map<string, Member>()
   #cookieIsDue = false
-  #onLateChange: (() => void) | null = null
 
   /** @param sessionKey what a cookie says; text that cannot be a key is none */
   constructor(context: SessionContext, sessionKey: string | null, log = context.log) {
@@ -77,6 +74,15 @@ export class Session {
   /** The key, null until there is one. Before `load()` it is what the browser sent. */
   get sessionKey(): string | null {
     return this.#key
+  }
+
+  /** Whether the session was read or changed, so that the reply depends on the cookie. Never loads. */
+  get accessed(): boolean {
+    return this.#accessed
+  }
+
+  set accessed(accessed: boolean) {
+    this.#accessed = accessed
   }
 
   /** Whether reads are possible. */
@@ -128,7 +134,7 @@ export class Session {
    */
   get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   get(name: string, fallback?: unknown): unknown {
-    const member = this.#read('get').get(name)
+    const member = this.#read('get').get(checkedName('get', name))
     return member === undefined ? fallback : this.#handOut(name, member)
   }
 
@@ -138,7 +144,7 @@ export class Session {
    * @throws SessionNotLoaded
    */
   has(name: Name): boolean {
-    return this.#read('has').has(name)
+    return this.#read('has').has(checkedName('has', name))
   }
 
   /**
@@ -228,6 +234,19 @@ export class Session {
     return expiry === undefined || expiry === null ? this.#context.settings.expireAtBrowserClose : expiry === 0
   }
 
+  /** The data for `JSON.stringify` and replies, without the names that start with `_`: those of logins and CSRF secrets. `{}` before `load()`. */
+  toJSON(): Record<string, unknown> {
+    if (!this.isLoaded) return {}
+    return Object.fromEntries(this.entries().filter(([name]) => !name.startsWith('_')))
+  }
+
+  /** For `console.log`: the state and the names of the data, neither the key nor the values. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { isLoaded, isEmpty, accessed, modified } = this
+    const state = { hasKey: this.#key !== null, isLoaded, isEmpty, accessed, modified }
+    return `Session ${inspect({ ...state, ...(this.#members && { names: [...this.#members.keys()] }) }, options)}`
+  }
+
   // --- writes: synchronous, need no load() ---------------------------------------
 
   /**
@@ -238,6 +257,7 @@ export class Session {
    * @throws TypeError when the value cannot be stored
    */
   set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this {
+    checkedName('set', name)
     const given: unknown = value
     if (given === undefined) return this.delete(name)
     if (typeof given === 'function' && this.#savesNestedChanges) this.recordNestedChanges()
@@ -248,19 +268,25 @@ export class Session {
     return this
   }
 
-  /** Nothing happens when there is no such key. */
+  /**
+   * Deletes a key. Nothing happens when there is no such key.
+   *
+   * @throws TypeError without a name: `flush()` ends the session
+   */
   delete(name: Name): this {
-    this.accessed = true
+    checkedName('delete', name)
+    this.#accessed = true
     if (this.#members !== null && !this.#members.has(name)) return this
     return this.#record(name, remove)
   }
 
   /**
-   * Stores each value of an object.
+   * Stores each value of a plain object.
    *
-   * @throws TypeError when a value cannot be stored
+   * @throws TypeError when it is no plain object, or a value cannot be stored
    */
   update(data: { [N in keyof SessionData]?: SessionData[N] } & Record<string, unknown>): this {
+    if (!isPlainObject(data)) throw new TypeError(`session.update(data): expected a plain object, got ${nameOfType(data)}`)
     this.#change()
     for (const [name, value] of Object.entries(data)) this.#set(name, value)
     return this
@@ -308,7 +334,7 @@ export class Session {
   pop<N extends Name>(name: N): Value<N> | undefined
   pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
   pop(name: string, fallback?: unknown): unknown {
-    const member = this.#read('pop').get(name)
+    const member = this.#read('pop').get(checkedName('pop', name))
     if (member === undefined) return fallback
     this.delete(name)
     return member.value
@@ -322,7 +348,7 @@ export class Session {
    */
   setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
   setDefault(name: string, value: unknown): unknown {
-    if (!this.#read('setDefault').has(name)) this.#set(name, value)
+    if (!this.#read('setDefault').has(checkedName('setDefault', name))) this.#set(name, value)
     return this.#handOut(name, this.#read('setDefault').get(name) as Member)
   }
 
@@ -336,7 +362,7 @@ export class Session {
    * @throws SessionTooLarge
    */
   load(): Promise<this> {
-    this.accessed = true
+    this.#accessed = true
     return this.preload()
   }
 
@@ -353,7 +379,7 @@ export class Session {
    * @throws SessionTooLarge
    */
   save(): Promise<void> {
-    this.accessed = true
+    this.#accessed = true
     return this.#operations.run(() => this.#save())
   }
 
@@ -376,7 +402,7 @@ export class Session {
    * @throws StoreUnavailable
    */
   cycleKey(): Promise<void> {
-    this.accessed = true
+    this.#accessed = true
     return this.#operations.run(async () => {
       await this.#load()
       // Without a live session the key is made when it is saved.
@@ -408,52 +434,12 @@ export class Session {
     return this.#operations.settled()
   }
 
-  // --- what other session plugins call things --------------------------------------
-
-  /** `flush()`, then the kept keys again, under a new key; of `Object.keys(session)` all are kept. */
-  regenerate(keep: readonly string[] = []): Promise<void> {
-    this.accessed = true
-    const isKept = ([name]: [string, unknown]) => keep.includes(name) || keep.includes(ALL_NAMES)
-    const clear = () => {
-      const kept = keep.length === 0 ? [] : this.entries().filter(isKept)
-      this.clear()
-      for (const [name, value] of kept) this.#set(name, value)
-    }
-    // At once where that can be: elsewhere it needs no await, and what is set next is in the new session.
-    const isPossible = this.isLoaded || keep.length === 0
-    if (isPossible) clear()
-    return this.#operations.run(async () => {
-      if (!isPossible) {
-        await this.#load()
-        clear()
-      }
-      await this.#flush()
-    })
-  }
-
-  /** `flush()` */
-  destroy(): Promise<void> {
-    return this.flush()
-  }
-
-  /** `toObject()` */
-  data(): Record<string, unknown> {
-    return this.toObject()
-  }
-
-  /** `setExpiry(maxAge)`, in seconds; a cookie's other attributes are those of the plugin's options. */
-  options({ maxAge }: { maxAge?: number }): void {
-    if (maxAge !== undefined) this.setExpiry(maxAge)
-  }
-
   // --- for the plugin -------------------------------------------------------------
 
-  /** From now on nobody saves changes but who makes them: the function is called for each, and for one that a save has left over. */
-  seal(onLateChange: () => void, wasSaved: boolean): void {
-    this.#onLateChange = onLateChange
-    if (wasSaved && this.#modified) onLateChange()
+  /** Is called at each change. */
+  set onChange(onChange: () => void) {
+    this.#onChange = onChange
   }
-
   /** Records what was changed inside values that were handed out. */
   recordNestedChanges(): void {
     for (const [name, member] of this.#nestedChanges()) this.#record(name, () => member)
@@ -471,7 +457,7 @@ export class Session {
   }
 
   #read(method: string): Members {
-    this.accessed = true
+    this.#accessed = true
     if (this.#members === null) throw new SessionNotLoaded(method)
     return this.#members
   }
@@ -508,9 +494,9 @@ export class Session {
   }
 
   #change(): void {
-    this.accessed = true
+    this.#accessed = true
     this.#modified = true
-    this.#onLateChange?.()
+    this.#onChange?.()
   }
 
   #record(name: string, step: Step, replaces = true): this {
@@ -675,14 +661,43 @@ export class Session {
 /** A function was hung on a value, say, for the page that shows it. */
 const isUnstorable = (error: unknown) => error instanceof TypeError
 
-// Assigning an unknown property must fail loudly, in sloppy code too: elsewhere
-// `session.user = …` is how a session is written. A proxy behind the prototype sees
-// just what neither the session nor its class has, so it costs nothing otherwise.
-Object.setPrototypeOf(
-  Session.prototype,
-  new Proxy(Object.prototype, {
-    set(_target, name) {
-      throw new TypeError(`A session has no property ${String(name)}: use session.set(${JSON.stringify(String(name))}, value)`)
-    }
-  })
-)
+function checkedName(method: string, name: unknown): string {
+  if (typeof name === 'string') return name
+  const hint =
+    method === 'delete' ? ': to end the session, await session.flush()' : method === 'set' ? ': for an object, session.update(object)' : ''
+  throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${nameOfType(name)}${hint}`)
+}
+
+/** Objects from another realm, such as Jest's, count too. */
+function isPlainObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: object | null = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
+function nameOfType(value: unknown): string {
+  if (value === undefined || value === null) return String(value)
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' ? `an object of the class ${value.constructor?.name}` : `a value of type ${typeof value}`
+}
+
+/**
+ * Makes assignments fail loudly, in sloppy code too: in other plugins `session.user = …` writes the
+ * data. Methods cannot be replaced, and properties that only tell the state have setters that throw.
+ */
+export function protectProperties(prototype: object): void {
+  for (const [name, { get, set, value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    if (typeof value === 'function') Object.defineProperty(prototype, name, { writable: false })
+    else if (get !== undefined && set === undefined) Object.defineProperty(prototype, name, { set: () => refuseProperty(name) })
+  }
+}
+
+protectProperties(Session.prototype)
+
+// A proxy behind the prototype sees only the names that neither a session nor its class has, so it
+// costs nothing otherwise.
+Object.setPrototypeOf(Session.prototype, new Proxy(Object.prototype, { set: (_target, name) => refuseProperty(String(name)) }))
+
+function refuseProperty(name: string): never {
+  throw new TypeError(`session.${name} cannot be assigned: use session.set(${JSON.stringify(name)}, value)`)
+}

@@ -223,18 +223,78 @@ t.test('regenerate() needs no await: what is set next is in the new session', as
   t.equal(await countRows(), 1)
 })
 
-t.test('regenerate() keeps keys of a session that is not loaded yet', async (t) => {
+t.test('regenerate() of a session that is not loaded needs load() to keep keys', async (t) => {
   const { app, stored } = await createEagerApp(t)
   app.get('/regenerate', { config: { session: 'lazy' } }, async (request) => {
     await getSession(request).regenerate(['cart'])
-    getSession(request).set('user', 'ada')
     return ''
   })
   const browser = new Browser(app)
   await browser.get('/set/cart')
-  await browser.get('/set/other')
-  await browser.get('/regenerate')
-  t.strictSame(await stored(browser), { cart: 'before', user: 'ada' })
+  t.match((await browser.get('/regenerate')).json(), { code: 'FST_SESSION_NOT_LOADED' })
+  t.strictSame(await stored(browser), { cart: 'before' }, 'nothing has happened')
+})
+
+// --- code written for @fastify/session -----------------------------------------------------------
+
+t.test('save, destroy and regenerate call a callback, as in @fastify/session', async (t) => {
+  const { app, stored, countRows } = await createEagerApp(t)
+  app.get('/save', (request, reply) => {
+    getSession(request).set('cart', 1)
+    getSession(request).save((error) => reply.send({ error }))
+  })
+  app.get('/regenerate', (request, reply) => {
+    getSession(request).regenerate((error) => {
+      getSession(request).set('user', 'ada')
+      reply.send({ error })
+    })
+  })
+  app.get('/regenerate-keeping', (request, reply) => {
+    getSession(request).regenerate(['user'], (error) => reply.send({ error }))
+  })
+  app.get('/destroy', (request, reply) => {
+    getSession(request).destroy((error) => reply.send({ error }))
+  })
+  const browser = new Browser(app)
+  t.strictSame((await browser.get('/save')).json(), { error: null })
+  const first = browser.cookie
+  t.strictSame(await stored(browser), { cart: 1 })
+  t.strictSame((await browser.get('/regenerate')).json(), { error: null })
+  t.not(browser.cookie, first)
+  t.strictSame(await stored(browser), { user: 'ada' })
+  t.strictSame((await browser.get('/regenerate-keeping')).json(), { error: null })
+  t.strictSame(await stored(browser), { user: 'ada' })
+  t.strictSame((await browser.get('/destroy')).json(), { error: null })
+  t.equal(browser.cookie, null)
+  t.equal(await countRows(), 0)
+})
+
+t.test('a callback gets the error of the store', async (t) => {
+  const { app } = await createEagerApp(t, { tableName: 'missing', load: 'lazy' })
+  const codes: unknown[] = []
+  app.get('/save', (request, reply) => {
+    getSession(request)
+      .set('cart', 1)
+      .save((error) => {
+        codes.push((error as NodeJS.ErrnoException).code)
+        reply.send(error)
+      })
+  })
+  t.match(await app.inject('/save'), { statusCode: /5\d\d/ })
+  t.match(codes, [/^FST_SESSION_STORE_/])
+})
+
+t.test('what is no callback is refused, before anything has happened', async (t) => {
+  const { app, countRows } = await createEagerApp(t)
+  const session = app.sessions.open().set('cart', 1)
+  const call = (method: 'save' | 'destroy' | 'regenerate', argument: unknown) => () =>
+    (session[method] as (argument: unknown) => unknown).call(session, argument)
+  for (const argument of ['x', null, {}, 1]) {
+    t.throws(call('save', argument), { message: /^session\.save\(callback\): expected a function, got / })
+    t.throws(call('destroy', argument), { message: /^session\.destroy\(callback\): expected a function, got / })
+    t.throws(call('regenerate', argument), { message: /^session\.regenerate\(keep\): expected an array of names, got / })
+  }
+  t.equal(await countRows(), 0)
 })
 
 // --- @fastify/websocket ---------------------------------------------------------------------

@@ -684,18 +684,35 @@ t.test('@fastify/cookie may be registered before, with a secret of its own', asy
   t.strictSame(response.cookies.map(({ name }) => name).sort(), ['sessionid', 'theme'])
 })
 
-t.test('without it, its setCookie() is there all the same, and nobody pays for parsing', async (t) => {
+t.test('@fastify/cookie may be registered after, with options of its own, or not at all', async (t) => {
+  const { default: cookie } = await import('@fastify/cookie')
   const knex = await openDatabase(t, 'sqlite')
-  const { app } = await createApp(t, { knex }, (app) => {
-    app.get('/', async (request, reply) => {
-      const { cookies } = request
-      reply.setCookie('theme', 'dark')
-      return { cookies }
-    })
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(sessions, { secretKey, knex })
+  t.notOk(app.hasReplyDecorator('setCookie'), 'its decorators are free')
+  await app.register(cookie, { secret: 'another secret' })
+  app.get('/', async (request, reply) => {
+    request.session.set('a', 1)
+    reply.setCookie('theme', 'dark', { signed: true })
+    return request.cookies
   })
   const response = await app.inject({ url: '/', cookies: { theme: 'light' } })
-  t.strictSame(response.json(), { cookies: null })
-  t.match(response.cookies, [{ name: 'theme', value: 'dark' }])
+  t.strictSame(response.json(), { theme: 'light' })
+  t.strictSame(response.cookies.map(({ name }) => name).sort(), ['sessionid', 'theme'])
+
+  const alone = await createApp(t, { knex }, (app) => {
+    app.get('/', async (request, reply) => {
+      request.session.set('a', 1)
+      return { cookies: request.cookies ?? null, canSet: 'setCookie' in reply }
+    })
+  })
+  const other = await alone.app.inject({ url: '/', cookies: { theme: 'light' } })
+  t.strictSame(other.json(), { cookies: null, canSet: false })
+  t.strictSame(
+    other.cookies.map(({ name }) => name),
+    ['sessionid']
+  )
 })
 
 t.test('a configuration for Knex is opened by the plugin, and closed with it', async (t) => {

@@ -1,0 +1,94 @@
+/** The head of a reply, status and headers, as they were when the reply was given. */
+import { errorCodes, type FastifyReply } from 'fastify'
+import { joinLists } from './headers.js'
+import { headerOf } from './set-cookie.js'
+
+export interface Head {
+  readonly statusCode: number
+  /** Called before the reply waits for its commit. */
+  hold(): void
+  /** Called after the commit succeeded, before the session's own headers are set. */
+  apply(): void
+}
+
+/**
+ * The head of a reply that waits in `onSend`. Meanwhile a second `send()`, also that of an error or
+ * a timeout, may change status and content headers: they are restored.
+ *
+ * A web `Response` is taken apart here, because Fastify would apply its status and headers after
+ * `onSend`, in place of ours. Until the commit has succeeded none of them reach the reply.
+ */
+export class SentHead implements Head {
+  readonly statusCode: number
+  /** What is sent, once the head was applied. */
+  payload: unknown
+  readonly #reply: FastifyReply
+  readonly #response: Response | null
+  #restore = () => {}
+
+  /** @throws FST_ERR_REP_RESPONSE_BODY_CONSUMED, as Fastify does, when the body of a Response was read already */
+  constructor(reply: FastifyReply, payload: unknown) {
+    this.#reply = reply
+    this.#response = isWebResponse(payload) ? payload : null
+    this.payload = payload
+    if (this.#response?.bodyUsed) throw new errorCodes.FST_ERR_REP_RESPONSE_BODY_CONSUMED()
+    this.statusCode = this.#response?.status ?? reply.statusCode
+  }
+
+  hold(): void {
+    const reply = this.#reply
+    const { statusCode } = reply
+    const type = reply.getHeader('content-type')
+    const length = reply.getHeader('content-length')
+    const restore = (name: string, value: ReturnType<FastifyReply['getHeader']>) =>
+      value === undefined ? reply.removeHeader(name) : reply.header(name, value)
+    this.#restore = () => {
+      reply.code(statusCode)
+      restore('content-type', type)
+      restore('content-length', length)
+    }
+  }
+
+  apply(): void {
+    this.#restore()
+    if (this.#response === null) return
+    this.#reply.code(this.#response.status)
+    for (const [name, value] of this.#response.headers) {
+      const isList = name === 'vary' || name === 'cache-control'
+      this.#reply.header(name, isList ? joinLists(headerOf(this.#reply, name), value) : value)
+    }
+    this.payload = this.#response.body ?? ''
+  }
+}
+
+/** The head that `saveSession()` commits for: the handler goes on with the reply. */
+export class PresentHead implements Head {
+  readonly statusCode: number
+
+  constructor({ statusCode }: FastifyReply) {
+    this.statusCode = statusCode
+  }
+
+  hold(): void {}
+
+  apply(): void {}
+}
+
+/** As Fastify recognises it: a Response may come from another realm, or from an undici package. */
+function isWebResponse(payload: unknown): payload is Response {
+  return Object.prototype.toString.call(payload) === '[object Response]'
+}
+
+/** Releases a payload that is not sent: nothing else closes its stream. */
+export function discard(payload: unknown): void {
+  const body = isWebResponse(payload) ? payload.body : payload
+  const { on, destroy, cancel } = (body ?? {}) as { on?: unknown; destroy?: unknown; cancel?: unknown }
+  if (typeof on === 'function' && typeof destroy === 'function') {
+    const stream = body as NodeJS.ReadableStream & { destroy(): void }
+    stream.on('error', () => {})
+    stream.destroy()
+  } else if (typeof cancel === 'function') {
+    // Fails where somebody reads the stream, whose business it then is.
+    ;(body as ReadableStream).cancel().catch(() => {})
+  }
+}

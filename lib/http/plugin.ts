@@ -1,0 +1,191 @@
+/** The Fastify plugin: its hooks and decorators. */
+import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { readCookie } from '../cookies.js'
+import { AlreadyRegistered, InvalidRouteConfig, SessionDisabled } from '../errors.js'
+import { type ClearExpiredSchedule, Schedule } from '../schedule.js'
+import type { CompatSession as Session } from '../session/compat.js'
+import { Sessions } from '../sessions.js'
+import { resolveSettings, type SessionOptions, type Settings } from '../settings.js'
+import { discard, PresentHead, SentHead } from './head.js'
+import { Committer, lateChangeWarning, type RequestState } from './reply.js'
+import { cookieSerializer, cookieSetter } from './set-cookie.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Sessions outside requests, and the table. */
+    sessions: Sessions
+  }
+  interface FastifyReply {
+    /**
+     * Saves the session now and puts its cookie and `Vary` into the reply's headers: for
+     * replies that Fastify does not send itself, before `reply.hijack()` or `reply.raw`.
+     *
+     * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
+     */
+    saveSession(): Promise<void>
+  }
+  interface FastifyContextConfig {
+    /** false: no session on this route. 'lazy' or 'eager': instead of the option `load`. */
+    session?: false | 'lazy' | 'eager'
+  }
+}
+
+const kState = Symbol('fastify-django-sessions.state')
+const kReply = Symbol('fastify-django-sessions.reply')
+type Stateful = FastifyRequest & { [kState]: RequestState | null; [kReply]: FastifyReply | null }
+
+/** The session of a request, for applications in which another plugin types `request.session`. */
+export function getSession(request: FastifyRequest): Session {
+  return (request as FastifyRequest & { session: Session }).session
+}
+
+async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
+  const settings = resolveSettings(withoutRegisterOptions(options))
+  if (fastify.hasRequestDecorator('session')) throw new AlreadyRegistered()
+  const sessions = await Sessions.create(settings, fastify.log)
+  fastify.addHook('onClose', () => sessions.close())
+  const requests = new RequestSessions(sessions, settings)
+  const committer = new Committer(settings, cookieSetter(settings, await cookieSerializer(fastify)))
+
+  fastify.decorate('sessions', sessions)
+  fastify.decorateRequest(kState, null)
+  fastify.decorateRequest(kReply, null)
+  fastify.decorateRequest('session', {
+    getter(this: FastifyRequest) {
+      return requests.stateOf(this).session
+    },
+    setter: refuseAssignment
+  })
+  fastify.decorateReply('saveSession', function (this: FastifyReply) {
+    const state = requests.dueStateOf(this.request)
+    return (state && committer.commit(this, state, new PresentHead(this))) ?? Promise.resolve()
+  })
+
+  fastify.addHook('onRoute', ({ config, url }) => void modeOf(config, url))
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const state = requests.begin(request, reply)
+    if (state === null) return done()
+    state.session.preload().then(() => done(), done)
+  })
+  fastify.addHook('onSend', (request, reply, payload, done) => {
+    const state = requests.dueStateOf(request)
+    if (state === null) return done(null, payload)
+    if (state.sending && !state.committed) {
+      // A second send() while the first one is being saved for: two replies would end the process.
+      discard(payload)
+      return request.log.warn(
+        { route: request.routeOptions.url },
+        'reply.send() was called twice: is a return or an await missing? The first reply is sent'
+      )
+    }
+    const head = new SentHead(reply, payload)
+    if (state.committed) {
+      head.apply()
+      return done(null, head.payload)
+    }
+    state.sending = true
+    const committing = committer.commit(reply, state, head)
+    if (committing === null) return done(null, head.payload)
+    committing.then(
+      () => done(null, head.payload),
+      (error) => {
+        discard(payload)
+        done(error)
+      }
+    )
+  })
+  if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
+}
+
+/** The sessions of requests, each made at its first use. */
+class RequestSessions {
+  readonly #sessions: Sessions
+  readonly #settings: Settings
+
+  constructor(sessions: Sessions, settings: Settings) {
+    this.#sessions = sessions
+    this.#settings = settings
+  }
+
+  /** Called at the beginning of each request. Returns its state when the session is to be loaded before the handlers. */
+  begin(request: FastifyRequest, reply: FastifyReply): RequestState | null {
+    const stateful = request as Stateful
+    stateful[kReply] = reply
+    // A hook of a plugin that was registered before may have changed the session.
+    if (stateful[kState]?.session.modified) this.#watch(stateful[kState], reply)
+    const { config, url } = request.routeOptions
+    // Routes that were declared before the plugin has loaded are checked here: onRoute hooks miss them.
+    return (modeOf(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
+  }
+
+  /** @throws SessionDisabled */
+  stateOf(request: FastifyRequest): RequestState {
+    const stateful = request as Stateful
+    stateful[kState] ??= this.#open(stateful)
+    return stateful[kState]
+  }
+
+  /**
+   * The state of a request for its reply, null when nothing is to be done. Two things are done for a session that
+   * was never used: renewing it by `saveEveryRequest`, and deleting a cookie that cannot be a session key.
+   */
+  dueStateOf(request: FastifyRequest): RequestState | null {
+    const state = (request as Stateful)[kState]
+    if (state !== null) return state
+    const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
+    if (sent === null || (this.#sessions.couldBeKey(sent) && !this.#settings.saveEveryRequest)) return null
+    return request.routeOptions.config?.session === false ? null : this.stateOf(request)
+  }
+
+  #open(request: Stateful): RequestState {
+    const { config, url } = request.routeOptions
+    if (config?.session === false) throw new SessionDisabled(String(url))
+    const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
+    const session = this.#sessions.open(sent, request.log)
+    const state = { session, cookieSent: sent !== null, commit: null, committed: false, sending: false, changedLate: false }
+    session.onChange = () => this.#watch(state, request[kReply])
+    return state
+  }
+
+  #watch(state: RequestState, reply: FastifyReply | null): void {
+    // Before the plugin's own onRequest hook the reply is not known yet: `begin` then asks again.
+    if (reply === null) return
+    const changed = lateChangeWarning(reply, state)
+    state.session.onChange = changed
+    changed()
+  }
+}
+
+/**
+ * What a route says about its session, undefined for nothing.
+ *
+ * @throws InvalidRouteConfig
+ */
+function modeOf(config: FastifyContextConfig | undefined, url = ''): false | 'lazy' | 'eager' | undefined {
+  const mode: unknown = config?.session
+  if (mode === undefined || mode === false || mode === 'lazy' || mode === 'eager') return mode
+  throw new InvalidRouteConfig(url, typeof mode === 'string' ? JSON.stringify(mode) : `a value of type ${typeof mode}`)
+}
+
+function refuseAssignment(): never {
+  throw new TypeError(
+    'request.session cannot be assigned: sign out with await request.session.flush(), store data with request.session.set(name, value)'
+  )
+}
+
+function runSchedule(fastify: FastifyInstance, schedule: ClearExpiredSchedule, clock: () => Date): void {
+  const runs = new Schedule({ schedule, clear: (options) => fastify.sessions.clearExpired(options), log: fastify.log, clock })
+  fastify.addHook('onReady', async () => runs.start())
+  // Before the application's onClose hooks, which may close the database's connections.
+  fastify.addHook('preClose', () => runs.stop())
+}
+
+/** Fastify's own options of `register` come along with the plugin's. */
+function withoutRegisterOptions(options: SessionOptions): SessionOptions {
+  const { prefix, logLevel, logSerializers, ...own } = options as SessionOptions & Record<string, unknown>
+  return own as SessionOptions
+}
+
+/** Register it once: `await app.register(sessions, { secretKey, knex })`. */
+export default fp(plugin, { fastify: '5.x', name: 'fastify-django-sessions' })

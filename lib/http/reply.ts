@@ -1,0 +1,143 @@
+/** What a reply does with the session: one commit before its headers leave, and a warning for changes that come too late. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
+import type { CompatSession as Session } from '../session/compat.js'
+import type { Settings } from '../settings.js'
+import { setImmediate } from '../timers.js'
+import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
+import type { Head } from './head.js'
+import { varyOnCookie } from './headers.js'
+import { headerOf, type SetSessionCookie } from './set-cookie.js'
+
+/** The session of a request, from its first use. */
+export interface RequestState {
+  readonly session: Session
+  /** Whether the request came with the session cookie, whatever was in it. */
+  readonly cookieSent: boolean
+  /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
+  commit: Promise<void> | null
+  committed: boolean
+  /** A reply waits for the commit. */
+  sending: boolean
+  /** The session was changed after its commit. */
+  changedLate: boolean
+}
+
+export class Committer {
+  readonly #settings: Settings
+  readonly #setCookie: SetSessionCookie
+  readonly #warnOfDiscarded: (request: FastifyRequest, session: Session) => void
+
+  constructor(settings: Settings, setCookie: SetSessionCookie) {
+    this.#settings = settings
+    this.#setCookie = setCookie
+    const isSilent = process.env.NODE_ENV === 'production' || settings.saveNestedChanges
+    this.#warnOfDiscarded = isSilent ? () => {} : discardedChangesLog()
+  }
+
+  /**
+   * Saves the session, and puts its cookie and Vary into the headers, once per reply. Returns null
+   * when there is nothing to wait for, as for most requests, which only read.
+   *
+   * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
+   */
+  commit(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
+    if (state.commit !== null || state.committed) return state.commit
+    const committed = () => {
+      state.committed = true
+    }
+    state.commit = this.#start(reply, state, head)
+    if (state.commit === null) committed()
+    // A rejection counts as handled: the reply that follows fails, where saveSession() is not awaited.
+    else state.commit.then(committed, committed)
+    return state.commit
+  }
+
+  #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
+    const { session, cookieSent } = state
+    const response = { statusCode: head.statusCode, cookieSent }
+    const isSynchronous = session.isSettled && !this.#settings.saveNestedChanges && !isDue(session, response, this.#settings)
+    if (!isSynchronous) return this.#save(reply, state, head)
+    try {
+      this.#warnOfDiscarded(reply.request, session)
+      head.apply()
+      this.#finish(reply, state, unsaved(session, response))
+      return null
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async #save(reply: FastifyReply, state: RequestState, head: Head): Promise<void> {
+    const { session, cookieSent } = state
+    let action: CookieAction = 'none'
+    head.hold()
+    try {
+      await session.settled()
+      this.#warnOfDiscarded(reply.request, session)
+      if (this.#settings.saveNestedChanges && head.statusCode < 500) session.recordNestedChanges()
+      action = await commit(session, { statusCode: head.statusCode, cookieSent }, this.#settings)
+      // A change that was made during the last save is left over.
+      state.changedLate = action === 'set' && session.modified
+      head.apply()
+    } catch (error) {
+      // The browser may hold the successor of an interrupted session already.
+      if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
+      throw error
+    } finally {
+      this.#finish(reply, state, action)
+    }
+  }
+
+  #finish(reply: FastifyReply, { session }: RequestState, action: CookieAction): void {
+    if (reply.raw.headersSent) {
+      if (action !== 'none') {
+        reply.log.warn(
+          { route: reply.request.routeOptions.url },
+          'The session cookie could not be sent, because the headers had left: await reply.saveSession() before reply.raw.writeHead()'
+        )
+      }
+      return
+    }
+    if (action !== 'none') this.#setCookie(reply, session, action)
+    if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
+  }
+}
+
+/** In development: a change inside a value that is not saved, once for each route and key. */
+function discardedChangesLog() {
+  const seen = new Set<string>()
+  return (request: FastifyRequest, session: Session): void => {
+    for (const name of session.discardedChanges) {
+      const place = `${request.routeOptions.url} ${name}`
+      if (seen.has(place)) continue
+      seen.add(place)
+      request.log.warn(
+        { route: request.routeOptions.url, name },
+        'A change inside a value of the session is not saved: set() the value again, or set session.modified = true, or use the option saveNestedChanges'
+      )
+    }
+  }
+}
+
+/**
+ * Warns of changes that no commit saves, when the response has ended: until then `session.save()` may.
+ * Returns the function to call at each change.
+ */
+export function lateChangeWarning(reply: FastifyReply, state: RequestState): () => void {
+  let isWatched = false
+  const warn = () => {
+    // A client that goes away closes the response while the handler runs, whose reply is committed later.
+    const isLost = state.committed ? state.changedLate : reply.sent
+    if (!isLost || !state.session.modified) return
+    const error = new ChangedAfterReply()
+    reply.log.warn({ code: error.code, route: reply.request.routeOptions.url }, error.message)
+  }
+  return () => {
+    if (state.committed) state.changedLate = true
+    if (isWatched) return
+    isWatched = true
+    if (reply.raw.writableFinished || reply.raw.closed) setImmediate(warn)
+    else reply.raw.once('close', warn)
+  }
+}
