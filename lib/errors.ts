@@ -67,6 +67,9 @@ export const ChangedAfterReply = createError<[]>(
   500
 )
 
+/** At the start of an application: the table is missing, or is not a table of sessions. The option `verify` looks for that. */
+export const TableMismatch = createError<[string]>('FST_SESSION_TABLE_MISMATCH', 'Sessions cannot be stored: %s', 500)
+
 /** Signed text that was forged, cut or signed with another key or salt (Django's `signing.BadSignature`). */
 export const BadSignature = createError<[string]>('FST_SESSION_BAD_SIGNATURE', 'Bad signature: %s', 400)
 

@@ -5,11 +5,12 @@
 import type { Knex } from 'knex'
 import { Codec, STORE_SALT } from './codec.js'
 import { readCookie } from './cookies.js'
+import { verifyTable } from './database/verification.js'
 import { Database } from './database.js'
 import { DRIVERS, dialectOf, tuned } from './dialect.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
 import { createEngine, maxSizeOf, saltOf } from './engines/index.js'
-import { InvalidOptions } from './errors.js'
+import { InvalidOptions, StoreUnavailable } from './errors.js'
 import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
 import type { SessionContext } from './saving.js'
@@ -18,15 +19,30 @@ import { CompatSession as Session } from './session/compat.js'
 import { isSessionKey } from './session-key.js'
 import { checkClearExpired, type Settings } from './settings.js'
 import { saltedHmac } from './signing.js'
+import { within } from './within.js'
+
+/** Seconds for which `verify()` holds up the start of an application. */
+const VERIFY_TIMEOUT = 1
+
+/** Everything that `Sessions` is made from. */
+interface Parts {
+  context: SessionContext
+  /** Null without a database, as the model. */
+  database: Database | null
+  model: Model | null
+  close(): Promise<void>
+}
 
 /** Sessions outside requests: `fastify.sessions`. */
 export class Sessions {
   readonly #context: SessionContext
+  readonly #database: Database | null
   readonly #model: Model | null
   readonly #close: () => Promise<void>
 
-  private constructor(context: SessionContext, model: Model | null, close: () => Promise<void>) {
+  private constructor({ context, database, model, close }: Parts) {
     this.#context = context
+    this.#database = database
     this.#model = model
     this.#close = close
   }
@@ -37,9 +53,35 @@ export class Sessions {
     const salt = saltOf(settings.engine) ?? STORE_SALT
     const codec = new Codec({ ...settings, serializer, salt, maxSize: maxSizeOf(settings) })
     const { knex, close } = await openKnex(settings.knex)
-    const model = knex === null ? null : createModel(knex, codec, settings)
-    const engine = createEngine({ settings, codec, model, log })
-    return new Sessions({ engine, codec, queue: new KeyQueue(settings.storeTimeout), settings, log }, model, close)
+    try {
+      const database = knex === null ? null : createDatabase(knex, settings)
+      const model = database === null ? null : new Model({ ...settings, database, codec })
+      const engine = createEngine({ settings, codec, model, log })
+      const context = { engine, codec, queue: new KeyQueue(settings.storeTimeout), settings, log }
+      return new Sessions({ context, database, model, close })
+    } catch (error) {
+      await close()
+      throw error
+    }
+  }
+
+  /**
+   * Looks whether the engine's table and its columns exist, with one query. A database that does not
+   * answer within a second is a warning in the log, since an application may start before its database.
+   * Engines without a table have nothing to verify.
+   *
+   * @throws TableMismatch
+   */
+  async verify(): Promise<void> {
+    const { settings, log } = this.#context
+    if (this.#database === null || (settings.engine !== 'db' && settings.engine !== 'cached_db')) return
+    const overdue = () => new StoreUnavailable(`no answer within ${VERIFY_TIMEOUT} second`)
+    try {
+      await within(verifyTable(this.#database, settings.tableName), VERIFY_TIMEOUT, overdue)
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error
+      log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
+    }
   }
 
   /**
@@ -114,15 +156,17 @@ export async function openKnex(database: Knex | Knex.Config | undefined): Promis
   return { knex, close: () => knex.destroy() }
 }
 
-type ModelSettings = Pick<Settings, 'storeTimeout' | 'tableName' | 'preparedStatements' | 'batching'>
+type DatabaseSettings = Pick<Settings, 'storeTimeout' | 'preparedStatements'>
 
-export function createModel(
-  knex: Knex,
-  codec: Codec,
-  { storeTimeout: timeout, tableName, preparedStatements, batching }: ModelSettings
-): Model {
+/** @throws InvalidOptions */
+export function createDatabase(knex: Knex, { storeTimeout: timeout, preparedStatements }: DatabaseSettings): Database {
   const driver: string = knex.client.driverName
   const dialect = dialectOf(driver)
   if (dialect === null) throw new InvalidOptions(`- knex: expected a client of ${DRIVERS.join(', ')}, got ${driver}`)
-  return new Model({ database: new Database({ knex, dialect, timeout, preparedStatements }), codec, tableName, batching })
+  return new Database({ knex, dialect, timeout, preparedStatements })
+}
+
+/** @throws InvalidOptions */
+export function createModel(knex: Knex, codec: Codec, settings: DatabaseSettings & Pick<Settings, 'tableName' | 'batching'>): Model {
+  return new Model({ ...settings, database: createDatabase(knex, settings), codec })
 }

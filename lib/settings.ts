@@ -102,6 +102,11 @@ export interface SessionOptions {
    * from `fastify.ready()` to `fastify.close()`. @default never: run `clearsessions` or call `sessions.clearExpired()`
    */
   clearExpired?: ClearExpiredSchedule
+  /**
+   * Makes `fastify.ready()` fail when the table of sessions or one of its columns is missing. A database that cannot be
+   * reached is a warning only. @default true
+   */
+  verify?: boolean
   /** The time, for tests. @default the system's clock */
   clock?: () => Date
 }
@@ -174,6 +179,7 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   preparedStatements: BOOLEAN,
   batching: BOOLEAN,
   clearExpired: ['an object with either every or cron', isObject],
+  verify: BOOLEAN,
   clock: FUNCTION
 }
 
@@ -257,6 +263,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     compressAbove: 1024,
     preparedStatements: true,
     batching: true,
+    verify: true,
     clock: () => new Date(),
     ...defined(options),
     cookie: Object.freeze({

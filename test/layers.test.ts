@@ -70,15 +70,14 @@ const IMPORTS: Record<string, readonly string[]> = {
     'cli/checks/*',
     'cli/command',
     'cli/errors',
-    'cli/inspection',
     'cli/io',
     'cli/secret',
     'cli/store',
-    'cli/text'
+    'cli/text',
+    'database/inspection'
   ],
-  'cli/checks/*': ['cli/checks/*', 'cli/inspection', 'cli/secret', 'cli/store', 'cli/text', 'expiry'],
-  'cli/inspection': ['dialect'],
-  'cli/store': ['cli/command', 'cli/io', 'cli/secret', 'codec', 'errors', 'model', 'serializer', 'sessions', 'settings'],
+  'cli/checks/*': ['cli/checks/*', 'database/inspection', 'cli/secret', 'cli/store', 'cli/text', 'expiry'],
+  'cli/store': ['cli/command', 'cli/io', 'cli/secret', 'codec', 'database', 'errors', 'model', 'serializer', 'sessions', 'settings'],
   'cli/secret': ['cli/arguments', 'cli/errors'],
   'cli/database': ['cli/arguments', 'cli/errors', 'dialect'],
   'cli/help': ['cli/arguments', 'cli/command', 'cli/io', 'cli/text'],
@@ -103,6 +102,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'codec',
     'cookies',
     'database',
+    'database/verification',
     'dialect',
     'engines/engine',
     'engines/index',
@@ -114,7 +114,8 @@ const IMPORTS: Record<string, readonly string[]> = {
     'session/compat',
     'session-key',
     'settings',
-    'signing'
+    'signing',
+    'within'
   ],
   'engines/index': ['cache', 'codec', 'engines/*', 'engines/engine', 'model', 'settings'],
 
@@ -165,6 +166,8 @@ const IMPORTS: Record<string, readonly string[]> = {
   batches: ['batcher', 'database', 'dialect', 'engines/engine'],
   database: ['batcher', 'dialect', 'errors', 'semaphore', 'timers', 'within'],
   batcher: ['timers'],
+  'database/inspection': ['database', 'dialect'],
+  'database/verification': ['database', 'database/inspection', 'errors'],
   semaphore: [],
   dialect: [],
 
@@ -179,7 +182,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   fastify: ['auth', 'http/head', 'http/plugin', 'http/reply', 'http/set-cookie'],
   'fastify-plugin': ['http/plugin'],
   'cli-progress': ['cli/progress'],
-  knex: ['cli/command', 'cli/database', 'cli/inspection', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
+  knex: ['cli/command', 'cli/database', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
 }
 
 interface Module {
@@ -274,7 +277,7 @@ t.test(
   'only the model, its batches, the dialects and what inspects a table hold SQL; only a transaction is begun and ended elsewhere',
   async (t) => {
     t.strictSame(modulesWith(/['"`](?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE) /, ['batches']), [
-      'cli/inspection',
+      'database/inspection',
       'dialect',
       'model'
     ])
@@ -282,8 +285,8 @@ t.test(
   }
 )
 
-/** What opens a database and inspects its table; the options of both. */
-const COMMAND_LINE = ['cli/arguments', 'cli/database', 'cli/errors', 'cli/inspection']
+/** Modules that open a database by its URL or inspect its table, and the options for both. */
+const COMMAND_LINE = ['cli/arguments', 'cli/database', 'cli/errors', 'database/inspection']
 
 t.test('only the dialects, and the command line, name databases', async (t) => {
   t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i, COMMAND_LINE), ['dialect'])

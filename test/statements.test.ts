@@ -5,7 +5,7 @@ import { databases, missing, openDatabase, recordQueries } from './fixtures/data
 for (const name of databases) {
   t.test(`statements per request on ${name}`, { skip: missing(name) }, async (t) => {
     const knex = await openDatabase(t, name)
-    const { app } = await createApp(t, { knex }, (app) => {
+    const { app } = await createApp(t, { knex, verify: false }, (app) => {
       app.get('/untouched', async () => ({}))
       app.get('/read', async (request) => ({ a: (await request.session.load()).get('a') }))
       app.get('/set', async (request) => {

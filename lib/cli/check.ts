@@ -1,4 +1,5 @@
 /** The command `check`: what is wrong with a database and its secret key, and what to do. */
+import { inspectionOf, readClock, readColumns, readIndexes } from '../database/inspection.js'
 import { TABLE } from './arguments.js'
 import { checkClock, probeClock } from './checks/clock.js'
 import { checkExpired } from './checks/expired.js'
@@ -8,10 +9,9 @@ import { checkSecret } from './checks/secret.js'
 import { checkTable } from './checks/table.js'
 import type { Command, Task } from './command.js'
 import { describe } from './errors.js'
-import { inspectionOf, readClock, readColumns, readIndexes } from './inspection.js'
 import { type Io, print, styled } from './io.js'
 import { readSecrets, type Secrets } from './secret.js'
-import { openSessions, Reader, settingsOf } from './store.js'
+import { openDatabase, openSessions, Reader, settingsOf } from './store.js'
 import { counted, wrap } from './text.js'
 
 /** Sessions that the secret key is tried on. */
@@ -38,32 +38,33 @@ async function run(task: Task): Promise<number> {
 
 /** Further questions make no sense to a database that does not answer, or without a table. */
 async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Finding[]> {
-  const { knex, options, io } = task
+  const { options, io } = task
   const table = options.table ?? TABLE
+  const database = openDatabase(task)
   try {
-    const clock = checkClock(await probeClock(() => readClock(knex), io.clock))
-    const columns = await readColumns(knex, table)
+    const clock = checkClock(await probeClock(() => readClock(database), io.clock))
+    const columns = await readColumns(database, table)
     if (columns.length === 0) {
       return [clock, finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
     }
-    const schema = checkTable(table, inspectionOf(knex), columns, await readIndexes(knex, table))
+    const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
     // Without its columns no row can be read.
     if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [clock, ...schema]
-    return [clock, ...schema, ...(await checkSessions(task, secrets))]
+    return [clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones))]
   } catch (error) {
     return [finding('fail', 'database', describe(error))]
   }
 }
 
-async function checkSessions(task: Task, secrets: Secrets | null): Promise<Finding[]> {
-  const { knex, io } = task
+async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: boolean): Promise<Finding[]> {
+  const { io } = task
   const settings = settingsOf(task, secrets ?? undefined)
   const { model } = await openSessions(settings, io)
   const now = io.clock()
   const expired = checkExpired(await model.countExpired(now), now)
   if (secrets === null) return [expired]
   const newest = await new Reader(settings).readNewest(model, SAMPLE)
-  return [expired, ...checkRows(newest, inspectionOf(knex).hasTimeZones)]
+  return [expired, ...checkRows(newest, hasTimeZones)]
 }
 
 const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const

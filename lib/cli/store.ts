@@ -1,9 +1,10 @@
 /** The table of sessions as commands use it. */
 import { Codec, STORE_SALT } from '../codec.js'
+import type { Database } from '../database.js'
 import { SuspiciousSession } from '../errors.js'
 import type { Model, SessionRow } from '../model.js'
 import { jsonSerializer, type Members } from '../serializer.js'
-import { Sessions } from '../sessions.js'
+import { createDatabase, Sessions } from '../sessions.js'
 import { resolveSettings, type Settings } from '../settings.js'
 import type { Task } from './command.js'
 import { type Io, print } from './io.js'
@@ -21,6 +22,11 @@ export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS): S
 
 export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessions> {
   return Sessions.create(settings, { debug() {}, warn: (_details, message) => print(stderr, message) })
+}
+
+/** For questions about the table itself. */
+export function openDatabase({ knex }: Task): Database {
+  return createDatabase(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 
 /** What a secret key makes of a row. */

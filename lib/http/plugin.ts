@@ -95,6 +95,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       }
     )
   })
+  if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
 }
 

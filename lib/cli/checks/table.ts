@@ -1,5 +1,5 @@
 /** Whether the table is as Django makes it; names of indexes may differ. */
-import type { Column, Index, Inspection } from '../inspection.js'
+import type { Column, Index, Inspection } from '../../database/inspection.js'
 import { type Finding, finding } from './finding.js'
 
 const ADVICE = 'compare with manage.py sqlmigrate sessions 0001'

@@ -1,5 +1,5 @@
-/** What `check` asks a database about the table and the time, and what Django makes there: one object for each database. */
-import type { Knex } from 'knex'
+/** What a database says about a table and the time, and what Django makes there: one object for each database. */
+import type { Database } from '../database.js'
 import { type Dialect, dialectOf, type Row } from '../dialect.js'
 
 export interface Column {
@@ -124,14 +124,18 @@ const mysql: Inspection = {
 
 const INSPECTIONS: Record<string, Inspection> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }
 
-export function inspectionOf(knex: Knex): Inspection {
+export function inspectionOf({ knex }: Database): Inspection {
   return INSPECTIONS[knex.client.driverName] as Inspection
 }
 
-/** Empty when there is no such table. */
-export async function readColumns(knex: Knex, table: string): Promise<Column[]> {
-  const { columns, bind } = inspectionOf(knex)
-  const found = await select(knex, columns, bind(table))
+/**
+ * The columns of a table; empty when there is no such table.
+ *
+ * @throws StoreUnavailable
+ */
+export async function readColumns(database: Database, table: string): Promise<Column[]> {
+  const { columns, bind } = inspectionOf(database)
+  const found = await select(database, columns, bind(table))
   return found.map(({ name, type, nullable, has_default, collation = null }) => ({
     name: String(name),
     type: String(type),
@@ -141,10 +145,11 @@ export async function readColumns(knex: Knex, table: string): Promise<Column[]> 
   }))
 }
 
-export async function readIndexes(knex: Knex, table: string): Promise<Index[]> {
-  const { indexes, bind } = inspectionOf(knex)
+/** @throws StoreUnavailable */
+export async function readIndexes(database: Database, table: string): Promise<Index[]> {
+  const { indexes, bind } = inspectionOf(database)
   const found = new Map<unknown, Index>()
-  for (const { name, column_name, is_primary, is_unique } of await select(knex, indexes, bind(table))) {
+  for (const { name, column_name, is_primary, is_unique } of await select(database, indexes, bind(table))) {
     const index = found.get(name) ?? { columns: [], primary: isTrue(is_primary), unique: isTrue(is_unique) }
     index.columns.push(String(column_name))
     found.set(name, index)
@@ -152,17 +157,20 @@ export async function readIndexes(knex: Knex, table: string): Promise<Index[]> {
   return Array.from(found.values())
 }
 
-/** @returns null for a database in our own process, which has the same clock */
-export async function readClock(knex: Knex): Promise<Date | null> {
-  const { now } = inspectionOf(knex)
+/**
+ * The time of the database; null for one in our own process, which has the same clock.
+ *
+ * @throws StoreUnavailable
+ */
+export async function readClock(database: Database): Promise<Date | null> {
+  const { now } = inspectionOf(database)
   if (now === null) return null
-  const [row] = await select(knex, now, [])
+  const [row] = await select(database, now, [])
   return new Date(Number(row?.now))
 }
 
-async function select(knex: Knex, sql: string, bindings: (string | null)[]): Promise<Row[]> {
-  const dialect = dialectOf(knex.client.driverName) as Dialect
-  return dialect.rows(await knex.raw(sql, bindings as Knex.RawBinding[]))
+async function select(database: Database, sql: string, bindings: (string | null)[]): Promise<Row[]> {
+  return database.dialect.rows(await database.send(sql, bindings))
 }
 
 /** Drivers give true, 1 or '1'. */

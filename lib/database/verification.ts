@@ -1,0 +1,24 @@
+/** Looks at the start of an application whether the table of sessions is there. */
+import type { Database } from '../database.js'
+import { TableMismatch } from '../errors.js'
+import { inspectionOf, readColumns } from './inspection.js'
+
+/**
+ * Resolves when the table has Django's columns; others beside them do not matter.
+ *
+ * @throws TableMismatch, or StoreUnavailable when the database gives no answer
+ */
+export async function verifyTable(database: Database, table: string): Promise<void> {
+  const columns = await readColumns(database, table)
+  if (columns.length === 0) {
+    throw new TableMismatch(
+      `there is no table ${table}: create it with fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
+    )
+  }
+  const names = new Set(columns.map(({ name }) => name))
+  const missing = Object.keys(inspectionOf(database).django).filter((name) => !names.has(name))
+  if (missing.length === 0) return
+  throw new TableMismatch(
+    `the table ${table} has no column ${missing.join(', ')}: it is not a table of Django's sessions. Correct the option tableName, or rename the table and run fastify-django-sessions migrate`
+  )
+}
