@@ -50,6 +50,16 @@ class Browser {
   }
 }
 
+t.test('three sites start on one new file at the same time', async (t) => {
+  const connection = { filename: `${t.testdir()}/site.sqlite3` }
+  const database = { client: 'better-sqlite3', connection, useNullAsDefault: true }
+  const sites = await Promise.all([1, 2, 3].map(() => buildSite({ database, secretKey: 'the secret key of the tests' })))
+  for (const site of sites) {
+    t.match((await new Browser(site).get('/')).body, '<strong class="count">1</strong>')
+    await site.close()
+  }
+})
+
 t.test('the counter counts visits per browser', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)

@@ -1,26 +1,60 @@
 /** Serves the site: `npm start`. */
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { FastifyInstance } from 'fastify'
 import database from '../../knexfile.ts'
 import { buildSite } from './site.ts'
 
-const host = process.env.HOST ?? '127.0.0.1'
-const port = Number(process.env.PORT ?? 3000)
-const site = await buildSite({ database, secretKey: process.env.SECRET_KEY ?? keptSecretKey(), server: { logger: { level: 'warn' } } })
+const { DATABASE_URL, HOST: host = '127.0.0.1', PORT, SECRET_KEY } = process.env
+const ports = PORT === undefined ? Array.from({ length: 10 }, (_, index) => 3000 + index) : [Number(PORT)]
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => site.close())
+// What to check if the next step fails.
+let advice = DATABASE_URL === undefined ? 'Check that the folder is writable.' : 'Check DATABASE_URL: expected postgres://user@host/name.'
 try {
-  console.log(`The site is at ${await site.listen({ host, port })}`)
+  const secretKey = SECRET_KEY ?? keptSecretKey()
+  // Knex would print every connection that fails, with its stack.
+  const log = { warn: () => {}, error: () => {} }
+  const site = await buildSite({ database: { ...database, log }, secretKey, server: { logger: { level: 'warn' } } })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => site.close())
+  advice = 'Check HOST and PORT.'
+  console.log(`The site is at ${await listen(site)}`)
 } catch (error) {
-  const { code, message } = error as NodeJS.ErrnoException
-  console.error(code === 'EADDRINUSE' ? `Port ${port} is taken. Choose another one: PORT=${port + 1} npm start` : message)
-  process.exitCode = 1
-  await site.close()
+  const { message, code } = error as NodeJS.ErrnoException
+  // An error for several addresses has no message.
+  console.error(`The site cannot start: ${message || code}\n${advice}`)
+  // Connections to the database may still be open.
+  process.exit(1)
+}
+
+/** On the first port that is free. */
+async function listen(site: FastifyInstance): Promise<string> {
+  for (const port of ports) {
+    try {
+      return await site.listen({ host, port })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    }
+  }
+  const last = ports.at(-1) as number
+  advice = `Choose another one: PORT=${last + 1} npm start`
+  throw new Error(PORT === undefined ? `ports 3000 to ${last} are taken` : `port ${last} is taken`)
 }
 
 /** Made at the first start, and kept out of git: with another key all sessions would be unreadable. */
 function keptSecretKey(): string {
-  const file = new URL('../../example.secret-key', import.meta.url)
-  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
+  const file = fileURLToPath(new URL('../../example.secret-key', import.meta.url))
+  if (!existsSync(file)) {
+    // Two sites that start at once must end up with the same key: only one can link.
+    const own = `${file}-${process.pid}`
+    writeFileSync(own, randomBytes(32).toString('base64url'), { mode: 0o600 })
+    try {
+      linkSync(own, file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    } finally {
+      rmSync(own)
+    }
+  }
   return readFileSync(file, 'utf8')
 }

@@ -7,6 +7,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { ServerOptions } from 'node:https'
+import { setTimeout as pause } from 'node:timers/promises'
 import formbody from '@fastify/formbody'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyServerOptions } from 'fastify'
 import sessions, { type Session, type SessionOptions } from 'fastify-django-sessions'
@@ -55,9 +56,23 @@ export async function buildSite({ database, secretKey, sessions: options, server
   return app
 }
 
+/** Of several sites that start on a new database at the same time, one migrates: the others are refused, and try again. */
 async function migrate(database: Knex.Config): Promise<void> {
   const knex = createKnex(database)
-  await knex.migrate.latest({ migrationSource }).finally(() => knex.destroy())
+  try {
+    // Only a refused migration is worth another attempt: a database that cannot be reached fails here.
+    await knex.raw('SELECT 1')
+    for (let refusals = 1; ; refusals++) {
+      try {
+        return await knex.migrate.latest({ migrationSource })
+      } catch (error) {
+        if (refusals === 20) throw error
+        await pause(250)
+      }
+    }
+  } finally {
+    await knex.destroy()
+  }
 }
 
 // --- How often you were here ---------------------------------------------------------
