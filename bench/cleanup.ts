@@ -19,7 +19,7 @@ import { migrationSource } from '../lib/migrations.ts'
 import type { Model } from '../lib/model.ts'
 import { jsonSerializer } from '../lib/serializer.ts'
 import { createModel } from '../lib/sessions.ts'
-import { startPostgresServer } from '../test/fixtures/servers.ts'
+import { PostgresServer } from '../test/fixtures/postgres.ts'
 import type { Job, Outcome } from './cleaner.ts'
 import { decimal, table } from './report.ts'
 
@@ -68,7 +68,7 @@ async function fill(config: Knex.Config, statements: (kind: 'expired' | 'live', 
 const SPREAD = { before: [-31_536_000, -60], after: [60, 1_209_600] } as const
 
 async function postgres(rows: number): Promise<Target> {
-  const server = await startPostgresServer('max_wal_size=4GB', 'shared_buffers=1GB')
+  const server = await PostgresServer.start('max_wal_size=4GB', 'shared_buffers=1GB')
   const admin = createKnex({ client: 'pg', connection: server.urlOf('postgres') })
   const [expired, live] = [rows, rows / 10]
   const config = (name: string) => ({ client: 'pg', connection: server.urlOf(name) })
@@ -228,7 +228,7 @@ async function measure(target: Target, way: (typeof WAYS)[number]): Promise<Resu
   await pause(IDLE_SECONDS * 1000)
   const idle = load.take()
   const job: Job = { config, how: way, now: NOW.getTime(), date: target.toDate(NOW) }
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', new URL('cleaner.ts', import.meta.url).pathname, JSON.stringify(job)])
+  const { stdout } = await run(process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'cleaner.ts'), JSON.stringify(job)])
   const busy = load.take()
   await load.stop()
   const outcome: Outcome = JSON.parse(stdout)

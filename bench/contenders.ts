@@ -1,5 +1,6 @@
 /** Who is measured: the command that starts it, and its kind of database. */
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 
 export interface Contender {
   name: string
@@ -14,7 +15,7 @@ export interface Contender {
 }
 
 export function node(file: string, ...args: string[]): [string, ...string[]] {
-  return [process.execPath, '--import', 'tsx', new URL(`contenders/${file}`, import.meta.url).pathname, ...args]
+  return [process.execPath, '--import', 'tsx', join(import.meta.dirname, 'contenders', file), ...args]
 }
 
 /** The first Python with all that Django under gunicorn needs; null without. */

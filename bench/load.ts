@@ -39,7 +39,7 @@ export const WARM_UP = { connections: 50, seconds: 2 } as const
 export const generator = spawnSync('wrk', ['-v']).error === undefined ? 'wrk' : 'autocannon'
 
 const run = promisify(execFile)
-const here = (file: string) => new URL(file, import.meta.url).pathname
+const here = (file: string) => join(import.meta.dirname, file)
 
 export async function load({ origin, paths, connections, seconds, cookies, once = false, spread = false }: LoadOptions): Promise<Load> {
   const folder = await mkdtemp(join(tmpdir(), 'bench-load-'))

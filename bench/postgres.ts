@@ -1,9 +1,7 @@
 /** A PostgreSQL of the benchmark's own, with its durability by default: what is committed is on the disk. */
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
-import { startPostgresServer } from '../test/fixtures/servers.ts'
+import { PostgresServer } from '../test/fixtures/postgres.ts'
 import { cpuSeconds, pin } from './processes.ts'
 
 export interface Postgres {
@@ -19,9 +17,8 @@ export interface Postgres {
 }
 
 export async function startPostgres(): Promise<Postgres> {
-  const server = await startPostgresServer('max_connections=300', 'shared_preload_libraries=pg_stat_statements')
-  const pid = Number((await readFile(join(server.databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
-  pin('load', pid)
+  const server = await PostgresServer.start('max_connections=300', 'shared_preload_libraries=pg_stat_statements')
+  pin('load', server.pid)
 
   const admin = new pg.Client(server.urlOf('postgres'))
   await admin.connect()
@@ -59,7 +56,7 @@ export async function startPostgres(): Promise<Postgres> {
       await client.query('VACUUM (ANALYZE)')
       await client.end()
     },
-    cpuSeconds: () => cpuSeconds(pid),
+    cpuSeconds: () => cpuSeconds(server.pid),
     async stop() {
       await admin.end()
       await server.stop()

@@ -5,6 +5,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { contenders, withNodeOptions } from './contenders.ts'
 import { load, WARM_UP } from './load.ts'
@@ -95,7 +96,7 @@ function print({ nodes, samples, timeDeltas }: Profile, requests: number, second
 }
 
 function placeOf({ url }: CallFrame): string {
-  return url.startsWith('file:') ? relative(process.cwd(), new URL(url).pathname) : url
+  return url.startsWith('file:') ? relative(process.cwd(), fileURLToPath(url)) : url
 }
 
 function nameOf(frame: CallFrame): string {

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { missing } from './fixtures/databases.ts'
 import { MariadbServer, missingMariadbServer } from './fixtures/mariadb.ts'
-import { startPostgresServer } from './fixtures/servers.ts'
+import { PostgresServer } from './fixtures/postgres.ts'
 import { startSite } from './fixtures/site.ts'
 import { readVisited, Visitors } from './fixtures/visitors.ts'
 
@@ -24,9 +24,9 @@ const servers: Record<string, { skip: string | false; open: (t: Test) => Promise
     skip: missing('postgres'),
     open: async (t) => {
       // Commits are in the log before they are acknowledged (synchronous_commit); only the machine's own end needs the disk.
-      const server = await startPostgresServer('fsync=off')
+      const server = await PostgresServer.start('fsync=off')
       t.teardown(() => server.stop())
-      return { config: { client: 'pg', connection: server.urlOf('postgres') }, crash: server.crash, start: server.start }
+      return { config: { client: 'pg', connection: server.urlOf('postgres') }, crash: () => server.crash(), start: () => server.start() }
     }
   },
   MariaDB: {

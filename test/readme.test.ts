@@ -145,7 +145,8 @@ t.test('blocks of other languages have somebody who runs them', async (t) => {
 for (const [language, database] of Object.entries({ sql: 'postgres', 'sql sqlite': 'sqlite' } as const)) {
   t.test(`the blocks of SQL run on ${database}`, { skip: missing(database) }, async (t) => {
     const knex = await openDatabase(t, database)
-    const statements = blocksIn(language).map(({ text }) => text.replace("'backup.sqlite3'", `'${t.testdir({})}/backup.sqlite3'`))
+    const backup = join(t.testdir({}), 'backup.sqlite3').replaceAll("'", "''")
+    const statements = blocksIn(language).map(({ text }) => text.replace('backup.sqlite3', () => backup))
     t.not(statements.length, 0)
     for (const statement of statements) await t.resolves(knex.raw(statement), statement)
   })

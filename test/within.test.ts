@@ -51,7 +51,7 @@ t.test('an answer that comes too late is nobody’s, and no unhandled rejection'
 
 t.test('the timer keeps no process, but waits do', async (t) => {
   const file = new URL('../lib/within.ts', import.meta.url)
-  const program = `const { within } = await import('${file}')
+  const program = `const { within } = await import(${JSON.stringify(file)})
     await within(new Promise(() => {}), 0.01, () => new Error()).catch(() => console.log('ended'))
     await within(Promise.resolve(), 600, () => new Error())`
   const output = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program], { timeout: 60_000 })

@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url'
 import createKnex from 'knex'
 import t from 'tap'
 import { fails, openPlace, prints, run } from '../fixtures/command.ts'
@@ -47,14 +48,14 @@ for (const name of databases) {
 
 t.test('a SQLite file', async (t) => {
   const folder = t.testdir()
-  for (const [form, url] of Object.entries({
-    'a path': `${folder}/a.sqlite3`,
-    'sqlite:': `sqlite:${folder}/b.sqlite3`,
-    'sqlite://': `sqlite://${folder}/c.sqlite3`,
-    'file:': `file://${folder}/d%20d.sqlite3`
-  })) {
+  for (const [form, url, name] of [
+    ['a path', `${folder}/a.sqlite3`, 'a.sqlite3'],
+    ['sqlite:', `sqlite:${folder}/b.sqlite3`, 'b.sqlite3'],
+    ['sqlite://', `sqlite://${folder}/c.sqlite3`, 'c.sqlite3'],
+    ['file:', pathToFileURL(`${folder}/d d.sqlite3`).href, 'd d.sqlite3']
+  ] as const) {
     prints(t, await run(['migrate', '--database-url', url]), 'Created the table django_session.')
-    const filename = decodeURI(url.replace(/^\w+:(\/\/)?/, ''))
+    const filename = `${folder}/${name}`
     const knex = createKnex({ client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true })
     t.teardown(() => knex.destroy())
     t.not(await readSchema(knex), null, form)
