@@ -18,8 +18,15 @@ export interface Cache {
   delete(key: string): Promise<void>
 }
 
+/** The kind of an answer that a cache should not give, without its value, for messages. */
+export function describe(answer: unknown): string {
+  if (answer === undefined || answer === null || typeof answer === 'boolean') return String(answer)
+  if (typeof answer !== 'object') return `a ${typeof answer}`
+  return `an object (${answer.constructor?.name})`
+}
+
 export interface MemoryCacheOptions {
-  /** Entries beyond which the oldest go. @default 100000 */
+  /** Entries beyond which the oldest go, whoever they belong to: anonymous visitors can push out sessions of users. @default 100000 */
   maxEntries?: number
   /** @default the system's clock */
   clock?: () => Date

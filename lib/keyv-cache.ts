@@ -1,11 +1,14 @@
 /** A cache on any store that Keyv reaches. */
-import type { Cache } from './cache.js'
+import { type Cache, describe } from './cache.js'
+import { StoreUnavailable } from './errors.js'
 
 /** What Keyv has. Its times to live are milliseconds. */
 export interface KeyvStore {
   get(key: string): Promise<unknown>
   set(key: string, value: string, ttl: number): Promise<unknown>
   delete(key: string): Promise<unknown>
+  /** False when Keyv swallows the errors of its store. */
+  readonly throwOnErrors?: boolean
 }
 
 /**
@@ -16,13 +19,24 @@ export interface KeyvStore {
 export class KeyvCache implements Cache {
   readonly #store: KeyvStore
 
+  /** @throws TypeError when the store is none, or swallows errors: an outage would sign everybody out, and a logout fail without a word */
   constructor(store: KeyvStore) {
+    const missing = ['get', 'set', 'delete'].filter((name) => typeof Object(store)[name] !== 'function')
+    if (missing.length > 0) throw new TypeError(`KeyvCache: expected a Keyv, got ${describe(store)} without ${missing.join(', ')}`)
+    if (store.throwOnErrors === false)
+      throw new TypeError(
+        'KeyvCache: expected a Keyv that throws the errors of its store, such as new Keyv({ store, throwOnErrors: true })'
+      )
     this.#store = store
   }
 
   async get(key: string): Promise<string | null> {
     const value = await this.#store.get(key)
-    return typeof value === 'string' ? value : null
+    if (value === undefined || value === null) return null
+    if (typeof value === 'string') return value
+    throw new StoreUnavailable(
+      `the store of KeyvCache answered get() with ${describe(value)}, expected the string that was set: check its serialize and deserialize`
+    )
   }
 
   add(key: string, value: string, ttl: number): Promise<boolean> {
@@ -39,7 +53,8 @@ export class KeyvCache implements Cache {
 
   async #setIf(key: string, expected: string | null, value: string, ttl: number): Promise<boolean> {
     if ((await this.get(key)) !== expected) return false
-    await this.#store.set(key, value, ttl * 1000)
+    // Keyv does not throw, unless it is told to: a session that was not stored would be lost without a word.
+    if ((await this.#store.set(key, value, ttl * 1000)) === false) throw new StoreUnavailable('the store of KeyvCache stored nothing')
     return true
   }
 }

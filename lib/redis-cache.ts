@@ -1,5 +1,6 @@
 /** A cache on Redis or Valkey, alone or as a cluster, through the client that the application has. */
-import type { Cache } from './cache.js'
+import { type Cache, describe } from './cache.js'
+import { StoreUnavailable } from './errors.js'
 
 /** What ioredis and iovalkey have, as Redis and as Cluster. */
 export interface IoRedisClient {
@@ -26,13 +27,25 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 end
 return 0`
 
-/** The client stays the caller's to connect and to end. */
+/**
+ * A cache on Redis or Valkey. The client stays the caller's to connect and to close.
+ *
+ * Methods throw StoreUnavailable for an answer that no client gives with its default
+ * replies: read as "nothing there", it would sign everybody out.
+ */
 export class RedisCache implements Cache {
   readonly #client: Pick<IoRedisClient, 'get' | 'del'> | Pick<NodeRedisClient, 'get' | 'del'>
   readonly #add: (key: string, value: string, ttl: number) => Promise<unknown>
   readonly #evaluate: (key: string, expected: string, value: string, ttl: number) => Promise<unknown>
 
+  /** @throws TypeError when the client lacks one of the methods get, set, eval and del */
   constructor(client: IoRedisClient | NodeRedisClient) {
+    const missing = ['get', 'set', 'eval', 'del'].filter((name) => typeof Object(client)[name] !== 'function')
+    if (missing.length > 0) {
+      throw new TypeError(
+        `RedisCache: expected a client of ioredis, iovalkey or redis, got ${describe(client)} without ${missing.join(', ')}`
+      )
+    }
     this.#client = client
     if ('defineCommand' in client) {
       this.#add = (key, value, ttl) => client.set(key, value, 'EX', ttl, 'NX')
@@ -44,19 +57,36 @@ export class RedisCache implements Cache {
   }
 
   async get(key: string): Promise<string | null> {
-    const value = await this.#client.get(key)
-    return typeof value === 'string' ? value : null
+    const value = toText(await this.#client.get(key))
+    if (typeof value === 'string' || value === null) return value
+    throw unexpected('GET', value)
   }
 
   async add(key: string, value: string, ttl: number): Promise<boolean> {
-    return (await this.#add(key, value, ttl)) === 'OK'
+    const answer = toText(await this.#add(key, value, ttl))
+    if (answer === 'OK' || answer === null) return answer === 'OK'
+    throw unexpected('SET', answer)
   }
 
   async replace(key: string, expected: string, value: string, ttl: number): Promise<boolean> {
-    return Number(await this.#evaluate(key, expected, value, ttl)) === 1
+    const answer = toText(await this.#evaluate(key, expected, value, ttl))
+    // A number, a bigint or a string, depending on what the client maps integers to.
+    if (String(answer) === '1' || String(answer) === '0') return String(answer) === '1'
+    throw unexpected('EVAL', answer)
   }
 
   async delete(key: string): Promise<void> {
     await this.#client.del(key)
   }
+}
+
+/** Clients that map replies to Buffers are fine. */
+function toText(answer: unknown): unknown {
+  return answer instanceof Uint8Array ? Buffer.from(answer).toString() : answer
+}
+
+function unexpected(command: string, answer: unknown): Error {
+  return new StoreUnavailable(
+    `the client of RedisCache answered ${command} with ${describe(answer)}. Give it a client with its default replies, and not one in legacy mode`
+  )
 }

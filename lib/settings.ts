@@ -132,19 +132,28 @@ const oneOf = (...values: unknown[]): Check => [
   values.map((value) => JSON.stringify(value)).join(' or '),
   (value) => values.includes(value)
 ]
-const hasMethods = (value: unknown, names: string[]) => isObject(value) && names.every((name) => typeof value[name] === 'function')
+/** Whether `new` can be used on it: not on arrow functions, say. */
+const isClass = (value: unknown): boolean => {
+  try {
+    Reflect.construct(Object, [], value as NewableFunction)
+    return true
+  } catch {
+    return false
+  }
+}
 const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
 const FUNCTION: Check = ['a function', (value) => typeof value === 'function']
 
 const ENGINE_NAMES: readonly string[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies'] satisfies EngineName[]
 const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+const CACHE_METHODS = ['get', 'add', 'replace', 'delete']
 
 const CHECKS: Record<keyof SessionOptions, Check> = {
   secretKey: ['a text that is not empty', isText],
   secretKeyFallbacks: ['an array of texts that are not empty', (value) => Array.isArray(value) && value.every(isText)],
   engine: [
-    `${ENGINE_NAMES.map((name) => JSON.stringify(name)).join(', ')}, a class, or an object with the methods ${ENGINE_METHODS.join(', ')}`,
-    (value) => ENGINE_NAMES.includes(value as string) || typeof value === 'function' || hasMethods(value, ENGINE_METHODS)
+    `${ENGINE_NAMES.map((name) => JSON.stringify(name)).join(', ')}, or an engine as an object or a class`,
+    (value) => ENGINE_NAMES.includes(value as string) || isClass(value) || isObject(value)
   ],
   knex: [
     `a Knex instance or configuration for one of ${DRIVERS.join(', ')}`,
@@ -152,11 +161,8 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   ],
   tableName: ['the name of a table', isText],
   columns: FUNCTION,
-  cache: ['a cache with the methods get, add, replace, delete', (value) => hasMethods(value, ['get', 'add', 'replace', 'delete'])],
-  djangoCache: [
-    "an object with delete(key), and keyPrefix, version, deleteAgainAfter where they are not Django's defaults",
-    (value) => hasMethods(value, ['delete'])
-  ],
+  cache: ['a MemoryCache, RedisCache, KeyvCache, or an object with their methods', isObject],
+  djangoCache: ["an object with delete(key), and keyPrefix, version, deleteAgainAfter where they are not Django's defaults", isObject],
   filePath: ['the path of a folder', isText],
   serializer: [
     'an object with the functions dumps and loads',
@@ -181,6 +187,17 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   clearExpired: ['an object with either every or cron', isObject],
   verify: BOOLEAN,
   clock: FUNCTION
+}
+
+const ENGINE_CHECKS: Record<'salt' | 'keyIsData', Check> = {
+  salt: ['a string that is not empty', isText],
+  keyIsData: BOOLEAN
+}
+
+const DJANGO_CACHE_CHECKS: Record<Exclude<keyof DjangoCache, 'delete'>, Check> = {
+  keyPrefix: ['a string', (value) => typeof value === 'string'],
+  version: ['a whole number', Number.isInteger],
+  deleteAgainAfter: ['seconds from 0 to 3600', isNumberFrom(0, 3600)]
 }
 
 const GRACE: Check = ['seconds from 0', isNumberFrom(0)]
@@ -279,6 +296,20 @@ export function resolveSettings(options: SessionOptions): Settings {
   return Object.freeze(settings)
 }
 
+/**
+ * Checks what the class of the option `engine` made.
+ *
+ * @throws InvalidOptions with all problems
+ */
+export function checkMadeEngine(engine: Engine, { salt }: EngineClass): void {
+  const problems = engineProblems(engine)
+  // The data is signed with the salt of the class.
+  if (problems.length === 0 && engine.salt !== salt) {
+    problems.push('engine.salt: expected the same as a static member of the class, whose salt is read before an engine is made')
+  }
+  refuse(problems)
+}
+
 /** @throws InvalidOptions with all problems */
 export function checkClearExpired(options: ClearExpiredOptions): void {
   refuse(checkAll(options, CLEAR_EXPIRED_CHECKS, ''))
@@ -293,7 +324,12 @@ function findProblems(options: SessionOptions): string[] {
   const cookieProblems = isObject(cookie) ? checkAll(cookie, COOKIE_CHECKS, 'cookie.') : []
   const problems = [...checkAll(options, CHECKS, ''), ...cookieProblems]
   if (isObject(cookie) && cookieProblems.length === 0) problems.push(...checkCookieRules(cookie))
-  problems.push(...checkSchedule(options.clearExpired))
+  problems.push(...checkSchedule(options.clearExpired), ...checkMethods('cache', options.cache, CACHE_METHODS))
+  problems.push(
+    ...checkMethods('djangoCache', options.djangoCache, ['delete']),
+    ...checkSome(options.djangoCache, DJANGO_CACHE_CHECKS, 'djangoCache.')
+  )
+  if (isObject(options.engine)) problems.push(...engineProblems(options.engine))
   if (options.secretKey === undefined) {
     problems.push(`secretKey: expected ${CHECKS.secretKey[0]}, got nothing. Where sessions are shared with Django it is its SECRET_KEY`)
   }
@@ -310,6 +346,26 @@ function findProblems(options: SessionOptions): string[] {
     )
   }
   return problems
+}
+
+function engineProblems(engine: object): string[] {
+  return [...checkMethods('engine', engine, ENGINE_METHODS), ...checkSome(engine, ENGINE_CHECKS, 'engine.')]
+}
+
+/** Names the methods that an object lacks. */
+function checkMethods(name: 'engine' | 'cache' | 'djangoCache', value: unknown, methods: readonly string[]): string[] {
+  if (!isObject(value)) return []
+  const missing = methods.filter((method) => typeof value[method] !== 'function')
+  if (missing.length === 0) return []
+  const isClient = name === 'cache' && typeof value.set === 'function'
+  const remedy = isClient ? '. Of a client it is made by new RedisCache(client) or new KeyvCache(keyv)' : ''
+  return [`${name}: expected the methods ${methods.join(', ')}, got an object without ${missing.join(', ')}${remedy}`]
+}
+
+/** As `checkAll`, for objects that may have members of their own. */
+function checkSome(value: unknown, checks: Record<string, Check>, prefix: string): string[] {
+  if (!isObject(value)) return []
+  return checkAll(Object.fromEntries(Object.keys(checks).map((name) => [name, value[name]])), checks, prefix)
 }
 
 function checkSchedule(schedule: unknown): string[] {

@@ -48,6 +48,7 @@ const writes = (resource: 'database' | 'cache' | 'files') => ({ resource, writes
 
 const MODEL: Steps = {
   findLive: reads('database'),
+  exists: reads('database'),
   oldestExpired: reads('database'),
   insert: writes('database'),
   update: writes('database'),
@@ -151,7 +152,7 @@ async function createCacheStore(): Promise<Store> {
 
 /** Keyv has no atomic verbs: what is below them is in the order of the scheduler. */
 async function createKeyvStore(): Promise<Store> {
-  const store = new Keyv()
+  const store = new Keyv({ throwOnErrors: true })
   const keys = new Set<string>()
   const listed = {
     get: (key: string) => store.get(key),

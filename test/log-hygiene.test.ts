@@ -171,7 +171,7 @@ t.test('the log of cache', async (t) => {
       cache.failing = fails
     },
     write: async (sessionKey, text) => {
-      const key = `fastify:django.contrib.sessions.cache${sessionKey}`
+      const key = `fastify:django.contrib.sessions.cache:${sessionKey}`
       await cache.delete(key)
       await cache.add(key, `fds1 ${Date.parse(NEVER)} ${text}`, 60)
     }
@@ -236,7 +236,7 @@ t.test('a signed cookie that was forged is a warning, one that has expired is no
 t.test('a cache entry that somebody else wrote under the key of a session is a warning', async (t) => {
   for (const entry of ['', 'garbage', '{"name":"somebody"}', 'fds2 32503680000000 text']) {
     const cache = new MemoryCache()
-    await cache.add(`fastify:django.contrib.sessions.cache${UNKNOWN_KEY}`, entry, 60)
+    await cache.add(`fastify:django.contrib.sessions.cache:${UNKNOWN_KEY}`, entry, 60)
     t.strictSame(await linesFor(t, { engine: 'cache', cache }, UNKNOWN_KEY), [[WARN, 'FST_SESSION_SUSPICIOUS']], entry)
   }
 })

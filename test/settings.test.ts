@@ -1,5 +1,6 @@
 import createKnex from 'knex'
 import t from 'tap'
+import { MemoryCache } from '../lib/cache.ts'
 import type { Engine } from '../lib/engines/engine.ts'
 import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings.ts'
 
@@ -109,9 +110,17 @@ t.test('an engine needs what it keeps sessions in', async (t) => {
   t.match(problemsOf({ secretKey, engine: 'cached_db', cache }), [/^- knex: /])
   t.match(problemsOf({ secretKey, engine: 'cached_db', knex }), [/^- cache: /])
   t.match(problemsOf({ secretKey, engine: 'cached_db' }), [/^- knex: /, /^- cache: /])
-  t.match(problemsWith({ cache: { ...cache, add: undefined } }), [
-    /^- cache: expected a cache with the methods get, add, replace, delete, got/
+  t.strictSame(problemsWith({ cache: { ...cache, add: undefined } }), [
+    '- cache: expected the methods get, add, replace, delete, got an object without add'
   ])
+  t.strictSame(problemsWith({ cache: { get() {}, set() {}, del() {}, eval() {} } }), [
+    '- cache: expected the methods get, add, replace, delete, got an object without add, replace, delete. Of a client it is made by new RedisCache(client) or new KeyvCache(keyv)'
+  ])
+  for (const wrong of ['redis://localhost', MemoryCache, null, []]) {
+    t.match(problemsWith({ cache: wrong }), [
+      /^- cache: expected a MemoryCache, RedisCache, KeyvCache, or an object with their methods, got /
+    ])
+  }
   for (const engine of ['file', 'signed_cookies'] as const) t.equal(resolveSettings({ secretKey, engine }).engine, engine)
 })
 
@@ -121,6 +130,12 @@ t.test("Django's cache goes with the engine db only", async (t) => {
   t.match(problemsWith({ engine: 'signed_cookies', djangoCache }), [
     /^- djangoCache: expected the engine "db" with it, got "signed_cookies"$/
   ])
+  t.strictSame(problemsWith({ djangoCache: { del() {} } }), ['- djangoCache: expected the methods delete, got an object without delete'])
+  t.strictSame(problemsWith({ djangoCache: { ...djangoCache, keyPrefix: 1, version: '2', deleteAgainAfter: '3s' } }), [
+    '- djangoCache.keyPrefix: expected a string, got 1',
+    '- djangoCache.version: expected a whole number, got a text',
+    '- djangoCache.deleteAgainAfter: expected seconds from 0 to 3600, got a text'
+  ])
 })
 
 t.test("an application's own engine has all the methods", async (t) => {
@@ -129,11 +144,16 @@ t.test("an application's own engine has all the methods", async (t) => {
   const engine = Object.fromEntries(names.map((name) => [name, method]))
   t.equal(resolveSettings({ secretKey, engine: engine as unknown as Engine }).engine, engine)
   for (const name of names) {
-    t.match(
-      problemsWith({ engine: { ...engine, [name]: undefined } }),
-      [/^- engine: expected "db", .* or an object with the methods load, /],
-      name
-    )
+    t.strictSame(problemsWith({ engine: { ...engine, [name]: undefined } }), [
+      `- engine: expected the methods ${names.join(', ')}, got an object without ${name}`
+    ])
+  }
+  t.strictSame(problemsWith({ engine: { ...engine, salt: '', keyIsData: 'yes' } }), [
+    '- engine.salt: expected a string that is not empty, got an empty text',
+    '- engine.keyIsData: expected true or false, got a text'
+  ])
+  for (const wrong of [() => engine, async () => engine, null, [engine], 1]) {
+    t.match(problemsWith({ engine: wrong }), [/^- engine: expected "db", .*, or an engine as an object or a class, got /])
   }
   t.match(problemsWith({ engine: 'redis' }), [/^- engine: /])
 })

@@ -1,8 +1,8 @@
 /** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
 import { SuspiciousSession } from '../errors.js'
-import { newSessionKey } from '../session-key.js'
+import { claimNewKey } from './claim-key.js'
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
-import type { Entry, SessionCache } from './session-cache.js'
+import { attempts, type Entry, type SessionCache } from './session-cache.js'
 
 /** Seconds in which a key that was just given up cannot be taken again. */
 const ROTATION_TTL = 60
@@ -21,10 +21,8 @@ export class CacheEngine implements Engine {
   }
 
   async create(record: SessionRecord): Promise<string> {
-    for (;;) {
-      const sessionKey = newSessionKey()
-      if (await this.#cache.add(sessionKey, record)) return sessionKey
-    }
+    const [sessionKey] = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record))
+    return sessionKey
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
@@ -56,8 +54,8 @@ export class CacheEngine implements Engine {
       async (entry, stored) => (await this.#cache.mark(sessionKey, entry, ROTATION_TTL)) && stored
     )
     if (moved === null) return null
-    const newKey = newSessionKey()
-    await this.#cache.add(newKey, moved.text === snapshot ? { ...moved, expireDate } : moved)
+    const record = moved.text === snapshot ? { ...moved, expireDate } : moved
+    const [newKey] = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record))
     return newKey
   }
 
@@ -75,13 +73,12 @@ export class CacheEngine implements Engine {
     return { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
   }
 
-  /** Tries on what is stored now until nobody was faster (`change` gives false for that); null when there is no session. */
-  async #change<T>(sessionKey: string, change: (entry: Entry, stored: StoredSession) => Promise<T | false>): Promise<T | null> {
-    for (;;) {
+  /** Tries on the stored entry until no other writer was faster, for which `change` returns false. Null when there is no session. */
+  #change<T>(sessionKey: string, change: (entry: Entry, stored: StoredSession) => Promise<T | false>): Promise<T | null> {
+    return attempts(async () => {
       const entry = await this.#cache.get(sessionKey)
       if (entry === null || entry.stored === null) return null
-      const result = await change(entry, entry.stored)
-      if (result !== false) return result
-    }
+      return change(entry, entry.stored)
+    })
   }
 }

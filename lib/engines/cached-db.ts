@@ -7,7 +7,7 @@
  * whoever fills it holds a lease, which any writer takes away before the fill.
  */
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
-import type { SessionCache } from './session-cache.js'
+import { attempts, type SessionCache } from './session-cache.js'
 
 /** Seconds for reading a row and filling the cache with it. */
 const LEASE_TTL = 10
@@ -81,8 +81,14 @@ export class CachedDbEngine implements Engine {
     return this.#db.rotate(sessionKey, expireDate, snapshot)
   }
 
-  /** First a barrier, as in `rotate`. */
+  /**
+   * First a barrier, as in `rotate`. Where neither cache nor database have the session,
+   * the lease of a reader that may have seen its row is enough to take away: a barrier for
+   * each forged logout would fill the cache.
+   */
   async delete(sessionKey: string): Promise<void> {
+    const entry = await this.#cache.get(sessionKey)
+    if (!entry?.stored && !(await this.#db.exists(sessionKey))) return this.#follow(sessionKey, null, null)
     await this.#cache.bar(sessionKey, BARRIER_TTL)
     await this.#db.delete(sessionKey)
   }
@@ -109,17 +115,14 @@ export class CachedDbEngine implements Engine {
 
   /** After a write: from the old text to the new one where that is sure, else a mark in place of the entry or lease. */
   async #follow(sessionKey: string, snapshot: string | null, stored: StoredSession | null): Promise<void> {
-    await this.#passOver(async () => {
-      for (;;) {
-        const entry = await this.#cache.get(sessionKey)
-        if (entry === null || entry.isBarrier) return
-        const followed =
-          stored !== null && entry.stored?.text === snapshot
-            ? await this.#cache.replace(sessionKey, entry, stored)
-            : await this.#cache.mark(sessionKey, entry, STALE_TTL)
-        if (followed) return
-      }
-    })
+    const follow = async () => {
+      const entry = await this.#cache.get(sessionKey)
+      if (entry === null || entry.isBarrier) return true
+      return stored !== null && entry.stored?.text === snapshot
+        ? this.#cache.replace(sessionKey, entry, stored)
+        : this.#cache.mark(sessionKey, entry, STALE_TTL)
+    }
+    await this.#passOver(() => attempts(follow))
   }
 
   /** The database has the truth: without the cache everything is slower, and nothing else. */

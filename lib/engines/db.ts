@@ -4,6 +4,7 @@ import { isOutcomeUnknown } from '../database.js'
 import { StoreUnavailable } from '../errors.js'
 import type { Columns, Model } from '../model.js'
 import { newSessionKey } from '../session-key.js'
+import { claimNewKey } from './claim-key.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 
 export interface DbEngineOptions {
@@ -29,11 +30,11 @@ export class DbEngine implements Engine {
   }
 
   async create(record: SessionRecord): Promise<string> {
-    for (;;) {
-      const sessionKey = newSessionKey()
+    const [sessionKey] = await claimNewKey((sessionKey) => {
       const insert = () => this.#model.insert(sessionKey, record, this.#columnsOf(record, sessionKey))
-      if (await this.#settle(sessionKey, record.text, insert)) return sessionKey
-    }
+      return this.#settle(sessionKey, record.text, insert)
+    })
+    return sessionKey
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {

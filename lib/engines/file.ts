@@ -18,8 +18,8 @@ import { join } from 'node:path'
 import type { Codec } from '../codec.js'
 import { InvalidOptions, SessionTooLarge, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../expiry.js'
-import { newSessionKey } from '../session-key.js'
 import { monotonicNow } from '../timers.js'
+import { claimNewKey } from './claim-key.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 import { ask, batchesOfNames, type Content, MODE, orRemove, read } from './file-system.js'
 import { Lock, removeAbandoned } from './lock-file.js'
@@ -263,12 +263,8 @@ export class FileEngine implements Engine {
   }
 
   /** An empty file under a key that was unused. */
-  async #reserve(): Promise<[sessionKey: string, file: FileHandle]> {
-    for (;;) {
-      const sessionKey = newSessionKey()
-      const file = await ask(open(this.#path(sessionKey), 'wx', MODE), 'EEXIST')
-      if (file !== null) return [sessionKey, file]
-    }
+  #reserve(): Promise<[sessionKey: string, file: FileHandle]> {
+    return claimNewKey((sessionKey) => ask(open(this.#path(sessionKey), 'wx', MODE), 'EEXIST'))
   }
 
   /** Writes and closes a new file, or removes it. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import type { Cache } from '../cache.js'
 import type { Codec } from '../codec.js'
 import type { Model } from '../model.js'
-import type { EngineName, Settings } from '../settings.js'
+import { checkMadeEngine, type EngineClass, type EngineName, type Settings } from '../settings.js'
 import { CacheEngine } from './cache.js'
 import { CachedDbEngine } from './cached-db.js'
 import { DbEngine } from './db.js'
@@ -46,7 +46,14 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
 export function createEngine(parts: EngineParts): Engine {
   const { engine, clock } = parts.settings
   if (typeof engine === 'string') return factories[engine](parts)
-  return typeof engine === 'function' ? new engine({ clock }) : engine
+  return typeof engine === 'function' ? createOwn(engine, clock) : engine
+}
+
+/** @throws InvalidOptions, or what the constructor throws */
+function createOwn(engineClass: EngineClass, clock: () => Date): Engine {
+  const engine = new engineClass({ clock })
+  checkMadeEngine(engine, engineClass)
+  return engine
 }
 
 /** The salt of what an engine stores, where it is known before the engine is made. */
@@ -68,7 +75,8 @@ function createDb({ settings, model }: EngineParts): DbEngine {
 function createSessionCache({ settings }: EngineParts, name: string, timeout: number): SessionCache {
   return new SessionCache({
     cache: settings.cache as Cache,
-    prefix: `fastify:django.contrib.sessions.${name}`,
+    // The last colon keeps apart names of which one begins with the other: cookies contain what follows.
+    prefix: `fastify:django.contrib.sessions.${name}:`,
     clock: settings.clock,
     timeout
   })

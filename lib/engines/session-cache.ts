@@ -1,6 +1,5 @@
 /** Sessions in a cache: the text of an entry, its time to live, and the bound on how long an answer may take. */
-
-import type { Cache } from '../cache.js'
+import { type Cache, describe } from '../cache.js'
 import { StoreUnavailable } from '../errors.js'
 import { within } from '../within.js'
 import type { StoredSession } from './engine.js'
@@ -13,6 +12,28 @@ const MARK = 'fds-mark:'
 
 /** A mark that nobody replaces: nothing may be stored under the key in its time. */
 const BARRIER = 'fds-barrier:'
+
+/**
+ * Compare-and-swap attempts on one entry. Each miss is the success of another writer, and
+ * a process writes a session once at a time: only a cache that never replaces anything
+ * misses a hundred times in a row.
+ */
+const MAX_ATTEMPTS = 100
+
+/**
+ * Repeats `attempt` while it returns false.
+ *
+ * @throws StoreUnavailable after a hundred attempts
+ */
+export async function attempts<T>(attempt: () => Promise<T | false>): Promise<T> {
+  for (let count = 1; count <= MAX_ATTEMPTS; count++) {
+    const result = await attempt()
+    if (result !== false) return result
+  }
+  throw new StoreUnavailable(
+    `the cache changed an entry in none of ${MAX_ATTEMPTS} attempts. Does its replace() compare with exactly what get() returned?`
+  )
+}
 
 export interface SessionCacheOptions {
   cache: Cache
@@ -48,8 +69,10 @@ export class SessionCache {
 
   /** null when there is nothing under the key. */
   async get(sessionKey: string): Promise<Entry | null> {
-    const raw = await this.#bounded(this.#cache.get(this.#prefix + sessionKey))
-    if (raw === null) return null
+    const raw = await this.#bounded(() => this.#cache.get(this.#prefix + sessionKey))
+    // A cache on a Map has undefined for what is not there.
+    if (raw === null || raw === undefined) return null
+    if (typeof raw !== 'string') throw unexpected('get', 'a string or null', raw)
     const isBarrier = raw.startsWith(BARRIER)
     const isForeign = !isBarrier && !raw.startsWith(MARK) && !ENTRY.test(raw)
     return { raw, stored: this.#parse(raw), isBarrier, isForeign }
@@ -57,38 +80,48 @@ export class SessionCache {
 
   /** False when there is something under the key. */
   add(sessionKey: string, stored: StoredSession): Promise<boolean> {
-    return this.#bounded(this.#cache.add(this.#prefix + sessionKey, format(stored), this.#ttl(stored)))
+    return this.#add(sessionKey, format(stored), this.#ttl(stored))
   }
 
   /** False when the entry is another one by now. */
   replace(sessionKey: string, entry: Pick<Entry, 'raw'>, stored: StoredSession): Promise<boolean> {
-    return this.#bounded(this.#cache.replace(this.#prefix + sessionKey, entry.raw, format(stored), this.#ttl(stored)))
+    return this.#replace(sessionKey, entry, format(stored), this.#ttl(stored))
   }
 
-  delete(sessionKey: string): Promise<void> {
-    return this.#bounded(this.#cache.delete(this.#prefix + sessionKey))
+  async delete(sessionKey: string): Promise<void> {
+    await this.#bounded(() => this.#cache.delete(this.#prefix + sessionKey))
   }
 
   /** Puts a mark where there is nothing: who does so may fill the place. Null when there is something. */
   async lease(sessionKey: string, ttl: number): Promise<Pick<Entry, 'raw'> | null> {
     const raw = MARK + crypto.randomUUID()
-    return (await this.#bounded(this.#cache.add(this.#prefix + sessionKey, raw, ttl))) ? { raw } : null
+    return (await this.#add(sessionKey, raw, ttl)) ? { raw } : null
   }
 
   /** Puts a mark in the place of the entry. False when it is another one by now. */
   mark(sessionKey: string, entry: Entry, ttl: number): Promise<boolean> {
-    return this.#bounded(this.#cache.replace(this.#prefix + sessionKey, entry.raw, MARK + crypto.randomUUID(), ttl))
+    return this.#replace(sessionKey, entry, MARK + crypto.randomUUID(), ttl)
   }
 
   /** Keeps the place of a session empty, whatever was in it. */
   async bar(sessionKey: string, ttl: number): Promise<void> {
-    const key = this.#prefix + sessionKey
     const barrier = BARRIER + crypto.randomUUID()
-    for (;;) {
+    await attempts(async () => {
       const entry = await this.get(sessionKey)
-      const barred = entry === null ? this.#cache.add(key, barrier, ttl) : this.#cache.replace(key, entry.raw, barrier, ttl)
-      if (await this.#bounded(barred)) return
-    }
+      return entry === null ? this.#add(sessionKey, barrier, ttl) : this.#replace(sessionKey, entry, barrier, ttl)
+    })
+  }
+
+  async #add(sessionKey: string, value: string, ttl: number): Promise<boolean> {
+    const added = await this.#bounded(() => this.#cache.add(this.#prefix + sessionKey, value, ttl))
+    if (typeof added !== 'boolean') throw unexpected('add', 'true or false', added)
+    return added
+  }
+
+  async #replace(sessionKey: string, { raw }: Pick<Entry, 'raw'>, value: string, ttl: number): Promise<boolean> {
+    const replaced = await this.#bounded(() => this.#cache.replace(this.#prefix + sessionKey, raw, value, ttl))
+    if (typeof replaced !== 'boolean') throw unexpected('replace', 'true or false', replaced)
+    return replaced
   }
 
   #parse(raw: string): StoredSession | null {
@@ -101,15 +134,23 @@ export class SessionCache {
     return Math.max(1, Math.ceil((expireDate.getTime() - this.#clock().getTime()) / 1000))
   }
 
-  async #bounded<T>(answer: Promise<T>): Promise<T> {
+  /** Also what the cache throws instead of rejecting with it, or returns without a promise. */
+  async #bounded<T>(ask: () => Promise<T>): Promise<T> {
     try {
-      return await within(answer, this.#timeout, () => new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`))
+      const overdue = () => new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`)
+      return await within(Promise.resolve(ask()), this.#timeout, overdue)
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys and values into their messages and properties.
       throw new StoreUnavailable(`the cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
     }
   }
+}
+
+function unexpected(method: string, expected: string, answer: unknown): Error {
+  return new StoreUnavailable(
+    `the option cache does not do what it should: expected ${expected} from its ${method}(), got ${describe(answer)}`
+  )
 }
 
 function format({ text, expireDate }: StoredSession): string {

@@ -4,7 +4,8 @@ import { type Cache, MemoryCache } from '../../lib/cache.ts'
 import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
 import type { Engine, SessionRecord } from '../../lib/engines/engine.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
-import { Browser, createApp, gate } from '../fixtures/app.ts'
+import { newSessionKey } from '../../lib/session-key.ts'
+import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
 import { openDatabase, recordQueries } from '../fixtures/databases.ts'
 import { createDbEngine } from '../fixtures/engines.ts'
 
@@ -81,6 +82,53 @@ for (const [what, end] of Object.entries(endings)) {
     t.equal(await engine.exists(key), false)
   })
 }
+
+t.test('a fill after a miss cannot undo a logout of a session whose row somebody else has deleted', async (t) => {
+  const { engine, engineOn, db, cache } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  cache.clear()
+  const { door, slowDb } = slowToLoad(db)
+  const reading = engineOn(slowDb).load(key)
+  await door.reached
+  await db.delete(key)
+  await engine.delete(key)
+  door.open()
+  await reading
+  t.equal(await engine.load(key), null)
+})
+
+t.test('a logout ends what only the cache still has', async (t) => {
+  const { engine, db } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  await db.delete(key)
+  await engine.delete(key)
+  t.equal(await engine.load(key), null)
+})
+
+t.test('forged logouts leave nothing in the cache, real ones a mark', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  let entries = 0
+  class CountingCache extends MemoryCache {
+    override async add(...args: Parameters<Cache['add']>) {
+      const added = await super.add(...args)
+      if (added) entries++
+      return added
+    }
+  }
+  const { app } = await createApp(t, { engine: 'cached_db', knex, cache: new CountingCache() }, (app) => {
+    app.get('/set', async (request) => String(request.session.set('a', 1).modified))
+    app.get('/read', async (request) => (await request.session.load()).toObject())
+    addKeyRoutes(app)
+  })
+  for (let number = 0; number < 20; number++) await new Browser(app, newSessionKey()).get('/flush')
+  t.equal(entries, 0)
+  const browser = new Browser(app)
+  await browser.get('/set')
+  const copy = browser.fork()
+  await browser.get('/flush')
+  t.equal(entries, 1)
+  t.strictSame((await copy.get('/read')).json(), {})
+})
 
 t.test('a fill after a miss cannot undo a save meanwhile', async (t) => {
   const { engine, engineOn, db, cache } = await createEngine(t)
