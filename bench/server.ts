@@ -1,7 +1,7 @@
 /** A contender at work: its process, its sessions, and the proof that it does what is measured. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { freePort } from '../test/fixtures/free-port.ts'
+import { freePort } from '../test/fixtures/servers.ts'
 import type { Contender } from './contenders.ts'
 import { pinned } from './processes.ts'
 
