@@ -31,8 +31,9 @@ check('over https the cookie is Secure', { server: { https: certificate } }, asy
 })
 
 for (const trustProxy of [true, false]) {
-  const name = trustProxy ? 'is Secure if the proxy is trusted' : 'is not Secure if the proxy is not trusted'
-  check(`behind a proxy that ends TLS the cookie ${name}`, { server: { trustProxy } }, async ({ t, visit, url }) => {
+  const name = trustProxy ? 'is Secure if the proxy is trusted' : 'is not Secure if the proxy is not trusted, with a warning'
+  const warnings = trustProxy ? [] : [/Set the option trustProxy of Fastify/]
+  check(`behind a proxy that ends TLS the cookie ${name}`, { server: { trustProxy }, warnings }, async ({ t, visit, url }) => {
     const baseURL = await startTlsProxy(t, url)
     t.strictSame(await cookieOfTwoVisits(await visit({ baseURL, ignoreHTTPSErrors })), { ...flags, secure: trustProxy })
   })
@@ -42,6 +43,28 @@ const host = { name: '__Host-sessionid', secure: true } as const
 
 check('a cookie __Host- is kept and sent', { server: { https: certificate }, sessions: { cookie: host } }, async ({ t, visit }) => {
   t.strictSame(await cookieOfTwoVisits(await visit({ ignoreHTTPSErrors })), { ...flags, ...host })
+})
+
+const planted = {
+  server: { https: certificate },
+  sessions: { cookie: host },
+  prepare(site: FastifyInstance) {
+    site.get<{ Querystring: { key: string } }>('/plant/', (request, reply) =>
+      reply.header('set-cookie', `\xa0${host.name}=${request.query.key}; Domain=site.test; Path=/`).send('planted')
+    )
+  }
+}
+
+check('a sibling host cannot plant a cookie that reads like one with the prefix __Host-', planted, async ({ t, visit, url }) => {
+  const { port } = new URL(url)
+  const mallory = await visit({ ignoreHTTPSErrors })
+  for (let visits = 0; visits < 5; visits++) await mallory.goto(`https://site.test:${port}/`)
+  const page = await visit({ ignoreHTTPSErrors })
+  await page.goto(`https://site.test:${port}/`)
+  await page.goto(`https://www.site.test:${port}/plant/?key=${await keyOf(mallory)}`)
+  t.equal((await page.context().cookies(`https://site.test:${port}/`)).length, 2, 'the browser keeps both cookies')
+  await page.goto(`https://site.test:${port}/`)
+  t.equal(await page.locator('.count').innerText(), '2', 'the visitor goes on in the session of their own')
 })
 
 const embeddable = {
