@@ -237,7 +237,7 @@ const COOKIE_CHECKS: Record<keyof CookieOptions, Check> = {
 const SUGGESTIONS = new Map([
   ['secret', 'secretKey'],
   ['secrets', 'secretKeyFallbacks'],
-  ['store', 'engine'],
+  ['store', 'knex, or engine'],
   ['age', 'cookieAge'],
   ['maxage', 'cookieAge'],
   ['ttl', 'cookieAge'],
@@ -248,6 +248,17 @@ const SUGGESTIONS = new Map([
   ['prunesessioninterval', 'clearExpired'],
   ['cleanupinterval', 'clearExpired'],
   ...Object.keys(COOKIE_CHECKS).map((name): [string, string] => [name.toLowerCase(), `cookie.${name}`])
+])
+
+/** Options of other session plugins that have no counterpart here, and why. */
+const NOT_NEEDED = new Map([
+  ['resave', 'a session that did not change is never saved'],
+  ['saveuninitialized', 'an empty session is never stored and sends no cookie'],
+  ['genid', "session keys are made as Django's"],
+  ['idgenerator', "session keys are made as Django's"],
+  ['cookieprefix', "the cookie is the session key alone, as Django's"],
+  ['proxy', 'set the option trustProxy of Fastify'],
+  ['unset', 'await session.flush() ends a session']
 ])
 
 /**
@@ -391,7 +402,8 @@ function suggest(name: string, known: string[], prefix: string): string {
     .replace(/^session(?:cookie)?/, '')
   const found = known.find((candidate) => candidate.toLowerCase() === plain || candidate.toLowerCase() === name.toLowerCase())
   const suggestion = found === undefined ? SUGGESTIONS.get(plain) : prefix + found
-  return suggestion === undefined ? `; there are ${known.join(', ')}` : `, did you mean ${suggestion}?`
+  if (suggestion !== undefined) return `, did you mean ${suggestion}?`
+  return NOT_NEEDED.has(plain) ? `, and not needed: ${NOT_NEEDED.get(plain)}` : `; there are ${known.join(', ')}`
 }
 
 /** Options whose text may be shown. In the others a secret may stand by mistake, or a URL with a password. */

@@ -230,7 +230,7 @@ t.test('an unknown option is refused, with a suggestion', async (t) => {
     ['secret', 'secretKey'],
     ['SECRET_KEY', 'secretKey'],
     ['SECRET_KEY_FALLBACKS', 'secretKeyFallbacks'],
-    ['store', 'engine'],
+    ['store', 'knex, or engine'],
     ['SESSION_ENGINE', 'engine'],
     ['SESSION_SERIALIZER', 'serializer'],
     ['SESSION_SAVE_EVERY_REQUEST', 'saveEveryRequest'],
@@ -245,6 +245,10 @@ t.test('an unknown option is refused, with a suggestion', async (t) => {
   for (const [given, suggested] of suggestions) {
     t.strictSame(problemsWith({ [given]: 1 }), [`- ${given}: unknown option, did you mean ${suggested}?`])
   }
+  t.strictSame(problemsWith({ resave: false }), ['- resave: unknown option, and not needed: a session that did not change is never saved'])
+  t.strictSame(problemsWith({ saveUninitialized: false }), [
+    '- saveUninitialized: unknown option, and not needed: an empty session is never stored and sends no cookie'
+  ])
   t.strictSame(problemsWithCookie({ samesite: 'lax' }), ['- cookie.samesite: unknown option, did you mean cookie.sameSite?'])
   t.strictSame(problemsWithCookie({ maxAge: 1 }), ['- cookie.maxAge: unknown option, did you mean cookieAge?'])
   t.match(problemsWith({ nonsense: 1 }), [/^- nonsense: unknown option; there are secretKey, .*, clock$/])
