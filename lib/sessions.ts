@@ -5,9 +5,10 @@
 import type { Knex } from 'knex'
 import { Codec, STORE_SALT } from './codec.js'
 import { readCookie } from './cookies.js'
+import { createKnex } from './database/open.js'
 import { verifyTable } from './database/verification.js'
 import { Database } from './database.js'
-import { DRIVERS, dialectOf, tuned } from './dialect.js'
+import { clientProblem, dialectOf, tuned } from './dialect.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
 import { createEngine, maxSizeOf, saltOf } from './engines/index.js'
 import { InvalidOptions, StoreUnavailable } from './errors.js'
@@ -151,8 +152,7 @@ export async function openKnex(database: Knex | Knex.Config | undefined): Promis
   const nothing = async () => {}
   if (database === undefined) return { knex: null, close: nothing }
   if (typeof database === 'function') return { knex: database, close: nothing }
-  const { default: createKnex } = await import('knex')
-  const knex = createKnex(tuned(database))
+  const knex = await createKnex(tuned(database))
   return { knex, close: () => knex.destroy() }
 }
 
@@ -162,7 +162,7 @@ type DatabaseSettings = Pick<Settings, 'storeTimeout' | 'preparedStatements'>
 export function createDatabase(knex: Knex, { storeTimeout: timeout, preparedStatements }: DatabaseSettings): Database {
   const driver: string = knex.client.driverName
   const dialect = dialectOf(driver)
-  if (dialect === null) throw new InvalidOptions(`- knex: expected a client of ${DRIVERS.join(', ')}, got ${driver}`)
+  if (dialect === null) throw new InvalidOptions(`- knex.client: ${clientProblem(driver)}`)
   return new Database({ knex, dialect, timeout, preparedStatements })
 }
 

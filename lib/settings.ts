@@ -4,7 +4,7 @@
  */
 import type { Knex } from 'knex'
 import type { Cache } from './cache.js'
-import { DRIVERS } from './dialect.js'
+import { clientProblem, DRIVERS } from './dialect.js'
 import type { DjangoCache } from './engines/django-cache.js'
 import type { ClearExpiredOptions, Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
@@ -12,6 +12,7 @@ import { MAX_AGE } from './expiry.js'
 import type { Columns } from './model.js'
 import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
 import type { Serializer } from './serializer.js'
+import { placeholderProblems } from './settings/secret-key.js'
 
 /** The option `cookie`: Django's settings `SESSION_COOKIE_…`. */
 export interface CookieOptions {
@@ -123,6 +124,7 @@ export type Settings = Readonly<
 type Check = readonly [expected: string, holds: (value: unknown) => boolean]
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
+const isKey = (value: unknown): value is string => isText(value) && value.trim() !== ''
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 const isNumberFrom =
   (least: number, most = Number.POSITIVE_INFINITY) =>
@@ -149,15 +151,15 @@ const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate
 const CACHE_METHODS = ['get', 'add', 'replace', 'delete']
 
 const CHECKS: Record<keyof SessionOptions, Check> = {
-  secretKey: ['a text that is not empty', isText],
-  secretKeyFallbacks: ['an array of texts that are not empty', (value) => Array.isArray(value) && value.every(isText)],
+  secretKey: ['a string that is not blank', isKey],
+  secretKeyFallbacks: ['an array of strings that are not blank', (value) => Array.isArray(value) && value.every(isKey)],
   engine: [
     `${ENGINE_NAMES.map((name) => JSON.stringify(name)).join(', ')}, or an engine as an object or a class`,
     (value) => ENGINE_NAMES.includes(value as string) || isClass(value) || isObject(value)
   ],
   knex: [
     `a Knex instance or configuration for one of ${DRIVERS.join(', ')}`,
-    (value) => (typeof value === 'function' && 'client' in value) || (isObject(value) && 'client' in value)
+    (value) => (typeof value === 'function' && 'client' in value) || isObject(value)
   ],
   tableName: ['the name of a table', isText],
   columns: FUNCTION,
@@ -341,6 +343,7 @@ function findProblems(options: SessionOptions): string[] {
     ...checkSome(options.djangoCache, DJANGO_CACHE_CHECKS, 'djangoCache.')
   )
   if (isObject(options.engine)) problems.push(...engineProblems(options.engine))
+  problems.push(...checkKnex(options.knex), ...placeholderProblems(options))
   if (options.secretKey === undefined) {
     problems.push(`secretKey: expected ${CHECKS.secretKey[0]}, got nothing. Where sessions are shared with Django it is its SECRET_KEY`)
   }
@@ -377,6 +380,18 @@ function checkMethods(name: 'engine' | 'cache' | 'djangoCache', value: unknown, 
 function checkSome(value: unknown, checks: Record<string, Check>, prefix: string): string[] {
   if (!isObject(value)) return []
   return checkAll(Object.fromEntries(Object.keys(checks).map((name) => [name, value[name]])), checks, prefix)
+}
+
+/** What Knex itself would not say, or say wrongly. */
+function checkKnex(knex: unknown): string[] {
+  if (!isObject(knex)) return []
+  if (knex.client !== undefined) {
+    const problem = clientProblem(knex.client)
+    return problem === null ? [] : [`knex.client: ${problem}`]
+  }
+  const environments = Object.keys(knex).filter((name) => isObject(knex[name]) && 'client' in knex[name])
+  if (environments.length === 0) return [`knex: expected ${CHECKS.knex[0]}, got an object that has no client`]
+  return [`knex: expected a configuration, got a knexfile that has no client: pass knexfile.${environments.join(' or knexfile.')}`]
 }
 
 function checkSchedule(schedule: unknown): string[] {

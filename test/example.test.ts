@@ -8,7 +8,7 @@ async function createSite(t: Test): Promise<Site> {
   const connection = { filename: `${t.testdir()}/site.sqlite3` }
   const site = await buildSite({
     database: { client: 'better-sqlite3', connection, useNullAsDefault: true },
-    secretKey: 'the secret key of the tests'
+    secretKey: 'the secret key of the tests, as long as Django wants it'
   })
   t.teardown(() => site.close())
   return site

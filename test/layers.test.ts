@@ -76,7 +76,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'cli/text',
     'database/inspection'
   ],
-  'cli/checks/*': ['cli/checks/*', 'database/inspection', 'cli/secret', 'cli/store', 'cli/text', 'expiry'],
+  'cli/checks/*': ['cli/checks/*', 'cli/secret', 'cli/store', 'cli/text', 'database/inspection', 'expiry', 'settings/secret-key'],
   'cli/store': ['cli/command', 'cli/io', 'cli/secret', 'codec', 'database', 'errors', 'model', 'serializer', 'sessions', 'settings'],
   'cli/secret': ['cli/arguments', 'cli/errors'],
   'cli/database': ['cli/arguments', 'cli/errors', 'dialect'],
@@ -89,7 +89,18 @@ const IMPORTS: Record<string, readonly string[]> = {
 
   // HTTP
   auth: ['errors', 'http/plugin', 'session', 'settings', 'signing'],
-  'http/plugin': ['cookies', 'errors', 'http/head', 'http/reply', 'http/set-cookie', 'schedule', 'session/compat', 'sessions', 'settings'],
+  'http/plugin': [
+    'cookies',
+    'errors',
+    'http/head',
+    'http/reply',
+    'http/set-cookie',
+    'schedule',
+    'session/compat',
+    'sessions',
+    'settings',
+    'settings/secret-key'
+  ],
   'http/reply': ['errors', 'http/commit', 'http/head', 'http/headers', 'http/set-cookie', 'session/compat', 'settings', 'timers'],
   'http/head': ['http/headers', 'http/set-cookie'],
   'http/set-cookie': ['cookies', 'http/commit', 'http/headers', 'session', 'settings'],
@@ -102,6 +113,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'codec',
     'cookies',
     'database',
+    'database/open',
     'database/verification',
     'dialect',
     'engines/engine',
@@ -123,7 +135,19 @@ const IMPORTS: Record<string, readonly string[]> = {
   'session/compat': ['session'],
   session: ['changes', 'engines/engine', 'errors', 'expiry', 'operations', 'saving', 'serializer', 'session-key'],
   saving: ['changes', 'codec', 'engines/engine', 'errors', 'expiry', 'key-queue', 'serializer', 'settings'],
-  settings: ['cache', 'dialect', 'engines/*', 'engines/engine', 'errors', 'expiry', 'model', 'schedule', 'serializer'],
+  'settings/secret-key': [],
+  settings: [
+    'cache',
+    'dialect',
+    'engines/*',
+    'engines/engine',
+    'errors',
+    'expiry',
+    'model',
+    'schedule',
+    'serializer',
+    'settings/secret-key'
+  ],
   schedule: ['engines/engine', 'timers'],
   changes: ['serializer'],
   expiry: [],
@@ -166,6 +190,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   batches: ['batcher', 'database', 'dialect', 'engines/engine'],
   database: ['batcher', 'dialect', 'errors', 'semaphore', 'timers', 'within'],
   batcher: ['timers'],
+  'database/open': [],
   'database/inspection': ['database', 'dialect'],
   'database/verification': ['database', 'database/inspection', 'errors'],
   semaphore: [],
@@ -182,7 +207,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   fastify: ['auth', 'http/head', 'http/plugin', 'http/reply', 'http/set-cookie'],
   'fastify-plugin': ['http/plugin'],
   'cli-progress': ['cli/progress'],
-  knex: ['cli/command', 'cli/database', 'database', 'dialect', 'migrations', 'model', 'sessions', 'settings']
+  knex: ['cli/command', 'cli/database', 'database', 'database/open', 'dialect', 'migrations', 'model', 'sessions', 'settings']
 }
 
 interface Module {

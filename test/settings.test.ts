@@ -4,7 +4,7 @@ import { MemoryCache } from '../lib/cache.ts'
 import type { Engine } from '../lib/engines/engine.ts'
 import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings.ts'
 
-const secretKey = 'the secret key of the tests'
+const secretKey = 'the secret key of the tests, as long as Django wants it'
 const knex = { client: 'better-sqlite3', connection: { filename: ':memory:' } }
 const valid: SessionOptions = { secretKey, knex }
 
@@ -96,7 +96,7 @@ t.test("the caller's object stays as it was, a deeply frozen one is fine, and th
 })
 
 t.test('the secret key must be given', async (t) => {
-  t.match(problemsOf({ knex }), [/^- secretKey: expected a text that is not empty, got nothing/])
+  t.match(problemsOf({ knex }), [/^- secretKey: expected a string that is not blank, got nothing/])
   t.match(problemsWith({ secretKey: '' }), [/^- secretKey: .* got an empty text$/])
   t.match(problemsWith({ secretKey: null }), [/^- secretKey: .* got null$/])
   t.match(problemsWith({ secretKey: ['a'] }), [/^- secretKey: .* got an array of 1$/])
@@ -168,7 +168,7 @@ t.test('a Knex instance and a configuration are accepted as they are', async (t)
 
 t.test('values of the wrong type or out of range are refused, with what was expected and what was received', async (t) => {
   const wrong: [name: string, values: unknown[], expected: RegExp][] = [
-    ['secretKeyFallbacks', [[''], [1], {}, null], /an array of texts/],
+    ['secretKeyFallbacks', [[''], [1], {}, null], /an array of strings/],
     ['tableName', ['', 1], /the name of a table/],
     ['columns', [{}, 'x'], /a function/],
     ['serializer', [{}, { dumps: () => '' }, { dumps: () => '', loads: 1 }, () => {}], /an object with the functions dumps and loads/],

@@ -6,6 +6,7 @@ import { AlreadyRegistered, InvalidRouteConfig, SessionDisabled } from '../error
 import { type ClearExpiredSchedule, Schedule } from '../schedule.js'
 import type { CompatSession as Session } from '../session/compat.js'
 import { Sessions } from '../sessions.js'
+import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type SessionOptions, type Settings } from '../settings.js'
 import { discard, PresentHead, SentHead } from './head.js'
 import { Committer, lateChangeWarning, type RequestState } from './reply.js'
@@ -43,6 +44,7 @@ export function getSession(request: FastifyRequest): Session {
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
   const settings = resolveSettings(withoutRegisterOptions(options))
   if (fastify.hasRequestDecorator('session')) throw new AlreadyRegistered()
+  warnOfWeakKeys(settings, fastify.log)
   const sessions = await Sessions.create(settings, fastify.log)
   fastify.addHook('onClose', () => sessions.close())
   const requests = new RequestSessions(sessions, settings)
