@@ -19,6 +19,13 @@ export const SessionDisabled = createError<[string]>(
   500
 )
 
+/** `getSession(request)` on a route outside the scope in which the plugin was registered. */
+export const NotRegistered = createError<[string]>(
+  'FST_SESSION_NOT_REGISTERED',
+  'The route %s is outside the scope in which fastify-django-sessions was registered: register it in a scope around the route',
+  500
+)
+
 /** The session was deleted or signed in as someone else while the request ran (Django's `SessionInterrupted`). */
 export const SessionInterrupted = createError<[string]>('FST_SESSION_INTERRUPTED', 'The session %s while the request was processed', 400)
 

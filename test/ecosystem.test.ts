@@ -1,9 +1,6 @@
-/** The plugins that people use beside a session plugin: the real ones, with `load: 'eager'`, since they read synchronously. */
+/** Plugins and code that use a session as those of other plugins: the real ones, with `load: 'eager'`, since they read synchronously. */
 import csrfProtection from '@fastify/csrf-protection'
-import flash from '@fastify/flash'
 import fastifyPassport from '@fastify/passport'
-import websocket from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
 import { Strategy as LocalStrategy } from 'passport-local'
 import t, { type Test } from 'tap'
 import { getSession, type SessionOptions } from '../lib/public.ts'
@@ -154,20 +151,6 @@ t.test('passport: set(key, undefined) deletes, as for returnTo', async (t) => {
   t.strictSame(await stored(browser), { passport: 'ada' })
 })
 
-// --- @fastify/flash ---------------------------------------------------------------------
-
-t.test('flash: a message is shown once, in a later request', async (t) => {
-  const { app } = await createEagerApp(t)
-  await app.register(flash)
-  app.get('/add', async (request) => ({ count: request.flash('info', 'saved %s times', '2') }))
-  app.get('/info', async (_request, reply) => reply.flash('info'))
-  const browser = new Browser(app)
-  t.strictSame((await browser.get('/add')).json(), { count: 1 })
-  t.strictSame((await browser.get('/add')).json(), { count: 2 })
-  t.strictSame((await browser.get('/info')).json(), ['saved 2 times', 'saved 2 times'])
-  t.strictSame((await browser.get('/info')).json(), [])
-})
-
 // --- @fastify/csrf-protection -------------------------------------------------------------
 
 async function createCsrfApp(t: Test) {
@@ -295,40 +278,4 @@ t.test('what is no callback is refused, before anything has happened', async (t)
     t.throws(call('regenerate', argument), { message: /^session\.regenerate\(keep\): expected an array of names, got / })
   }
   t.equal(await countRows(), 0)
-})
-
-// --- @fastify/websocket ---------------------------------------------------------------------
-
-/** Says something over a socket, with the browser's cookie, and waits for the answer. */
-async function ask(t: Test, app: FastifyInstance, { cookie }: Browser, message: string): Promise<unknown> {
-  const socket = await app.injectWS('/socket', { headers: cookie === null ? {} : { cookie: `other=1; sessionid=${cookie}` } })
-  t.teardown(() => socket.terminate())
-  const answer = new Promise((resolve) => socket.once('message', (data: Buffer) => resolve(JSON.parse(data.toString()))))
-  socket.send(message)
-  return answer
-}
-
-t.test('websocket: a socket reads and saves the session of its browser, afresh for each message', async (t) => {
-  const { app, stored, countRows } = await createEagerApp(t)
-  await app.register(websocket)
-  await app.register(async (app) => {
-    app.get('/socket', { websocket: true }, (socket, request) => {
-      socket.on('message', async (data: Buffer) => {
-        const session = await app.sessions.forCookie(request.headers.cookie).load()
-        if (session.sessionKey !== null) {
-          session.set('said', data.toString())
-          await session.save()
-        }
-        socket.send(JSON.stringify(session.toObject()))
-      })
-    })
-  })
-  await app.ready()
-  const browser = new Browser(app)
-  t.strictSame(await ask(t, app, browser, 'hello'), {}, 'an anonymous visitor')
-  t.equal(await countRows(), 0)
-  await browser.get('/set/cart')
-  t.strictSame(await ask(t, app, browser, 'hello'), { cart: 'before', said: 'hello' })
-  t.strictSame(await stored(browser), { cart: 'before', said: 'hello' })
-  t.strictSame((await browser.get('/data')).json(), { cart: 'before', said: 'hello' })
 })

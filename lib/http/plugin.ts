@@ -2,7 +2,7 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../cookies.js'
-import { AlreadyRegistered, InvalidRouteConfig, SessionDisabled } from '../errors.js'
+import { AlreadyRegistered, InvalidRouteConfig, NotRegistered, SessionDisabled } from '../errors.js'
 import { type ClearExpiredSchedule, Schedule } from '../schedule.js'
 import type { CompatSession as Session } from '../session/compat.js'
 import { Sessions } from '../sessions.js'
@@ -34,11 +34,18 @@ declare module 'fastify' {
 
 const kState = Symbol('fastify-django-sessions.state')
 const kReply = Symbol('fastify-django-sessions.reply')
-type Stateful = FastifyRequest & { [kState]: RequestState | null; [kReply]: FastifyReply | null }
+/** Both are missing at first in scopes that were made before the plugin had loaded: Fastify's decorators reach only later ones. */
+type Stateful = FastifyRequest & { [kState]?: RequestState | null; [kReply]?: FastifyReply | null }
 
-/** The session of a request, for applications in which another plugin types `request.session`. */
+/**
+ * The session of a request, for applications in which another plugin types `request.session`.
+ *
+ * @throws NotRegistered, SessionDisabled
+ */
 export function getSession(request: FastifyRequest): Session {
-  return (request as FastifyRequest & { session: Session }).session
+  const { session } = request as FastifyRequest & { session?: Session }
+  if (session === undefined) throw new NotRegistered(String(request.routeOptions.url))
+  return session
 }
 
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
@@ -135,7 +142,7 @@ class RequestSessions {
    */
   dueStateOf(request: FastifyRequest): RequestState | null {
     const state = (request as Stateful)[kState]
-    if (state !== null) return state
+    if (state) return state
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
     if (sent === null || (this.#sessions.couldBeKey(sent) && !this.#settings.saveEveryRequest)) return null
     return request.routeOptions.config?.session === false ? null : this.stateOf(request)
@@ -151,9 +158,9 @@ class RequestSessions {
     return state
   }
 
-  #watch(state: RequestState, reply: FastifyReply | null): void {
+  #watch(state: RequestState, reply: FastifyReply | null | undefined): void {
     // Before the plugin's own onRequest hook the reply is not known yet: `begin` then asks again.
-    if (reply === null) return
+    if (!reply) return
     const changed = lateChangeWarning(reply, state)
     state.session.onChange = changed
     changed()
