@@ -49,9 +49,11 @@ const planted = {
   server: { https: certificate },
   sessions: { cookie: host },
   prepare(site: FastifyInstance) {
-    site.get<{ Querystring: { key: string } }>('/plant/', (request, reply) =>
-      reply.header('set-cookie', `\xa0${host.name}=${request.query.key}; Domain=site.test; Path=/`).send('planted')
-    )
+    // A body of bytes: Node.js would send the headers in UTF-8 together with a string.
+    site.get<{ Querystring: { key: string } }>('/plant/', (request, reply) => {
+      reply.header('set-cookie', `\xa0${host.name}=${request.query.key}; Domain=site.test; Path=/`)
+      return reply.type('text/html').send(Buffer.from('planted'))
+    })
   }
 }
 
