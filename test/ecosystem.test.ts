@@ -253,7 +253,7 @@ t.test('save, destroy and regenerate call a callback, as in @fastify/session', a
 })
 
 t.test('a callback gets the error of the store', async (t) => {
-  const { app } = await createEagerApp(t, { tableName: 'missing', load: 'lazy' })
+  const { app } = await createEagerApp(t, { tableName: 'missing', verify: false, load: 'lazy' })
   const codes: unknown[] = []
   app.get('/save', (request, reply) => {
     getSession(request)
