@@ -62,7 +62,11 @@ export interface SessionOptions {
   cache?: Cache
   /** With the engine `db` on a table that Django reads by its `cached_db`: Django's cache, from which changed sessions are deleted. */
   djangoCache?: DjangoCache
-  /** `SESSION_FILE_PATH`: the folder of the engine `file`. @default the system's folder for temporary files */
+  /**
+   * `SESSION_FILE_PATH`: the folder of the engine `file`, which users other than its owner and its group have no access to.
+   *
+   * @default fastify-django-sessions-<uid> in the system's folder for temporary files, made with mode 0700
+   */
   filePath?: string
   /** `SESSION_SERIALIZER`. Another one than JSON keeps no exact text of untouched values. @default JSON */
   serializer?: Serializer

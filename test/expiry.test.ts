@@ -5,6 +5,7 @@ import { expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../lib/expiry.
 import type { SessionOptions } from '../lib/index.ts'
 import { Browser, createApp } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
 const now = new Date('2026-11-21T04:34:00.123Z')
@@ -122,7 +123,7 @@ const engines: Record<string, { skip?: string | false; options(t: Test): Promise
     options: async (t) => ({ engine: 'cached_db', cache: new MemoryCache({ clock: () => now }), knex: await openDatabase(t, 'sqlite') })
   },
   cache: { options: async () => ({ engine: 'cache', cache: new MemoryCache({ clock: () => now }) }) },
-  file: { options: async (t) => ({ engine: 'file', filePath: t.testdir() }) },
+  file: { options: async (t) => ({ engine: 'file', filePath: privateFolder(t) }) },
   signed_cookies: { options: async () => ({ engine: 'signed_cookies' }) }
 }
 

@@ -90,7 +90,7 @@ interface Disk {
 async function mountDisk(t: Test): Promise<Disk> {
   const folder = await mkdtemp(join(tmpdir(), 'disk-'))
   t.teardown(() => rm(folder, { recursive: true }))
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', folder])
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k,mode=700', 'none', folder])
   t.teardown(() => execFileSync('umount', [folder]))
   const ballast = join(folder, 'ballast')
   const takeAll = () => {

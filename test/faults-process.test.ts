@@ -6,6 +6,7 @@ import { FileEngine } from '../lib/engines/file.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { createDatabase, databases, missing } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { type Site, startSite } from './fixtures/site.ts'
 import type { SiteOptions } from './fixtures/site-app.ts'
 import { decodeVisited, random, readVisited, type Visited, Visitors } from './fixtures/visitors.ts'
@@ -53,10 +54,10 @@ for (const database of databases) {
 }
 
 t.test('killed while it saves files', async (t) => {
-  const folder = t.testdir()
+  const folder = privateFolder(t)
   // Locks of the dead that say nothing of their holder are abandoned by then.
   const clock = () => new Date(Date.now() + 60_000)
-  const engine = new FileEngine({ folder, cookieName: 'sessionid', cookieAge: 1_209_600, codec: createCodec(), clock })
+  const engine = new FileEngine({ folder, cookieName: 'sessionid', cookieAge: 1_209_600, maxSize: 1_048_576, codec: createCodec(), clock })
   const read = async () => {
     await engine.clearExpired()
     const names = await readdir(folder)

@@ -10,6 +10,7 @@ import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
 import { createDatabase, databases, lockWaiters, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { createProxy } from './fixtures/proxy.ts'
 
 const rejections: unknown[] = []
@@ -408,7 +409,7 @@ t.test('a save that met another one under REPEATABLE READ is sent again', { skip
 })
 
 t.test('a file locked by another writer holds up nobody else', async (t) => {
-  const filePath = t.testdir()
+  const filePath = privateFolder(t)
   const { app, browser } = await createSite(t, { engine: 'file', filePath, storeTimeout: 20 })
   const other = new Browser(app)
   await browser.get('/count')

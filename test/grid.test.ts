@@ -10,6 +10,7 @@ import sessions, { type SessionOptions } from '../lib/index.ts'
 import { Browser, createApp, secretKey } from './fixtures/app.ts'
 import { caches } from './fixtures/caches.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 
 // --- ways to register and to load, on SQLite ----------------------------------------------------
 
@@ -169,7 +170,7 @@ const stores: readonly Store[] = [
     skip,
     options: async (t: Test) => ({ engine: 'cache' as const, cache: (await create(t))(() => new Date()) })
   })),
-  { name: 'file', options: async (t: Test) => ({ engine: 'file' as const, filePath: t.testdir() }) },
+  { name: 'file', options: async (t: Test) => ({ engine: 'file' as const, filePath: privateFolder(t) }) },
   { name: 'signed_cookies', options: async () => ({ engine: 'signed_cookies' as const }) }
 ]
 

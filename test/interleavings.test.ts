@@ -27,6 +27,7 @@ import { resolveSettings } from '../lib/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { type DatabaseName, databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { everyOrder, type Scheduler, type Steps, serially } from './fixtures/interleave.ts'
 
 const START = new Date('2030-01-01T00:00:00Z')
@@ -176,8 +177,8 @@ async function createKeyvStore(): Promise<Store> {
 }
 
 async function createFileStore(t: Test): Promise<Store> {
-  const folder = t.testdir()
-  const engine = new FileEngine({ folder, cookieName: 'sessionid', cookieAge: settings.cookieAge, codec, clock })
+  const folder = privateFolder(t)
+  const engine = new FileEngine({ folder, cookieName: 'sessionid', cookieAge: settings.cookieAge, maxSize: settings.maxSize, codec, clock })
   const names = () => readdir(folder)
   return {
     empty: async () => void (await Promise.all((await names()).map((name) => rm(`${folder}/${name}`)))),

@@ -1,4 +1,5 @@
 /** What is logged in a run through everything, failures too, at the most talkative level: no key, no secret, no data. */
+import { mkdirSync } from 'node:fs'
 import { rename as renameFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Knex } from 'knex'
@@ -9,6 +10,7 @@ import type { SessionOptions } from '../lib/index.ts'
 import { TimestampSigner } from '../lib/signing.ts'
 import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 
 const VALUE = 'a value that nobody may read'
 const FALLBACK = 'the former secret key of the tests'
@@ -179,8 +181,8 @@ t.test('the log of cache', async (t) => {
 })
 
 t.test('the log of file', async (t) => {
-  const filePath = t.testdir({ sessions: {} })
-  const folder = join(filePath, 'sessions')
+  const folder = join(privateFolder(t), 'sessions')
+  mkdirSync(folder, { mode: 0o700 })
   await assertNothingLeaks(t, {
     options: { engine: 'file', filePath: folder },
     fail: (fails) => (fails ? renameFile(folder, `${folder}-elsewhere`) : renameFile(`${folder}-elsewhere`, folder)),
@@ -209,7 +211,7 @@ t.test('each cookie of no session is a line in the log: an unknown key at debug,
     db: { knex },
     cached_db: { engine: 'cached_db', knex, cache: new MemoryCache() },
     cache: { engine: 'cache', cache: new MemoryCache() },
-    file: { engine: 'file', filePath: t.testdir({}) }
+    file: { engine: 'file', filePath: privateFolder(t) }
   }
   for (const [name, options] of Object.entries(engines)) {
     t.strictSame(await linesFor(t, options, UNKNOWN_KEY), [[DEBUG, 'FST_SESSION_UNKNOWN_KEY']], name)

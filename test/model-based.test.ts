@@ -17,6 +17,7 @@ import { resolveSettings } from '../lib/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec, createDbEngine } from './fixtures/engines.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { SessionClient } from './fixtures/session-client.ts'
 import { type Command, type Data, Model } from './fixtures/session-model.ts'
 
@@ -120,5 +121,16 @@ t.test('random programs on cached_db', async (t) => {
 t.test('random programs on cache', (t) => assertPrograms(t, new CacheEngine(sessionCache()), 500))
 
 t.test('random programs on file', (t) =>
-  assertPrograms(t, new FileEngine({ folder: t.testdir(), cookieName: 'sessionid', cookieAge: settings.cookieAge, codec, clock }), 50)
+  assertPrograms(
+    t,
+    new FileEngine({
+      folder: privateFolder(t),
+      cookieName: 'sessionid',
+      cookieAge: settings.cookieAge,
+      maxSize: settings.maxSize,
+      codec,
+      clock
+    }),
+    50
+  )
 )

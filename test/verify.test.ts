@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import type { SessionOptions } from '../lib/index.ts'
 import { createApp } from './fixtures/app.ts'
 import { createDatabase, databases, missing, openDatabase } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { freePort } from './fixtures/servers.ts'
 
 const CODE = 'FST_SESSION_TABLE_MISMATCH'
@@ -129,6 +130,6 @@ for (const [client, protocol] of Object.entries({ pg: 'postgres', mysql2: 'mysql
 t.test('engines without a table have nothing to verify', async (t) => {
   const knex = await createDatabase(t, 'sqlite')
   for (const engine of ['file', 'signed_cookies'] as const) {
-    await (await start(t, { engine, knex, filePath: t.testdir() })).ready
+    await (await start(t, { engine, knex, filePath: privateFolder(t) })).ready
   }
 })

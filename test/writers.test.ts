@@ -3,6 +3,7 @@ import createKnex from 'knex'
 import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { createDatabase, databases, missing } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { get, startSite } from './fixtures/site.ts'
 import { createSiteApp, type SiteOptions } from './fixtures/site-app.ts'
 
@@ -45,7 +46,7 @@ const storages: readonly Storage[] = [
   },
   { name: 'cache in Redis', skip: skipRedis, shared: true, open: async () => ({ engine: 'cache', redisUrl: redisUrl as string }) },
   { name: 'cache in memory', skip: false, shared: false, open: async () => ({ engine: 'cache' }) },
-  { name: 'file', skip: false, shared: true, open: async (t) => ({ engine: 'file', filePath: t.testdir() }) }
+  { name: 'file', skip: false, shared: true, open: async (t) => ({ engine: 'file', filePath: privateFolder(t) }) }
 ]
 
 /** @param origins of the applications that take turns */

@@ -1,23 +1,51 @@
 /** The operations of the engine `file` on files: a failure is a StoreUnavailable that says what to do and names no key. */
+import { constants, type Stats } from 'node:fs'
 import { open, opendir, unlink } from 'node:fs/promises'
 import { StoreUnavailable } from '../errors.js'
 
 /** As Django's mkstemp(): the owner only. */
 export const MODE = 0o600
 
-/** What a file holds, and when it was modified. */
+/** Neither follows a symbolic link nor waits for the other end of a pipe. Windows has neither flag. */
+const READ_ONLY = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+
+/** `open` of a symbolic link and of a socket, by READ_ONLY. */
+const SPECIAL_FILE = ['ELOOP', 'ENXIO']
+
+/** What a regular file holds, and when it was modified. */
 export interface Content {
-  text: string
+  /** null where there is more than may be read */
+  text: string | null
   modified: Date
 }
 
-/** Null where the error is one of `answers`. */
-export async function read(path: string, ...answers: string[]): Promise<Content | null> {
-  const file = await ask(open(path, 'r'), ...answers)
-  if (file === null) return null
+/**
+ * Reads a file of at most `maxSize` bytes. Whatever it is, reading it neither blocks nor
+ * takes more memory than that.
+ *
+ * @param isTrusted whether its owner may write sessions
+ * @param answers codes of errors for which it returns null
+ * @returns 'unfit' for what is no regular file or not trusted
+ */
+export async function read(
+  path: string,
+  maxSize: number,
+  isTrusted: (stats: Stats) => boolean,
+  ...answers: string[]
+): Promise<Content | 'unfit' | null> {
+  const opened = open(path, READ_ONLY).catch((error: NodeJS.ErrnoException) => {
+    if (SPECIAL_FILE.includes(error.code ?? '')) return 'unfit' as const
+    throw error
+  })
+  const file = await ask(opened, ...answers)
+  if (file === null || file === 'unfit') return file
   try {
-    const { mtimeMs } = await ask(file.stat())
-    return { text: await ask(file.readFile('latin1')), modified: new Date(Math.round(mtimeMs)) }
+    const stats = await ask(file.stat())
+    if (!stats.isFile() || !isTrusted(stats)) return 'unfit'
+    const modified = new Date(Math.round(stats.mtimeMs))
+    if (stats.size > maxSize) return { text: null, modified }
+    const { buffer, bytesRead } = await ask(file.read(Buffer.alloc(stats.size), 0, stats.size, 0))
+    return { text: buffer.toString('latin1', 0, bytesRead), modified }
   } finally {
     await file.close()
   }

@@ -12,16 +12,17 @@
  * have dots where a key has none: Django's clearsessions passes them over.
  */
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, statSync } from 'node:fs'
-import { access, type FileHandle, open, rename, stat, unlink, utimes } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { type FileHandle, lstat, lutimes, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Codec } from '../codec.js'
-import { InvalidOptions, SessionTooLarge, StoreUnavailable, SuspiciousSession } from '../errors.js'
+import { SessionTooLarge, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../expiry.js'
 import { monotonicNow } from '../timers.js'
 import { claimNewKey } from './claim-key.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 import { ask, batchesOfNames, type Content, MODE, orRemove, read } from './file-system.js'
+import { checkFolder, currentUser } from './folder.js'
 import { Lock, removeAbandoned } from './lock-file.js'
 
 export interface FileEngineOptions {
@@ -31,44 +32,56 @@ export interface FileEngineOptions {
   cookieName: string
   /** Seconds from its last modification until a session ends that does not say when. */
   cookieAge: number
+  /** Greatest size of the data of a session in bytes. */
+  maxSize: number
   codec: Codec
   clock: () => Date
   /** Seconds to wait for a session that another writer holds. @default 5 */
   timeout?: number
 }
 
-/** Nothing else gets into a path: no separator, no dot, and no case, which not every file system can tell. */
-const KEY = /^[a-z0-9]{8,40}$/
+/**
+ * The keys that Django and we make. Nothing else gets into a path: no separator, no dot, no
+ * case, which not every file system can tell, and no other length: the file of a longer
+ * key would be that of a site whose cookie's name starts with ours.
+ */
+const KEY = /^[a-z0-9]{32}$/
 
-/** What Django and we make. A longer one is of a site whose cookie's name starts with ours, and not ours to remove. */
-const MADE_KEY = /^[a-z0-9]{32}$/
+const LEFTOVER = /^([a-z0-9]{32})(?:\.[0-9a-f]{16}\.tmp|(?:\.lock)+)$/
 
-const LEFTOVER = /^([a-z0-9]{8,40})(?:\.[0-9a-f]{16}\.tmp|(?:\.lock)+)$/
+/** The signed text of that much data, in base64 with a timestamp and a signature (see `TimestampSigner`). */
+const maxTextSize = (maxSize: number) => Math.ceil((maxSize * 4) / 3) + 100
 
 /** Names that `clearExpired` looks at in one go. */
 const BATCH_SIZE = 1000
 
 export class FileEngine implements Engine {
   readonly #folder: string
+  /** The number of the user who owns the folder. */
+  readonly #folderOwner: number
   readonly #cookieName: string
   readonly #cookieAge: number
+  readonly #maxSize: number
   readonly #codec: Codec
   readonly #clock: () => Date
   readonly #timeout: number
 
   /** @throws InvalidOptions when the folder cannot be used */
-  constructor({ folder, cookieName, cookieAge, codec, clock, timeout = 5 }: FileEngineOptions) {
-    checkFolder(folder)
+  constructor({ folder, cookieName, cookieAge, maxSize, codec, clock, timeout = 5 }: FileEngineOptions) {
+    this.#folderOwner = checkFolder(folder)
     this.#folder = folder
     this.#cookieName = cookieName
     this.#cookieAge = cookieAge
+    this.#maxSize = maxSize
     this.#codec = codec
     this.#clock = clock
     this.#timeout = timeout
   }
 
+  /** @throws SessionTooLarge, and SuspiciousSession for what is no regular file of this user or the folder's owner */
   async load(sessionKey: string): Promise<StoredSession | null> {
-    const stored = await this.#find(sessionKey)
+    const stored = await this.#look(sessionKey)
+    if (stored === 'unfit') throw new SuspiciousSession('its file is no regular file, or belongs to another user')
     return stored !== null && this.#isLive(stored) ? stored : null
   }
 
@@ -91,8 +104,8 @@ export class FileEngine implements Engine {
 
   saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
     return this.#locked<Exclude<SaveResult, { outcome: 'changed' }>>(sessionKey, GONE, async (lock) => {
-      const stored = await this.load(sessionKey)
-      if (stored === null) return GONE
+      const stored = await this.#find(sessionKey)
+      if (stored === null || !this.#isLive(stored)) return GONE
       await this.#replace(sessionKey, merge(stored), lock)
       return { outcome: 'saved', sessionKey }
     })
@@ -135,7 +148,7 @@ export class FileEngine implements Engine {
 
   async exists(sessionKey: string): Promise<boolean> {
     if (!KEY.test(sessionKey)) return false
-    const found = (await ask(access(this.#path(sessionKey)), 'ENOENT')) !== null
+    const found = (await ask(lstat(this.#path(sessionKey)), 'ENOENT')) !== null
     if (!found) await this.#checkFolder()
     return found
   }
@@ -193,7 +206,7 @@ export class FileEngine implements Engine {
     const stored = await this.#find(sessionKey)
     if (stored === null || stored.text !== snapshot) return stored
     const modified = this.#modifiedFor(snapshot, expireDate)
-    return (await lock.commit(() => utimes(this.#path(sessionKey), modified, modified))) ? stored : null
+    return (await lock.commit(() => lutimes(this.#path(sessionKey), modified, modified))) ? stored : null
   }
 
   /** When the session ended that was removed; null where none was. */
@@ -201,14 +214,15 @@ export class FileEngine implements Engine {
     if (name.startsWith(`.${this.#cookieName}`)) await this.#clearLeftover(name)
     if (!name.startsWith(this.#cookieName)) return null
     const sessionKey = name.slice(this.#cookieName.length)
-    return MADE_KEY.test(sessionKey) ? this.#clearSession(sessionKey, before) : null
+    return KEY.test(sessionKey) ? this.#clearSession(sessionKey, before) : null
   }
 
   async #clearSession(sessionKey: string, before: Date): Promise<Date | null> {
     const path = this.#path(sessionKey)
     const findEnd = async () => {
-      const content = await read(path, 'ENOENT', 'EACCES')
-      const end = content === null ? before : this.#endOf(content)
+      const content = await this.#read(sessionKey, 'ENOENT', 'EACCES')
+      if (content === null || content === 'unfit') return null
+      const end = this.#endOf(content)
       return end < before ? end : null
     }
     // Most are alive: those need no lock.
@@ -255,11 +269,27 @@ export class FileEngine implements Engine {
 
   /** The session of a key, live or expired. */
   async #find(sessionKey: string): Promise<StoredSession | null> {
+    const stored = await this.#look(sessionKey)
+    return stored === 'unfit' ? null : stored
+  }
+
+  async #look(sessionKey: string): Promise<StoredSession | 'unfit' | null> {
     if (!KEY.test(sessionKey)) return null
-    const content = await read(this.#path(sessionKey), 'ENOENT')
-    if (content !== null) return { text: content.text, expireDate: this.#endOf(content) }
-    await this.#checkFolder()
-    return null
+    const content = await this.#read(sessionKey, 'ENOENT')
+    if (content === null) await this.#checkFolder()
+    if (content === null || content === 'unfit') return content
+    if (content.text === null) throw new SessionTooLarge(this.#maxSize)
+    return { text: content.text, expireDate: this.#endOf(content) }
+  }
+
+  #read(sessionKey: string, ...answers: string[]): Promise<Content | 'unfit' | null> {
+    return read(this.#path(sessionKey), maxTextSize(this.#maxSize), this.#isTrusted, ...answers)
+  }
+
+  /** Written by this process, or by the owner of the folder, who can do anything there. */
+  readonly #isTrusted = ({ uid }: Stats): boolean => {
+    const user = currentUser()
+    return user === undefined || uid === user || uid === this.#folderOwner
   }
 
   /** An empty file under a key that was unused. */
@@ -288,7 +318,7 @@ export class FileEngine implements Engine {
 
   /** As Django's `_expiry_date`, and right for positive numbers of seconds too, with which Django's never ends. */
   #endOf({ text, modified }: Content): Date {
-    return expiryDate(this.#expiryOf(text), this.#cookieAge, modified)
+    return expiryDate(text === null ? undefined : this.#expiryOf(text), this.#cookieAge, modified)
   }
 
   /** The inverse of `#endOf`: when a file must have been modified for the session to end at the date. */
@@ -311,18 +341,3 @@ export class FileEngine implements Engine {
 }
 
 const GONE = { outcome: 'gone' } as const
-
-function checkFolder(folder: string): void {
-  if (isUsable(folder)) return
-  const advice = 'create it, for the user of this process only (mode 0700)'
-  throw new InvalidOptions(`- filePath: expected a folder that exists and can be written to, got ${JSON.stringify(folder)}: ${advice}`)
-}
-
-function isUsable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
-    return statSync(folder).isDirectory()
-  } catch {
-    return false
-  }
-}

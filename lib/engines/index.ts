@@ -1,5 +1,4 @@
 /** The engines by name. */
-import { tmpdir } from 'node:os'
 import type { Cache } from '../cache.js'
 import type { Codec } from '../codec.js'
 import type { Model } from '../model.js'
@@ -10,6 +9,7 @@ import { DbEngine } from './db.js'
 import { DjangoCacheEngine } from './django-cache.js'
 import type { Engine, SessionLog } from './engine.js'
 import { FileEngine } from './file.js'
+import { makeDefaultFolder } from './folder.js'
 import { SessionCache } from './session-cache.js'
 import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './signed-cookies.js'
 
@@ -36,8 +36,8 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
     }),
   cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache', parts.settings.storeTimeout)),
   file: ({ settings, codec }) => {
-    const { filePath = tmpdir(), cookie, cookieAge, clock, storeTimeout } = settings
-    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, codec, clock, timeout: storeTimeout })
+    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock, storeTimeout } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock, timeout: storeTimeout })
   },
   signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
     new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })

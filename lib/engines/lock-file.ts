@@ -1,6 +1,6 @@
 /** Locks that hold among processes: files that only one can make. */
 import { readFileSync, readlinkSync } from 'node:fs'
-import { open, unlink } from 'node:fs/promises'
+import { lstat, open, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { StoreUnavailable } from '../errors.js'
 import { monotonicNow, pause } from '../timers.js'
@@ -12,6 +12,12 @@ import { ask, MODE, read } from './file-system.js'
  */
 const HOLD_LIMIT = 10_000
 const ABANDONED_AFTER = 30_000
+
+/** Abandoned locks that one acquisition removes: each is a process that died, or a rival whose clock is far off. */
+const MAX_REMOVALS = 10
+
+/** Bytes. Its text is shorter, unless another program wrote it. */
+const MAX_SIZE = 1000
 
 /** Within which a process has its number: one boot of one machine, and one container on it. */
 const PLACE = findPlace()
@@ -43,10 +49,10 @@ export class Lock {
   /** @returns null when another one holds it for all of `timeout` seconds */
   static async acquire(path: string, clock: () => Date, timeout: number): Promise<Lock | null> {
     const deadline = monotonicNow() + timeout * 1000
-    for (let attempt = 1; ; attempt++) {
+    for (let attempt = 1, removals = 0; ; attempt++) {
       const lock = new Lock(path, clock)
       if (await lock.#make()) return lock
-      if (await removeAbandoned(path, clock)) continue
+      if (removals++ < MAX_REMOVALS && (await removeAbandoned(path, clock))) continue
       if (monotonicNow() >= deadline) return null
       await pause(Math.random() * Math.min(2 ** attempt, 50))
     }
@@ -99,16 +105,20 @@ export async function removeAbandoned(path: string, clock: () => Date): Promise<
 }
 
 /**
- * A holder is dead when no process of its place has its number. Of holders elsewhere, of
- * numbers that another process got since, and of a lock without text nobody knows: those
- * are abandoned when they are old.
+ * A holder is dead when no process of its place has its number. A holder elsewhere, a
+ * number that another process has got since, and a lock that cannot be read are judged by
+ * age. A time in the future is not believed, or it would block a logout until then: what
+ * counts then is the time of creation (ctime), which no program can set.
  */
 async function isAbandoned(path: string, clock: () => Date): Promise<boolean> {
-  const content = await read(path, 'ENOENT', 'EACCES')
-  if (content === null) return false
-  const [, pid, since, place] = /^(\d+) (\d+) (.*)$/.exec(content.text) ?? []
-  const made = since === undefined ? content.modified.getTime() : Number(since)
-  if (clock().getTime() - made > ABANDONED_AFTER) return true
+  const stats = await ask(lstat(path), 'ENOENT')
+  if (stats === null) return false
+  const content = await read(path, MAX_SIZE, () => true, 'ENOENT', 'EACCES')
+  const text = content === null || content === 'unfit' ? null : content.text
+  const [, pid, since, place] = /^(\d+) (\d+) (.*)$/.exec(text ?? '') ?? []
+  const now = clock().getTime()
+  const made = Number(since) <= now + ABANDONED_AFTER ? Number(since) : stats.ctimeMs
+  if (now - made > ABANDONED_AFTER) return true
   return place === PLACE && !isRunning(Number(pid))
 }
 

@@ -4,7 +4,6 @@
  * (exceptions, stores that change under way); all else is the library's doing.
  */
 import { mkdir, rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Knex } from 'knex'
@@ -153,12 +152,13 @@ const engines = {
   }),
   cached_db: (): Partial<SessionOptions> => ({ engine: 'cached_db', knex, cache: cacheOf(settings.SESSION_CACHE_ALIAS) }),
   cache: (): Partial<SessionOptions> => ({ engine: 'cache', cache: cacheOf(settings.SESSION_CACHE_ALIAS) }),
-  file: (): Partial<SessionOptions> => ({ engine: 'file', filePath: fileFolder() }),
+  file: (): Partial<SessionOptions> => ({
+    engine: 'file',
+    ...(settings.SESSION_FILE_PATH !== null && { filePath: settings.SESSION_FILE_PATH })
+  }),
   signed_cookies: (): Partial<SessionOptions> => ({ engine: 'signed_cookies' }),
   base: (): Partial<SessionOptions> => ({ engine: abstractEngine })
 }
-
-const fileFolder = () => settings.SESSION_FILE_PATH ?? tmpdir()
 
 const serializers = {
   json: {},
@@ -424,14 +424,14 @@ class AbstractStore extends Store {
 
 class CacheStore extends Store {
   cache_key(): string {
-    return `fastify:django.contrib.sessions.${this.engine}${this.session.sessionKey}`
+    return `fastify:django.contrib.sessions.${this.engine}:${this.session.sessionKey}`
   }
 }
 
 class FileStore extends Store {
   /** Nobody but the library itself says which keys lead to a file: it is shown a session under that name. */
   async _key_to_file(key: string): Promise<Wire> {
-    const prefix = join(fileFolder(), settings.SESSION_COOKIE_NAME)
+    const prefix = join(String(settings.SESSION_FILE_PATH), settings.SESSION_COOKIE_NAME)
     const planted = this.other(null).set('planted', true)
     await planted.save()
     const path = prefix + key

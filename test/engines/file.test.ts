@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
@@ -13,10 +13,12 @@ import { engineContract } from '../../lib/testing.ts'
 import { Browser, createApp } from '../fixtures/app.ts'
 import { createCodec } from '../fixtures/engines.ts'
 import type { Task } from '../fixtures/file-writer.ts'
+import { privateFolder } from '../fixtures/folders.ts'
 
 const START = new Date('2026-01-02T03:04:05.678Z')
 const at = (seconds: number) => new Date(START.getTime() + seconds * 1000)
 const COOKIE_AGE = 1000
+const MAX_SIZE = 1_048_576
 const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
 const UNAVAILABLE = { code: 'FST_SESSION_STORE_UNAVAILABLE' }
 
@@ -30,15 +32,26 @@ function textWith(expiry: unknown): string {
 
 function createEngine(folder: string, options: Partial<FileEngineOptions> = {}): FileEngine {
   const clock = options.clock ?? (() => START)
-  return new FileEngine({ folder, cookieName: 'sessionid', cookieAge: COOKIE_AGE, codec: createCodec(clock), clock, ...options })
+  return new FileEngine({
+    folder,
+    cookieName: 'sessionid',
+    cookieAge: COOKIE_AGE,
+    maxSize: MAX_SIZE,
+    codec: createCodec(clock),
+    clock,
+    ...options
+  })
 }
+
+/** Only root may give files away and become another user. */
+const isRoot = process.geteuid?.() === 0
 
 /** The number of a user without rights. */
 const NOBODY = 65534
 
 /** A folder with a session in it, and a clock that a test moves. */
 async function setUp(t: Test, options: Partial<FileEngineOptions> = {}) {
-  const folder = t.testdir({})
+  const folder = privateFolder(t)
   let now = START
   const engine = createEngine(folder, { clock: () => now, ...options })
   const sessionKey = await engine.create(record('first'))
@@ -112,7 +125,7 @@ async function runUntilDead(t: Test, task: Task): Promise<void> {
 }
 
 t.test('the engine contract', async (t) => {
-  const folder = t.testdir({})
+  const folder = privateFolder(t)
   for (const { name, run } of engineContract) await t.test(name, () => run((clock) => createEngine(folder, { clock })))
 })
 
@@ -222,7 +235,8 @@ t.test('bad input', async (t) => {
   })
 
   await t.test('at the start the folder must be there', async (t) => {
-    const folder = t.testdir({ file: '' })
+    const folder = privateFolder(t)
+    fs.writeFileSync(join(folder, 'file'), '')
     for (const name of ['missing', 'file']) {
       t.throws(() => createEngine(join(folder, name)), { code: 'FST_SESSION_INVALID_OPTIONS' })
       await t.rejects(createApp(t, { engine: 'file', filePath: join(folder, name) }), { code: 'FST_SESSION_INVALID_OPTIONS' })
@@ -264,17 +278,103 @@ t.test('bad input', async (t) => {
     for (const [name, verb] of verbs) await refuses(t, name, verb(engine, sessionKey), 'ENOTDIR', sessionKey)
   })
 
-  await t.test('a directory in the place of a file is a failure, and stays', async (t) => {
-    const { engine, file, folder, sessionKey } = await setUp(t)
-    fs.rmSync(file)
-    fs.mkdirSync(file)
-    for (const [name, verb] of verbs.filter(([name]) => !['create', 'delete', 'exists', 'clearExpired'].includes(name))) {
-      await refuses(t, name, verb(engine, sessionKey), 'EISDIR', sessionKey)
+  /** What other programs put under the name of a session, and what reads of it cost. */
+  const special: Record<string, (file: string) => void> = {
+    'a directory': (file) => fs.mkdirSync(file),
+    'a named pipe': (file) => execFileSync('mkfifo', [file]),
+    'a symbolic link to a session': (file) => {
+      fs.writeFileSync(`${file}.elsewhere`, 'first')
+      fs.symlinkSync(`${file}.elsewhere`, file)
+    },
+    'a symbolic link to nothing': (file) => fs.symlinkSync(`${file}.nowhere`, file),
+    ...(isRoot && {
+      "another user's file": (file: string) => {
+        fs.writeFileSync(file, 'first')
+        fs.chownSync(file, NOBODY, NOBODY)
+      }
+    })
+  }
+  for (const [what, make] of Object.entries(special)) {
+    await t.test(`${what} under the name of a session is none, and is left alone`, { timeout: 60_000 }, async (t) => {
+      const { engine, file, folder, sessionKey, setTime } = await setUp(t)
+      fs.rmSync(file)
+      make(file)
+      const before = fs.readdirSync(folder).map((name) => [name, fs.lstatSync(join(folder, name)).mtimeMs])
+      await t.rejects(engine.load(sessionKey), {
+        code: 'FST_SESSION_SUSPICIOUS',
+        message: 'Session data corrupted: its file is no regular file, or belongs to another user'
+      })
+      t.strictSame(await engine.save(sessionKey, record('second'), null), { outcome: 'gone' })
+      t.strictSame(await engine.saveLocked(sessionKey, () => record('second')), { outcome: 'gone' })
+      t.equal(await engine.touch(sessionKey, at(200), 'first'), false)
+      t.equal(await engine.rotate(sessionKey, at(200), 'first'), null)
+      t.equal(await engine.exists(sessionKey), true, 'the key is taken')
+      setTime(100_000)
+      t.match(await engine.clearExpired(), { deleted: 0 })
+      t.strictSame(
+        fs.readdirSync(folder).map((name) => [name, fs.lstatSync(join(folder, name)).mtimeMs]),
+        before,
+        'not even its time has changed'
+      )
+      if (what === 'a directory') return
+      await engine.delete(sessionKey)
+      t.equal(fs.lstatSync(file, { throwIfNoEntry: false }), undefined, 'a logout removes it')
+    })
+  }
+
+  await t.test('eight named pipes hold up nobody', { timeout: 60_000 }, async (t) => {
+    const { engine, sessionKey, path } = await setUp(t)
+    const keys = Array.from({ length: 8 }, (_, number) => String(number).repeat(32))
+    for (const key of keys) execFileSync('mkfifo', [path(`sessionid${key}`)])
+    const loads = keys.map((key) => t.rejects(engine.load(key), { code: 'FST_SESSION_SUSPICIOUS' }))
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    await Promise.all(loads)
+  })
+
+  await t.test('a file that is larger than any session is an error, and costs no memory', async (t) => {
+    const { engine, file, path, sessionKey, setTime } = await setUp(t, { maxSize: 300 })
+    const longest = 'x'.repeat(500)
+    writeFile(path(`sessionid${KEY}`), longest)
+    t.match(await engine.load(KEY), { text: longest })
+    fs.appendFileSync(path(`sessionid${KEY}`), 'x')
+    const tooLarge = { code: 'FST_SESSION_TOO_LARGE' }
+    await t.rejects(engine.load(KEY), tooLarge)
+    fs.truncateSync(file, 4_000_000_000)
+    const before = process.memoryUsage().rss
+    for (let count = 0; count < 5; count++) await t.rejects(engine.load(sessionKey), tooLarge)
+    await t.rejects(engine.save(sessionKey, record('second'), null), tooLarge)
+    fs.utimesSync(file, at(0), at(0))
+    setTime(COOKIE_AGE + 1)
+    await engine.clearExpired()
+    t.equal(fs.existsSync(file), false, 'it ends by its age')
+    t.ok(process.memoryUsage().rss - before < 100_000_000)
+  })
+
+  await t.test(
+    'files of the user who owns the folder are sessions, such as those of Django for a process of root',
+    { skip: !isRoot },
+    async (t) => {
+      const { engine, folder, sessionKey, file } = await setUp(t)
+      for (const path of [folder, file]) fs.chownSync(path, NOBODY, NOBODY)
+      t.match(await createEngine(folder).load(sessionKey), { text: 'first' })
+      await t.rejects(engine.load(sessionKey), { code: 'FST_SESSION_SUSPICIOUS' })
     }
-    await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
-    t.equal(await engine.exists(sessionKey), true, 'the key is taken')
-    t.match(await engine.clearExpired(), { deleted: 0 })
-    t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`], 'no lock and no temporary file is left')
+  )
+
+  await t.test('a cookie leads to no file of a site whose cookie has a longer name', async (t) => {
+    const { engine, folder, sessionKey, file, setTime } = await setUp(t)
+    for (const cookieName of ['session', 'sessioni', 'sess']) {
+      const other = createEngine(folder, { cookieName })
+      const key = `sessionid${sessionKey}`.slice(cookieName.length)
+      t.equal(await other.load(key), null)
+      t.strictSame(await other.save(key, record('second'), null), { outcome: 'gone' })
+      await other.delete(key)
+      setTime(100_000)
+      await other.clearExpired()
+      setTime(0)
+    }
+    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.equal(fs.existsSync(file), true)
   })
 
   await t.test('a folder that may only be read is a failure for writers', async (t) => {
@@ -298,6 +398,96 @@ t.test('bad input', async (t) => {
       await refuses(t, name, verb(engine, sessionKey), 'EACCES', sessionKey)
     }
     if (!isRoot) t.throws(() => createEngine(folder), { code: 'FST_SESSION_INVALID_OPTIONS' })
+  })
+})
+
+t.test('the folder', async (t) => {
+  const isPosix = process.geteuid !== undefined
+  const messageOf = async (t: Test, filePath: string) => {
+    const { message } = await createApp(t, { engine: 'file', filePath }).then(
+      () => t.fail('the folder was accepted') as never,
+      (error) => error
+    )
+    return message
+  }
+
+  await t.test('one that other users have access to is refused, and what to do is said', { skip: !isPosix }, async (t) => {
+    const folder = privateFolder(t)
+    for (const mode of [0o755, 0o701, 0o702, 0o777, 0o1777]) {
+      fs.chmodSync(folder, mode)
+      t.equal(
+        await messageOf(t, folder),
+        `fastify-django-sessions: invalid options\n- filePath: expected a folder that other users cannot look into, but ${JSON.stringify(folder)} is a folder of user ${process.geteuid?.()} with mode 0${(mode & 0o777).toString(8)}. The names of its files are session keys: chmod o= it. Give filePath a folder for the user of this process only (mode 0700)`
+      )
+    }
+    t.match(await messageOf(t, tmpdir()), /expected a folder that other users cannot look into, but/)
+    for (const mode of [0o700, 0o750, 0o770]) {
+      fs.chmodSync(folder, mode)
+      await createApp(t, { engine: 'file', filePath: folder })
+    }
+  })
+
+  await t.test('without the option it is one of the current user, with mode 0700', { skip: !isPosix }, async (t) => {
+    const temporary = t.testdir({})
+    const before = process.env.TMPDIR
+    process.env.TMPDIR = temporary
+    t.teardown(() => {
+      if (before === undefined) delete process.env.TMPDIR
+      else process.env.TMPDIR = before
+    })
+    const name = `fastify-django-sessions-${process.geteuid?.()}`
+    const folder = join(temporary, name)
+    const visit = async () => {
+      const { app } = await createApp(t, { engine: 'file' }, (app) => {
+        app.get('/visit', async (request) => String(request.session.set('a', 1).modified))
+      })
+      return new Browser(app).get('/visit')
+    }
+    for (const files of [1, 2]) {
+      t.equal((await visit()).statusCode, 200)
+      t.strictSame(fs.readdirSync(temporary), [name])
+      t.equal(fs.statSync(folder).mode & 0o777, 0o700)
+      t.equal(fs.readdirSync(folder).length, files, 'a second start finds it')
+    }
+    const refused = async (is: string) => {
+      await t.rejects(createApp(t, { engine: 'file' }), {
+        code: 'FST_SESSION_INVALID_OPTIONS',
+        message: `fastify-django-sessions: invalid options\n- filePath: expected a folder of this user only (mode 0700), but ${JSON.stringify(folder)} is ${is}. Give filePath a folder for the user of this process only (mode 0700)`
+      })
+    }
+    fs.chmodSync(folder, 0o750)
+    await refused(`a folder of user ${process.geteuid?.()} with mode 0750`)
+    fs.chmodSync(folder, 0o700)
+    if (isRoot) {
+      fs.chownSync(folder, NOBODY, NOBODY)
+      await refused(`a folder of user ${NOBODY} with mode 0700`)
+    }
+    fs.renameSync(folder, `${folder}-real`)
+    fs.symlinkSync(`${folder}-real`, folder)
+    await refused('a symbolic link')
+    fs.rmSync(folder)
+    fs.writeFileSync(folder, '')
+    await refused('no folder')
+  })
+
+  await t.test('a special file under the name of a session is a warning without the key', { skip: !isPosix }, async (t) => {
+    const filePath = privateFolder(t)
+    const { app, logs } = await createApp(t, { engine: 'file', filePath }, (app) => {
+      app.get('/read', async (request) => (await request.session.load()).toObject())
+    })
+    execFileSync('mkfifo', [join(filePath, `sessionid${KEY}`)])
+    t.strictSame((await new Browser(app, KEY).get('/read')).json(), {})
+    t.strictSame(
+      logs.filter(({ code }) => code !== undefined).map(({ level, code, msg }) => ({ level, code, msg })),
+      [
+        {
+          level: 40,
+          code: 'FST_SESSION_SUSPICIOUS',
+          msg: 'Session data corrupted: its file is no regular file, or belongs to another user'
+        }
+      ]
+    )
+    t.notMatch(JSON.stringify(logs), KEY)
   })
 })
 
@@ -351,19 +541,73 @@ t.test('locks', async (t) => {
   for (const [what, text] of [
     // A number that no process has here says nothing of a process there.
     ['of another machine or container', `4194305 ${START.getTime()} elsewhere`],
-    ['without text, whose maker died before it wrote', '']
+    ['that says nothing, whose maker died before it wrote', ''],
+    ['from the year 5138', '4194305 100000000000000 elsewhere'],
+    ['of another program', 'x'.repeat(10_000)]
   ] as const) {
     await t.test(`a lock ${what} is abandoned after 30 seconds`, async (t) => {
       const { engine, sessionKey, lock, setTime } = await setUp(t, { timeout: 0.01 })
-      writeFile(lock, text)
-      setTime(30)
-      await t.rejects(engine.save(sessionKey, record('second'), 'first'), UNAVAILABLE)
+      fs.writeFileSync(lock, text)
+      // What a lock does not say itself, its creation does.
+      const made = text.includes(String(START.getTime())) ? 0 : (fs.statSync(lock).ctimeMs - START.getTime()) / 1000
+      fs.utimesSync(lock, new Date('5138-01-01'), new Date('5138-01-01'))
+      setTime(made + 29)
+      await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
       t.equal(fs.readFileSync(lock, 'latin1'), text)
-      setTime(30.001)
-      t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
+      setTime(made + 31)
+      await engine.delete(sessionKey)
+      t.equal(await engine.exists(sessionKey), false)
       t.equal(fs.existsSync(lock), false)
     })
   }
+
+  const foreign: Record<string, (lock: string) => void> = {
+    'a named pipe': (lock) => execFileSync('mkfifo', [lock]),
+    'a symbolic link': (lock) => fs.symlinkSync('/nowhere', lock),
+    'a sparse file of 4 GB': (lock) => {
+      fs.writeFileSync(lock, '')
+      fs.truncateSync(lock, 4_000_000_000)
+    }
+  }
+  for (const [what, make] of Object.entries(foreign)) {
+    await t.test(`${what} in the place of a lock blocks a logout for 30 seconds, and not for ever`, { timeout: 60_000 }, async (t) => {
+      const { engine, sessionKey, lock, setTime } = await setUp(t, { timeout: 0.01 })
+      make(lock)
+      await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
+      setTime((fs.lstatSync(lock).ctimeMs - START.getTime()) / 1000 + 31)
+      await engine.delete(sessionKey)
+      t.equal(await engine.exists(sessionKey), false)
+    })
+  }
+
+  await t.test('a lock that another user made and nobody else may read blocks a logout for 30 seconds', { skip: !isRoot }, async (t) => {
+    const folder = fs.mkdtempSync(join(tmpdir(), 'shared-'))
+    t.teardown(() => {
+      process.seteuid?.(0)
+      fs.rmSync(folder, { recursive: true })
+    })
+    fs.chownSync(folder, NOBODY, NOBODY)
+    let now = START
+    process.seteuid?.(NOBODY)
+    const engine = createEngine(folder, { clock: () => now, timeout: 0.01 })
+    const sessionKey = await engine.create(record('first'))
+    process.seteuid?.(0)
+    const lock = join(folder, `.sessionid${sessionKey}.lock`)
+    fs.writeFileSync(lock, '1 100000000000000 elsewhere', { mode: 0o600 })
+    process.seteuid?.(NOBODY)
+    await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
+    now = new Date(fs.statSync(lock).ctimeMs + 31_000)
+    await engine.delete(sessionKey)
+    t.strictSame(fs.readdirSync(folder), [])
+  })
+
+  await t.test('an engine that finds an abandoned lock again and again gives up', async (t) => {
+    const { engine, sessionKey, lock } = await setUp(t, { timeout: 0.01 })
+    intercept(t, 'open', (path) => {
+      if (path === lock) fs.writeFileSync(lock, '1 0 elsewhere')
+    })
+    await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
+  })
 
   await t.test('a lock that another one took instead of the abandoned one is not removed', async (t) => {
     const { engine, sessionKey, lock } = await setUp(t, { timeout: 0.01 })
@@ -551,16 +795,17 @@ t.test('clearExpired()', async (t) => {
   await t.test('goes on after a file that fails, and says so in the end', { skip: process.platform === 'win32' }, async (t) => {
     const { engine, folder, setTime } = await setUp(t)
     for (let number = 0; number < 5; number++) writeFile(join(folder, `sessionid${keyOf(number)}`), 'x')
-    setTime(5000)
     // Where the lock would be is a directory, which no waiting removes.
-    fs.mkdirSync(join(folder, `.sessionid${keyOf(2)}.lock`))
+    const lock = join(folder, `.sessionid${keyOf(2)}.lock`)
+    fs.mkdirSync(lock)
+    setTime((fs.statSync(lock).ctimeMs - START.getTime()) / 1000 + 31)
     await t.rejects(engine.clearExpired(), { ...UNAVAILABLE, cause: { code: 'EISDIR' } })
     t.strictSame(fs.readdirSync(folder).sort(), [`.sessionid${keyOf(2)}.lock`, `sessionid${keyOf(2)}`])
   })
 })
 
 t.test("the option engine: 'file' keeps sessions in filePath", async (t) => {
-  const filePath = t.testdir({})
+  const filePath = privateFolder(t)
   const { app } = await createApp(t, { engine: 'file', filePath }, (app) => {
     app.get('/visit', async (request) => {
       const session = await request.session.load()

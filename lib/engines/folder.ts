@@ -1,0 +1,69 @@
+/** The folder of the engine `file`. The names in it are session keys: users who can list it can take over sessions. */
+import { accessSync, constants, lstatSync, mkdirSync, type Stats, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InvalidOptions } from '../errors.js'
+
+/** Undefined on Windows, where files have no such owner and folders for temporary files belong to a user. */
+export const currentUser = (): number | undefined => process.geteuid?.()
+
+/**
+ * Makes the folder of the current user among the system's temporary ones, unless it is there.
+ *
+ * @throws InvalidOptions when another user has made something under its name, or has access to it
+ */
+export function makeDefaultFolder(): string {
+  const user = currentUser()
+  const folder = join(tmpdir(), user === undefined ? 'fastify-django-sessions' : `fastify-django-sessions-${user}`)
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'EEXIST') refuse('a folder that can be made', folder, `cannot be made (${code})`)
+  }
+  // Not what a link leads to.
+  const stats = lstatSync(folder)
+  const isOwn = stats.isDirectory() && (user === undefined || (stats.uid === user && (stats.mode & 0o077) === 0))
+  if (!isOwn) refuse('a folder of this user only (mode 0700)', folder, `is ${describe(stats)}`)
+  return folder
+}
+
+/**
+ * Checks a folder at the start. Its group may have access, such as that of a Django site.
+ *
+ * @returns the number of the user who owns it
+ * @throws InvalidOptions
+ */
+export function checkFolder(folder: string): number {
+  const stats = usable(folder)
+  if (stats === null) refuse('a folder that exists and can be written to', folder, 'cannot be used')
+  if (currentUser() !== undefined && (stats.mode & 0o007) !== 0) {
+    refuse(
+      'a folder that other users cannot look into',
+      folder,
+      `is ${describe(stats)}. The names of its files are session keys: chmod o= it`
+    )
+  }
+  return stats.uid
+}
+
+function usable(folder: string): Stats | null {
+  try {
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+    const stats = statSync(folder)
+    return stats.isDirectory() ? stats : null
+  } catch {
+    return null
+  }
+}
+
+function describe(stats: Stats): string {
+  if (stats.isSymbolicLink()) return 'a symbolic link'
+  if (!stats.isDirectory()) return 'no folder'
+  return `a folder of user ${stats.uid} with mode 0${(stats.mode & 0o777).toString(8)}`
+}
+
+function refuse(expected: string, folder: string, problem: string): never {
+  const advice = 'Give filePath a folder for the user of this process only (mode 0700)'
+  throw new InvalidOptions(`- filePath: expected ${expected}, but ${JSON.stringify(folder)} ${problem}. ${advice}`)
+}
