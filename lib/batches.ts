@@ -4,7 +4,8 @@
  * the single statement. Only the model uses it, and nothing above it knows.
  */
 import { Batcher, leftOut } from './batcher.js'
-import { type Database, isRefused } from './database.js'
+import { isRefused } from './database/statement-error.js'
+import type { Database } from './database.js'
 import type { StoredSession } from './engines/engine.js'
 
 /** A key to look up at a moment. */

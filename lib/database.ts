@@ -2,32 +2,18 @@
  * Sends statements over connections from Knex's pool and returns the driver's own
  * answer, so that no setting of the Knex instance (mappers, post-processing) can
  * change what we read. Bounds the time that anything takes, sends again what met a
- * busy database, and turns every failure into StoreUnavailable without SQL or data.
+ * busy database, and turns every failure into an error without SQL or data.
  */
 import type { Knex } from 'knex'
 import { Batcher } from './batcher.js'
-import type { Binding, Dialect, DriverError } from './dialect.js'
+import type { DriverError, ErrorKind } from './database/driver-errors.js'
+import { type Connection, type ConnectionPool, poolOf } from './database/pool.js'
+import { failure, isRefused, kindOfFailure, masked, notSent } from './database/statement-error.js'
+import type { Binding, Dialect } from './dialect.js'
 import { StoreUnavailable } from './errors.js'
 import { Semaphore } from './semaphore.js'
 import { monotonicNow, pause } from './timers.js'
 import { within } from './within.js'
-
-/** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
-interface Client {
-  acquireConnection(): Promise<Connection>
-  releaseConnection(connection: Connection): Promise<void>
-  listenerCount(event: string): number
-  emit(event: 'query', query: { sql: string; bindings: readonly Binding[]; __knexUid: unknown }): void
-  /** `max` is not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
-  pool?: { max?: number }
-  config: { connectionPool?: { options?: { max?: number } } }
-}
-
-interface Connection {
-  __knexUid?: unknown
-  /** Set on a connection that Knex's pool must not hand out again. */
-  __knex__disposed?: unknown
-}
 
 interface Statement {
   sql: string
@@ -36,56 +22,6 @@ interface Statement {
 
 /** Sends one statement, with `?` for bindings. Returns the driver's answer, or a promise of it where the database is another process. */
 export type Send = (sql: string, bindings: readonly Binding[]) => unknown
-
-/** What an error of the driver means for the statement. */
-interface Verdict {
-  busy: boolean
-  outcomeUnknown: boolean
-  keyTaken: boolean
-  unreachable: boolean
-}
-
-const NOTHING_DONE: Verdict = { busy: false, outcomeUnknown: false, keyTaken: false, unreachable: false }
-const UNREACHABLE: Verdict = { ...NOTHING_DONE, unreachable: true }
-
-/** What a driver reported, without SQL and without the values that were bound. */
-class StatementError extends Error {
-  override name = 'StatementError'
-  readonly code: string | undefined
-  readonly busy: boolean
-  readonly outcomeUnknown: boolean
-  readonly keyTaken: boolean
-  readonly unreachable: boolean
-
-  constructor(error: DriverError, message: string, { busy, outcomeUnknown, keyTaken, unreachable }: Verdict) {
-    super(message)
-    this.code = error.code
-    this.busy = busy
-    this.outcomeUnknown = outcomeUnknown
-    this.keyTaken = keyTaken
-    this.unreachable = unreachable
-    // The frames say where it failed; the first lines repeat the driver's message.
-    const frames = error.stack?.match(/^ {4}at .*$/gm) ?? []
-    this.stack = [`${this.name}: ${message}`, ...frames].join('\n')
-  }
-}
-
-/** Whether a failed write may have been carried out all the same. */
-export function isOutcomeUnknown(error: Error): boolean {
-  return error.cause instanceof StatementError && error.cause.outcomeUnknown
-}
-
-/** Whether a statement was refused by the database, or not even sent: nothing was done, and another one may be accepted. */
-export function isRefused(error: unknown): boolean {
-  return (
-    error instanceof StoreUnavailable && error.cause instanceof StatementError && !error.cause.outcomeUnknown && !error.cause.unreachable
-  )
-}
-
-/** Whether an INSERT failed because its key is that of another row. */
-export function isKeyTaken(error: unknown): boolean {
-  return error instanceof StoreUnavailable && error.cause instanceof StatementError && error.cause.keyTaken
-}
 
 export interface DatabaseOptions {
   knex: Knex
@@ -96,9 +32,6 @@ export interface DatabaseOptions {
   preparedStatements: boolean
 }
 
-/** Of Knex, and of pg. */
-const DEFAULT_CONNECTIONS = 10
-
 /** How many of the connections may wait for locks: a fifth is left for all else. */
 const lockingOf = (connections: number) => Math.max(1, Math.floor(connections * 0.8))
 
@@ -108,7 +41,7 @@ const MAX_PER_TURN = 100
 export class Database {
   readonly knex: Knex
   readonly dialect: Dialect
-  readonly #client: Client
+  readonly #pool: ConnectionPool
   readonly #timeout: number
   readonly #prepares: boolean
   readonly #locking: Semaphore
@@ -118,11 +51,10 @@ export class Database {
   constructor({ knex, dialect, timeout, preparedStatements }: DatabaseOptions) {
     this.knex = knex
     this.dialect = dialect
-    this.#client = knex.client
+    this.#pool = poolOf(knex)
     this.#timeout = timeout
     this.#prepares = preparedStatements
-    const { pool, config } = this.#client
-    this.#locking = new Semaphore(lockingOf(pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS))
+    this.#locking = new Semaphore(lockingOf(this.#pool.max))
     // Apart, since a writer that waits for a lock must hold up no reader.
     const alone = ({ sql, bindings }: Statement, since: number) => this.#bounded((send) => send(sql, bindings), { since })
     const isOverdue = (since: number) => this.isOverdue(since)
@@ -137,7 +69,7 @@ export class Database {
 
   /**
    * @param since when the wait for the answer began, in milliseconds of `performance.now()`
-   * @throws StoreUnavailable
+   * @throws StoreUnavailable, StoreRefused
    */
   send(sql: string, bindings: readonly Binding[], since = monotonicNow()): Promise<unknown> {
     if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings })
@@ -148,7 +80,7 @@ export class Database {
    * As `send()`, for a statement that may wait for a row's lock: no more of these are under
    * way than leave connections for all others.
    *
-   * @throws StoreUnavailable
+   * @throws StoreUnavailable, StoreRefused
    */
   sendLocking(sql: string, bindings: readonly Binding[], since = monotonicNow()): Promise<unknown> {
     return this.dialect.isInProcess ? this.send(sql, bindings) : this.#sendBounded(sql, bindings, since, this.#locking)
@@ -169,7 +101,7 @@ export class Database {
    * database was busy. Rolls back when `work` throws.
    *
    * @param options `locking`: whether it may wait for a row's lock, as in `sendLocking()`
-   * @throws StoreUnavailable, or what `work` throws
+   * @throws StoreUnavailable, StoreRefused, or what `work` throws
    */
   transaction<T>(work: (send: Send) => Promise<T>, { locking = false } = {}): Promise<T> {
     return this.#transaction(this.dialect.begin, work, locking ? { turns: this.#locking } : {})
@@ -199,7 +131,7 @@ export class Database {
 
   /** Gives `work` a connection, until the timeout has passed. */
   #bounded<T>(work: (send: Send) => Promise<T> | T, options: UseOptions): Promise<T> {
-    const use = new Use(this.#client, this.dialect, options)
+    const use = new Use(this.#pool, this.dialect, options)
     return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), options.since)
   }
 }
@@ -219,20 +151,24 @@ interface UseOptions {
   turns?: Semaphore | undefined
 }
 
+/** Kinds of errors after which a connection is not used again. On SQLite it is kept: it is in our own process, and may hold the database. */
+const DISCARDING: readonly ErrorKind[] = ['tooLarge', 'outdated', 'lost', 'unknown']
+
 /** One use of a connection: from waiting for it to giving it back, which may be after nobody waits any longer. */
 class Use {
-  readonly #client: Client
+  readonly #pool: ConnectionPool
   readonly #dialect: Dialect
   #connection: Connection | null = null
   #expired = false
   /** Why it is tried again. */
-  #busy: StatementError | null = null
+  #busy: unknown = null
+  #wasOutdated = false
   readonly #prepare: boolean
   readonly #turns: Semaphore | undefined
   #waitsForTurn = false
 
-  constructor(client: Client, dialect: Dialect, { prepare = false, turns }: UseOptions) {
-    this.#client = client
+  constructor(pool: ConnectionPool, dialect: Dialect, { prepare = false, turns }: UseOptions) {
+    this.#pool = pool
     this.#dialect = dialect
     this.#prepare = prepare
     this.#turns = turns
@@ -244,17 +180,15 @@ class Use {
       if (this.#turns !== undefined) await this.#waitForTurn(this.#turns)
       try {
         if (this.#expired) throw new StoreUnavailable('its turn came too late')
-        connection = await this.#client.acquireConnection()
+        connection = await this.#pool.acquire()
         return await work(this.#senderOn(connection))
       } catch (thrown) {
         const error = connection === undefined ? this.#unreachable(thrown as DriverError) : thrown
-        const cause = error instanceof StoreUnavailable ? error.cause : undefined
-        if (this.#expired || !(cause instanceof StatementError && cause.busy)) throw error
-        this.#busy = cause
+        if (this.#expired || !this.#mayTryAgain(error)) throw error
       } finally {
         this.#connection = null
         this.#turns?.release()
-        if (connection !== undefined) await this.#client.releaseConnection(connection)
+        if (connection !== undefined) await this.#pool.release(connection)
       }
       // Without its connection, which others may need; not all at the same moment.
       await pause(Math.random() * Math.min(2 ** attempt, 50))
@@ -267,11 +201,20 @@ class Use {
     this.#waitsForTurn = false
   }
 
+  /** What was busy until the time is over; what met an outdated connection once, on a new one. */
+  #mayTryAgain(error: unknown): boolean {
+    const kind = kindOfFailure(error)
+    if (kind === 'busy') this.#busy = (error as Error).cause
+    const isFirst = kind === 'outdated' && !this.#wasOutdated
+    if (isFirst) this.#wasOutdated = true
+    return kind === 'busy' || isFirst
+  }
+
   /** Nobody waits any longer. A statement under way is cut off with its connection. */
   expire(timeout: number): Error {
     this.#expired = true
     if (this.#connection !== null) {
-      this.#connection.__knex__disposed = 'its answer was overdue'
+      this.#pool.discard(this.#connection, 'its answer was overdue')
       this.#dialect.abort(this.#connection)
       return new StoreUnavailable(`no answer within ${timeout} seconds`)
     }
@@ -293,14 +236,16 @@ class Use {
   }
 
   #unreachable(error: DriverError): Error {
-    return unavailable(error, 'it cannot be reached', error.message, { ...UNREACHABLE, busy: this.#dialect.isBusy(error) })
+    const kind = this.#dialect.meaning(error).kind === 'busy' ? 'busy' : 'unreachable'
+    return failure({ kind, reason: 'it cannot be reached', error, message: error.message })
   }
 
-  /** @throws StoreUnavailable */
+  /** @throws StoreUnavailable, StoreRefused */
   #send(connection: Connection, sql: string, bindings: readonly Binding[]): unknown {
     try {
+      const { client } = this.#pool
       // For whoever logs or counts what Knex sends.
-      if (this.#client.listenerCount('query') > 0) this.#client.emit('query', { sql, bindings, __knexUid: connection.__knexUid })
+      if (client.listenerCount('query') > 0) client.emit('query', { sql, bindings, __knexUid: connection.__knexUid })
       const answer = this.#dialect.execute(connection, sql, bindings, this.#prepare)
       return this.#dialect.isInProcess
         ? answer
@@ -311,39 +256,16 @@ class Use {
   }
 
   #fail(connection: Connection, sql: string, bindings: readonly Binding[], error: DriverError): never {
-    const lost = this.#dialect.isConnectionLost(error)
-    // Another process would keep the transaction or the lock; in our own there is none when that fails.
-    const keeps = !this.#dialect.isInProcess && (sql === 'ROLLBACK' || sql === this.#dialect.unlock)
-    if (lost || keeps) connection.__knex__disposed = 'its connection was lost'
-    const summary = lost ? 'the connection was lost' : refusal(error, this.#dialect)
-    throw unavailable(error, summary, masked(this.#dialect.describe(error), bindings), {
-      ...NOTHING_DONE,
-      busy: this.#dialect.isBusy(error),
-      outcomeUnknown: lost,
-      keyTaken: this.#dialect.isKeyTaken(error)
-    })
+    const { kind, reason } = this.#dialect.meaning(error)
+    if (!this.#dialect.isInProcess) this.#discardAfter(kind, connection, sql)
+    const message = masked(this.#dialect.describe(error), bindings)
+    throw failure({ kind, reason, error, message, keyTaken: this.#dialect.isKeyTaken(error) })
   }
-}
 
-function notSent(summary: string) {
-  return unavailable(new Error(), summary, 'it was not sent', NOTHING_DONE)
-}
-
-/** Why the database refused a statement, and what to do. */
-function refusal(error: DriverError, dialect: Dialect): string {
-  if (dialect.isMissingTable(error)) return 'its table is missing, run the migration first (fastify-django-sessions migrate)'
-  if (dialect.isFull(error)) return 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
-  return 'a statement failed'
-}
-
-function masked(message: string, bindings: readonly Binding[]): string {
-  let text = message
-  for (const binding of bindings.flat()) {
-    if (typeof binding === 'string' && binding !== '') text = text.replaceAll(binding, '?')
+  #discardAfter(kind: ErrorKind, connection: Connection, sql: string): void {
+    // The connection would keep the transaction or the lock.
+    const keeps = sql === 'ROLLBACK' || sql === this.#dialect.unlock
+    if (keeps || DISCARDING.includes(kind)) this.#pool.discard(connection, `after an error of the kind "${kind}"`)
+    if (kind === 'outdated') this.#pool.discardAll()
   }
-  return text
-}
-
-function unavailable(error: DriverError, summary: string, message: string, verdict: Verdict) {
-  return new StoreUnavailable(summary, { cause: new StatementError(error, message, verdict) })
 }

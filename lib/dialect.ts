@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto'
 import { connect } from 'node:net'
 import type { Knex } from 'knex'
+import { type DriverError, type Meaning, mysqlMeaning, postgresMeaning, sqliteMeaning } from './database/driver-errors.js'
 
 /** What a statement's `?` stands for. */
-export type Binding = string | number | boolean | null | readonly (string | null)[]
+export type Binding = string | number | bigint | boolean | Buffer | null | readonly (string | null)[]
 
 /** A row as the driver gives it, before any mapping that the Knex instance may be set up for. */
 export type Row = Record<string, unknown>
@@ -20,6 +21,10 @@ export interface Dialect {
   execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): unknown
   /** What a Date is bound as. */
   bindDate(date: Date): string
+  /** What a boolean is bound as. */
+  bindBoolean(value: boolean): Binding
+  /** What an integer of 64 bits is bound as. */
+  bindBigInt(value: bigint): Binding
   /** SQL for a bound date where its type is not clear from the statement. */
   dateParameter: string
   /** SQL for a bound text that a column is compared with, byte for byte. */
@@ -46,27 +51,12 @@ export interface Dialect {
   unlock: string | null
   /** First size of a cleanup batch, and whether it is fitted to what the database makes of it. */
   cleanup: { initialBatchSize: number; adapts: boolean }
-  /** Another writer was in the way and nothing was done: the statement may be sent again. */
-  isBusy(error: DriverError): boolean
-  /** The connection broke: the statement may have been carried out. */
-  isConnectionLost(error: DriverError): boolean
-  isMissingTable(error: DriverError): boolean
-  /** There is no room on the disk, or in the table. */
-  isFull(error: DriverError): boolean
+  /** The consequences of an error, and its reason. */
+  meaning(error: DriverError): Meaning
   /** What went wrong, in the database's words, and without data that it quotes. */
   describe(error: DriverError): string
   /** Ends a connection whose answer is overdue, and what the server does for it: a statement that waits for a lock must not be carried out later. */
   abort(connection: unknown): void
-}
-
-export interface DriverError extends Error {
-  code?: string
-  /** MySQL: the server's number of the error, its SQLSTATE and its own words; none of a socket's error. */
-  errno?: number
-  sqlState?: string
-  sqlMessage?: string
-  /** MySQL: the connection is of no use any more. */
-  fatal?: boolean
 }
 
 /** Formats a date once for all that ask in the same millisecond, which under load are many. */
@@ -99,13 +89,16 @@ interface PostgresResult {
 }
 
 interface PostgresClient {
-  query(query: { name?: string; text: string; values: readonly Binding[] }): Promise<PostgresResult>
+  query(query: { name?: string; text: string; values: readonly Binding[]; types: typeof AS_TEXT }): Promise<PostgresResult>
   connection: { stream: { destroy(): void } }
   host: string
   port: number
   processID: number
   secretKey: number
 }
+
+/** Instead of parsers that applications set for the driver, and of its option `binary`: every column that we read is a text. */
+const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => String(value) }
 
 /** How long the server is tried to be reached, in milliseconds, when it is to give up a statement. */
 const CANCEL_TIMEOUT = 5000
@@ -140,13 +133,14 @@ const postgres: Dialect = {
   isInProcess: false,
   execute: (connection, sql, values, prepare) => {
     const { text, name } = postgresForm(sql)
-    return (connection as PostgresClient).query(prepare ? { name, text, values } : { text, values })
+    return (connection as PostgresClient).query({ ...(prepare && { name }), text, values, types: AS_TEXT })
   },
   bindDate: remembered((date) => date.toISOString()),
+  bindBoolean: (value) => value,
+  bindBigInt: String,
   dateParameter: '?::timestamptz',
   exactParameter: '?',
-  // A number, since applications replace the driver's parsers of dates.
-  selectDate: '(extract(epoch from expire_date) * 1000)::float8',
+  selectDate: '(extract(epoch from expire_date) * 1000)::numeric::text',
   readDate: (value) => new Date(Number(value)),
   rows: (response) => (response as PostgresResult).rows,
   affected: (response) => (response as PostgresResult).rowCount ?? 0,
@@ -159,16 +153,10 @@ const postgres: Dialect = {
     `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
     [from, before, limit, before]
   ],
-  tryLock: 'SELECT pg_try_advisory_xact_lock(hashtext(?)) AS held',
+  tryLock: "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext(?)) THEN 'yes' END AS held",
   unlock: null,
   cleanup: { initialBatchSize: 10_000, adapts: false },
-  // https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization failure, deadlock.
-  isBusy: ({ code }) => code === '40001' || code === '40P01',
-  // The server always names a SQLSTATE: what has none comes from the socket. 08 and 57P say that the connection is gone.
-  isConnectionLost: ({ code }) =>
-    code === undefined || !/^[0-9FHPX][0-9A-Z]{4}$/.test(code) || code.startsWith('08') || code.startsWith('57P'),
-  isMissingTable: ({ code }) => code === '42P01',
-  isFull: ({ code }) => code === '53100',
+  meaning: postgresMeaning,
   describe: ({ message }) => message,
   abort: (connection) => {
     cancelRequest(connection as PostgresClient)
@@ -207,6 +195,9 @@ const sqlite: Dialect = {
   },
   // Knex would bind a Date as an integer, which SQLite orders below every text.
   bindDate: toDjangoText,
+  // As Django does: SQLite has no type for it, and its driver binds none.
+  bindBoolean: Number,
+  bindBigInt: (value) => value,
   dateParameter: '?',
   exactParameter: '?',
   selectDate: 'expire_date',
@@ -225,10 +216,7 @@ const sqlite: Dialect = {
   tryLock: null,
   unlock: null,
   cleanup: { initialBatchSize: 100, adapts: true },
-  isBusy: ({ code }) => code !== undefined && (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')),
-  isConnectionLost: () => false,
-  isMissingTable: ({ message }) => message.startsWith('no such table'),
-  isFull: ({ code }) => code === 'SQLITE_FULL',
+  meaning: sqliteMeaning,
   describe: ({ message }) => message,
   abort: () => {}
 }
@@ -237,6 +225,11 @@ interface MysqlHeader {
   affectedRows: number
   /** "Rows matched: 1  Changed: 0  Warnings: 0" after an UPDATE, in the server's language. */
   info: string
+}
+
+interface MysqlQuery {
+  sql: string
+  values?: readonly unknown[]
 }
 
 interface MysqlConnection {
@@ -259,7 +252,7 @@ function kill({ constructor: Connection, config, threadId }: MysqlConnection): v
 }
 
 /** Against settings of the driver that change what it answers. */
-const MYSQL_OPTIONS = { typeCast: (_field: unknown, next: () => unknown) => next(), rowsAsArray: false }
+const MYSQL_OPTIONS = { typeCast: (_field: unknown, next: () => unknown) => next(), rowsAsArray: false, nestTables: false }
 
 /**
  * A text as SQL. The driver would escape with backslashes, which under the sql_mode
@@ -267,6 +260,43 @@ const MYSQL_OPTIONS = { typeCast: (_field: unknown, next: () => unknown) => next
  */
 const literal = (text: string) =>
   text.includes('\\') ? `_utf8mb4 X'${Buffer.from(text).toString('hex')}'` : `'${text.replaceAll("'", "''")}'`
+
+/** Bytes of a statement from which on it is compared with the server's limit, whose smallest default was 1 MiB. */
+const LARGE = 262_144
+
+const packetLimits = new WeakMap<MysqlConnection, number>()
+
+/** `max_allowed_packet`, which a connection keeps from its start. */
+async function packetLimit(connection: MysqlConnection): Promise<number> {
+  const known = packetLimits.get(connection)
+  if (known !== undefined) return known
+  const answer = await ask(connection, 'query', { sql: 'SELECT @@max_allowed_packet AS bytes' })
+  const limit = Number(mysql.rows(answer)[0]?.bytes)
+  packetLimits.set(connection, limit)
+  return limit
+}
+
+/**
+ * A statement that is larger than the server's limit is not sent: the server would break the connection
+ * off, mostly before it could be read why.
+ */
+async function sendWithinLimit(connection: MysqlConnection, method: 'query' | 'execute', query: MysqlQuery, size: number) {
+  if (size > (await packetLimit(connection))) {
+    throw Object.assign(new Error('the statement was not sent'), { code: 'ER_NET_PACKET_TOO_LARGE', errno: 1153, sqlState: '08S01' })
+  }
+  return ask(connection, method, query)
+}
+
+function ask(connection: MysqlConnection, method: 'query' | 'execute', query: MysqlQuery): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    connection[method]({ ...MYSQL_OPTIONS, ...query }, (error, ...answer) => (error === null ? resolve(answer) : reject(error)))
+  })
+}
+
+/** Errors whose messages quote names only: a table or column that is missing, and columns without a default, NULL, out of range, truncated, too short. */
+const QUOTING_NAMES = [1146, 1054, 1364, 1048, 1264, 1265, 1406]
+
+const bytesOf = (value: Binding) => (typeof value === 'string' || Buffer.isBuffer(value) ? Buffer.byteLength(value) : 0)
 
 /** MySQL and MariaDB. */
 const mysql: Dialect = {
@@ -277,15 +307,19 @@ const mysql: Dialect = {
       .join('.'),
   canBatch: false,
   isInProcess: false,
-  execute: (connection, sql, bindings, prepare) =>
-    new Promise((resolve, reject) => {
-      const done = (error: Error | null, ...answer: unknown[]) => (error === null ? resolve(answer) : reject(error))
-      const toSql = (value: Binding) => (typeof value === 'string' ? { toSqlString: () => literal(value) } : value)
-      if (prepare) (connection as MysqlConnection).execute({ ...MYSQL_OPTIONS, sql, values: bindings }, done)
-      else (connection as MysqlConnection).query({ ...MYSQL_OPTIONS, sql, values: bindings.map(toSql) }, done)
-    }),
+  execute: (connection, sql, bindings, prepare) => {
+    const toSql = (value: Binding) => (typeof value === 'string' ? { toSqlString: () => literal(value) } : value)
+    const query = { sql, values: prepare ? bindings : bindings.map(toSql) }
+    const size = bindings.reduce<number>((total, value) => total + bytesOf(value), 0)
+    const method = prepare ? 'execute' : 'query'
+    return size < LARGE
+      ? ask(connection as MysqlConnection, method, query)
+      : sendWithinLimit(connection as MysqlConnection, method, query, size)
+  },
   // Text, since a Date would be shifted by the driver's option `timezone`.
   bindDate: toDjangoText,
+  bindBoolean: Number,
+  bindBigInt: String,
   dateParameter: 'CAST(? AS DATETIME(6))',
   // The usual collations ignore case and trailing spaces. Cast is the value, not the column: an index finds what is
   // equal by the collation, of which the bytes are compared then.
@@ -315,17 +349,11 @@ const mysql: Dialect = {
   tryLock: "SELECT IF(GET_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)), 0), 'yes', NULL) AS held",
   unlock: "DO RELEASE_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)))",
   cleanup: { initialBatchSize: 1000, adapts: false },
-  // Deadlock (the transaction was rolled back), lock wait timeout, and MariaDB's "record has changed since last read".
-  isBusy: ({ errno }) => errno === 1213 || errno === 1205 || errno === 1020,
-  // What has no SQLSTATE comes from the socket. 08: the server shuts down; killed (MariaDB); idle for too long (MySQL).
-  isConnectionLost: ({ fatal, sqlState, errno }) =>
-    fatal === true || !sqlState || sqlState.startsWith('08') || errno === 1927 || errno === 4031,
-  isMissingTable: ({ errno }) => errno === 1146,
-  isFull: ({ errno }) => errno === 1021 || errno === 1114,
-  // Other messages than those about names quote values, cut or escaped: Duplicate entry 'Ann' for key 'email'.
+  meaning: mysqlMeaning,
+  // All other messages quote values, cut or escaped: Duplicate entry 'Ann' for key 'email'.
   describe: (error) => {
     const message = error.sqlMessage ?? error.message
-    return error.errno === 1146 || error.errno === 1054 ? message : message.replace(/'.*'(?!\w)/s, "'?'")
+    return QUOTING_NAMES.includes(error.errno ?? 0) ? message : message.replace(/'.*'(?!\w)/s, "'?'")
   },
   abort: (connection) => {
     kill(connection as MysqlConnection)

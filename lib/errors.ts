@@ -29,12 +29,48 @@ export const NotRegistered = createError<[string]>(
 /** The session was deleted or signed in as someone else while the request ran (Django's `SessionInterrupted`). */
 export const SessionInterrupted = createError<[string]>('FST_SESSION_INTERRUPTED', 'The session %s while the request was processed', 400)
 
-/** The database failed or did not answer in time. `cause` has the driver's code and message. */
-export const StoreUnavailable = createError<[string, { cause?: unknown }?]>(
+/** The reason of a failure of the store and the remedy, for the log. `cause` has the words of the driver or the system. */
+class StoreFailure extends Error {
+  override name = 'StoreFailure'
+  /** The code of the driver or the system. */
+  readonly code: string | undefined
+
+  constructor(reason: string, options?: ErrorOptions) {
+    super(reason, options)
+    this.code = (options?.cause as { code?: string } | undefined)?.code
+    // The error that this one explains has the same frames.
+    this.stack = `${this.name}: ${reason}`
+  }
+}
+
+/**
+ * The store cannot answer: it failed, is busy, or did not answer in time. Another try may
+ * succeed. The message is for visitors and says no more; `cause` has the reason and the remedy.
+ */
+export class StoreUnavailable extends createError<[ErrorOptions]>(
   'FST_SESSION_STORE_UNAVAILABLE',
-  'The session store is unavailable: %s',
+  'The session store is unavailable',
   503
-)
+) {
+  /**
+   * @param reason for the log: the message of `cause`, which has the `code` of `options.cause`
+   * @param options `cause`: the error of the driver, without keys and data
+   */
+  constructor(reason: string, options?: ErrorOptions) {
+    super({ cause: new StoreFailure(reason, options) })
+  }
+}
+
+/**
+ * The store refuses an operation for good: a value too long for its column, a missing table,
+ * a constraint. Another try fails too. Message and `cause` are as in `StoreUnavailable`.
+ */
+export class StoreRefused extends createError<[ErrorOptions]>('FST_SESSION_STORE_REFUSED', 'The session store refused an operation', 500) {
+  /** The parameters are those of `StoreUnavailable`. */
+  constructor(reason: string, options?: ErrorOptions) {
+    super({ cause: new StoreFailure(reason, options) })
+  }
+}
 
 /** A session in the store, or about to be stored, with more bytes of JSON than the option `maxSize` allows. */
 export const SessionTooLarge = createError<[number]>(

@@ -5,7 +5,8 @@
 import type { Knex } from 'knex'
 import { Batches } from './batches.js'
 import type { Codec } from './codec.js'
-import { type Database, isKeyTaken, undo } from './database.js'
+import { isKeyTaken } from './database/statement-error.js'
+import { type Database, undo } from './database.js'
 import type { Binding, Dialect, Row } from './dialect.js'
 import type { SessionRecord, StoredSession } from './engines/engine.js'
 import { toObject } from './serializer.js'
@@ -221,7 +222,7 @@ export class Model {
     // The smallest is found by the index: what `readDate` understands is made of that one only.
     const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.#table} WHERE ${where}`
     const [row] = await this.#rows(
-      `SELECT total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
+      `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
       dates.map((date) => this.#dialect.bindDate(date))
     )
     return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }

@@ -11,7 +11,7 @@ import { Database } from './database.js'
 import { clientProblem, dialectOf, tuned } from './dialect.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
 import { createEngine, maxSizeOf, saltOf } from './engines/index.js'
-import { InvalidOptions, StoreUnavailable } from './errors.js'
+import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
 import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
 import type { SessionContext } from './saving.js'
@@ -80,7 +80,7 @@ export class Sessions {
     try {
       await within(verifyTable(this.#database, settings.tableName), VERIFY_TIMEOUT, overdue)
     } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error
+      if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
       log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
     }
   }

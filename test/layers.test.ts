@@ -162,7 +162,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'cache',
     'cleanup',
     'codec',
-    'database',
+    'database/statement-error',
     'engines/*',
     'engines/engine',
     'errors',
@@ -186,15 +186,28 @@ const IMPORTS: Record<string, readonly string[]> = {
   json: [],
 
   // the table
-  model: ['batches', 'codec', 'database', 'dialect', 'engines/engine', 'serializer', 'timers'],
-  batches: ['batcher', 'database', 'dialect', 'engines/engine'],
-  database: ['batcher', 'dialect', 'errors', 'semaphore', 'timers', 'within'],
+  model: ['batches', 'codec', 'database', 'database/statement-error', 'dialect', 'engines/engine', 'serializer', 'timers'],
+  batches: ['batcher', 'database', 'database/statement-error', 'dialect', 'engines/engine'],
+  database: [
+    'batcher',
+    'database/driver-errors',
+    'database/pool',
+    'database/statement-error',
+    'dialect',
+    'errors',
+    'semaphore',
+    'timers',
+    'within'
+  ],
+  'database/statement-error': ['database/driver-errors', 'errors'],
+  'database/pool': [],
   batcher: ['timers'],
   'database/open': [],
   'database/inspection': ['database', 'dialect'],
   'database/verification': ['database', 'database/inspection', 'errors'],
   semaphore: [],
-  dialect: [],
+  dialect: ['database/driver-errors'],
+  'database/driver-errors': [],
 
   errors: []
 }
@@ -207,7 +220,18 @@ const PACKAGES: Record<string, readonly string[]> = {
   fastify: ['auth', 'http/head', 'http/plugin', 'http/reply', 'http/set-cookie'],
   'fastify-plugin': ['http/plugin'],
   'cli-progress': ['cli/progress'],
-  knex: ['cli/command', 'cli/database', 'database', 'database/open', 'dialect', 'migrations', 'model', 'sessions', 'settings']
+  knex: [
+    'cli/command',
+    'cli/database',
+    'database',
+    'database/open',
+    'database/pool',
+    'dialect',
+    'migrations',
+    'model',
+    'sessions',
+    'settings'
+  ]
 }
 
 interface Module {
@@ -314,7 +338,7 @@ t.test(
 const COMMAND_LINE = ['cli/arguments', 'cli/database', 'cli/errors', 'database/inspection']
 
 t.test('only the dialects, and the command line, name databases', async (t) => {
-  t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i, COMMAND_LINE), ['dialect'])
+  t.strictSame(modulesWith(/postgres|sqlite|mysql|mariadb|'pg'/i, COMMAND_LINE), ['database/driver-errors', 'dialect'])
 })
 
 t.test("the system's clock is read as the default of an option only", async (t) => {

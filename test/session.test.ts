@@ -64,7 +64,7 @@ t.test('load() is done once, by callers that share it, and a failure is not reme
 
   await knex.schema.renameTable('django_session', 'elsewhere')
   const other = sessions.open(sessionKey)
-  await t.rejects(other.load(), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  await t.rejects(other.load(), { code: 'FST_SESSION_STORE_REFUSED' })
   await knex.schema.renameTable('elsewhere', 'django_session')
   t.equal((await other.load()).get('a'), 1)
 })

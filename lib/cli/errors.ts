@@ -1,5 +1,5 @@
 /** Errors of the command line, and any error in one line. */
-import { StoreUnavailable } from '../errors.js'
+import { StoreRefused, StoreUnavailable } from '../errors.js'
 
 /** The command line is wrong: exit code 2. */
 export class UsageError extends Error {}
@@ -9,10 +9,15 @@ type DriverError = Error & { code?: string; cause?: unknown }
 /** One line that holds no SQL and nothing of the URL: in a mistyped one, parts of the password stand where the host belongs. */
 export function describe(error: unknown): string {
   const { code, message, cause } = error as DriverError
-  if (error instanceof StoreUnavailable) return cause === undefined ? message : `${message} (${driverMessage(cause as DriverError)})`
+  if (error instanceof StoreUnavailable || error instanceof StoreRefused) return `${message}: ${reasonOf(cause as DriverError)}`
   if (code === undefined || code.startsWith('FST_')) return firstLine(withoutSql(message))
   const text = driverMessage(error as DriverError)
   return text === code ? `the database cannot be reached (${code}): is it running, and are host and port right?` : text
+}
+
+/** The reason and the remedy, and in parentheses what the driver said. */
+function reasonOf({ message, cause }: DriverError): string {
+  return cause === undefined ? message : `${message} (${driverMessage(cause as DriverError)})`
 }
 
 /** The database's own message, with its SQLSTATE, or a code of SQLite or MySQL. Others come from the socket and name hosts: then the code. */

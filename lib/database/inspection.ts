@@ -49,14 +49,15 @@ const SHORT_KEY: Cost = { type: /\(([1-9]|[12]\d|3[01])\)/, status: 'fail', mess
 
 const { quote } = dialectOf('pg') as Dialect
 
+// All columns of an answer are texts: the dialect asks the driver for nothing else.
 const postgres: Inspection = {
-  columns: `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable, atthasdef OR attidentity <> '' AS has_default
+  columns: `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, (NOT attnotnull)::int::text AS nullable, (atthasdef OR attidentity <> '')::int::text AS has_default
     FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
-  indexes: `SELECT indexrelid::text AS name, pg_get_indexdef(indexrelid, position, true) AS column_name, indisprimary AS is_primary, indisunique AS is_unique
+  indexes: `SELECT indexrelid::text AS name, pg_get_indexdef(indexrelid, position, true) AS column_name, indisprimary::int::text AS is_primary, indisunique::int::text AS is_unique
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam, generate_series(1, indnkeyatts) AS position
     WHERE indrelid = to_regclass(?) AND indisvalid AND indpred IS NULL AND amname = 'btree' ORDER BY indexrelid, position`,
   bind: (table) => [quote(table)],
-  now: 'SELECT extract(epoch from clock_timestamp()) * 1000 AS now',
+  now: 'SELECT (extract(epoch from clock_timestamp()) * 1000)::text AS now',
   hasTimeZones: true,
   django: {
     session_key: { type: 'character varying(40)', costs: [SHORT_KEY] },
@@ -131,7 +132,7 @@ export function inspectionOf({ knex }: Database): Inspection {
 /**
  * The columns of a table; empty when there is no such table.
  *
- * @throws StoreUnavailable
+ * @throws StoreUnavailable, StoreRefused
  */
 export async function readColumns(database: Database, table: string): Promise<Column[]> {
   const { columns, bind } = inspectionOf(database)
@@ -145,7 +146,7 @@ export async function readColumns(database: Database, table: string): Promise<Co
   }))
 }
 
-/** @throws StoreUnavailable */
+/** @throws StoreUnavailable, StoreRefused */
 export async function readIndexes(database: Database, table: string): Promise<Index[]> {
   const { indexes, bind } = inspectionOf(database)
   const found = new Map<unknown, Index>()

@@ -1,7 +1,6 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
 import { clearExpired } from '../cleanup.js'
-import { isOutcomeUnknown } from '../database.js'
-import { StoreUnavailable } from '../errors.js'
+import { isOutcomeUnknown } from '../database/statement-error.js'
 import type { Columns, Model } from '../model.js'
 import { newSessionKey } from '../session-key.js'
 import { claimNewKey } from './claim-key.js'
@@ -10,7 +9,7 @@ import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, Sessi
 export interface DbEngineOptions {
   model: Model
   clock: () => Date
-  /** Further columns to write at each create and save, as Django's `create_model_instance` does. */
+  /** Returns values of additional columns, at each create and save, as Django's `create_model_instance` does. */
   columns?: ((data: Record<string, unknown>, sessionKey: string) => Columns) | undefined
 }
 
@@ -91,7 +90,7 @@ export class DbEngine implements Engine {
     try {
       return await write()
     } catch (error) {
-      if (!(error instanceof StoreUnavailable) || !isOutcomeUnknown(error)) throw error
+      if (!isOutcomeUnknown(error)) throw error
       const stored = await this.load(sessionKey).catch(() => null)
       const sent = typeof text === 'function' ? text() : text
       if (stored !== null && (sent === null || stored.text === sent)) return true

@@ -194,7 +194,7 @@ t.test('a cache that does not answer is waited for no longer than its part of th
   })
   const engine = new CachedDbEngine({ db, cache, log: { debug: () => {}, warn: () => {} } })
   t.equal((await engine.load(key))?.text, 'first')
-  await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', message: /cache within 0.02 seconds/ })
+  await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', cause: { message: /cache within 0.02 seconds/ } })
 })
 
 t.test('a save whose answer was lost leaves nothing stale in the cache', async (t) => {

@@ -261,7 +261,7 @@ t.test('bad input', async (t) => {
       (error) => error
     )
     t.match(error, { ...UNAVAILABLE, statusCode: 503, cause: { code } }, name)
-    const all = [error, error.cause].flatMap((each) => [each.message, each.stack, JSON.stringify(each)]).join()
+    const all = [error, error.cause, error.cause.cause].flatMap((each) => [each.message, each.stack, JSON.stringify(each)]).join()
     t.notOk(all.includes(sessionKey), `${name} keeps the key to itself`)
   }
 

@@ -1,0 +1,165 @@
+/**
+ * The meaning of an error that a driver reports, as tables: one for each database, from
+ * its manual. An error that is in no table is `unknown`, and its connection is not trusted.
+ */
+
+/** An error as the drivers of all databases throw it. */
+export interface DriverError extends Error {
+  /** PostgreSQL: the SQLSTATE. SQLite and MySQL: the name of the error. A socket: the system's code. */
+  code?: string
+  /** PostgreSQL: always set by the server, and never by a socket. */
+  severity?: string
+  /** MySQL: the server's number of the error, its SQLSTATE and its own words; a socket's error has none of the last two. */
+  errno?: number
+  sqlState?: string
+  sqlMessage?: string
+  /** MySQL: the connection is of no use any more. */
+  fatal?: boolean
+}
+
+/** The consequences for the statement and its connection are in `statement-error.ts` and `database.ts`. */
+export type ErrorKind =
+  /** Another writer was in the way. Nothing was done, and the statement may be sent again. */
+  | 'busy'
+  /** The database cannot carry it out for now: a time limit, a full disk. Nothing was done, and the connection is sound. */
+  | 'unable'
+  /** The database refuses it for good: a constraint, a wrong value, a missing table. Nothing was done, and the connection is sound. */
+  | 'refused'
+  /** As `refused`, and the server closes the connection. */
+  | 'tooLarge'
+  /** Nothing was done, since the connection is outdated: its server has become read-only, or its prepared statements are void. */
+  | 'outdated'
+  /** The connection broke. The statement may have been carried out. */
+  | 'lost'
+  /** The database reported an error, so nothing was done. The state of the connection is not known. */
+  | 'unknown'
+
+export interface Meaning {
+  kind: ErrorKind
+  /** The reason and what to do, for the log. It holds no data. */
+  reason: string
+}
+
+/** Codes, or the first characters of codes, of each kind. The longest that fits a code decides. */
+type Kinds = Partial<Record<ErrorKind, readonly string[]>>
+
+const POSTGRES_KINDS: Kinds = {
+  // https://www.postgresql.org/docs/current/errcodes-appendix.html
+  busy: ['40001', '40P01', '55P03'], // serialization failure, deadlock, lock not available
+  unable: ['53100', '53200', '57014'], // disk full, out of memory, query canceled (also by statement_timeout)
+  // Triggered action, cardinality, data, constraint, triggered data change, schema, syntax or access rule, CHECK OPTION,
+  // program limit, RAISE of PL/pgSQL
+  refused: ['09', '21', '22', '23', '27', '3F', '42', '44', '54', 'P0'],
+  // Read-only transaction, prepared statement does not exist, exists already, and "cached plan must not change result type"
+  outdated: ['25006', '26000', '42P05', '0A000'],
+  lost: ['08', '25P03', '25P04', '57P'] // connection exception, idle in transaction for too long, transaction timeout, shutdown
+}
+
+const MYSQL_KINDS: Kinds = {
+  // https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html, https://mariadb.com/kb/en/mariadb-error-codes/
+  busy: ['1020', '1205', '1213'], // record has changed since last read (MariaDB), lock wait timeout, deadlock
+  // Disk full, table full, and statements that were interrupted: by KILL QUERY, max_statement_time, max_execution_time
+  unable: ['1021', '1114', '1317', '1969', '3024'],
+  // No default, wrong value, truncated, CHECK (MySQL), value for a generated column (MariaDB, MySQL). The rest has an SQLSTATE.
+  refused: ['1364', '1366', '1265', '3819', '1906', '3105'],
+  tooLarge: ['1153'], // packet larger than max_allowed_packet
+  // Table, server, transaction, server and InnoDB read-only; prepared statement unknown, and to be prepared again
+  outdated: ['1036', '1290', '1792', '1836', '1874', '1243', '1615'],
+  lost: ['1180', '1927', '4031'] // error during COMMIT, connection killed (MariaDB), idle for too long (MySQL)
+}
+
+/** By SQLSTATE, for errors whose number is not in `MYSQL_KINDS`: data, constraint, syntax or access rule, CHECK OPTION, SIGNAL. */
+const MYSQL_STATES: Kinds = { refused: ['21', '22', '23', '42', '44', '45'], lost: ['08'] }
+
+const SQLITE_KINDS: Kinds = {
+  // https://www.sqlite.org/rescode.html
+  busy: ['SQLITE_BUSY', 'SQLITE_LOCKED'],
+  unable: ['SQLITE_FULL', 'SQLITE_READONLY', 'SQLITE_INTERRUPT'],
+  // "Generic error code": a missing table or column, wrong syntax
+  refused: ['SQLITE_CONSTRAINT', 'SQLITE_ERROR', 'SQLITE_MISMATCH', 'SQLITE_TOOBIG', 'SQLITE_AUTH', 'SQLITE_RANGE']
+}
+
+const REASONS: Record<ErrorKind, string> = {
+  busy: 'another writer was in the way',
+  unable: 'the database could not carry out a statement',
+  refused: 'the database refused a statement',
+  tooLarge:
+    'a statement was larger than max_allowed_packet of the server, which has to hold the old and the new text of a session: raise it, or lower the option maxSize',
+  outdated: 'the connection was outdated',
+  lost: 'the connection was lost',
+  unknown: 'a statement failed'
+}
+
+const TABLE_MISSING = 'its table is missing, run the migration first (fastify-django-sessions migrate)'
+const COLUMN_MISSING = "a column is missing, compare the table with Django's (fastify-django-sessions check) and with the option columns"
+const DENIED = 'the user of the database lacks a privilege: grant reading, creating, changing and deleting of rows'
+const FULL = 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
+const READ_ONLY = 'its server is read-only, as a former primary is after a failover'
+const UNPREPARED =
+  'the prepared statements of a connection were void. If this goes on, a pooler shares connections out by transaction: set the option preparedStatements to false'
+
+/** Reasons that say more than that of the kind. */
+const POSTGRES_REASONS: Record<string, string> = {
+  '42P01': TABLE_MISSING,
+  '42703': COLUMN_MISSING,
+  '42501': DENIED,
+  '53100': FULL,
+  '25006': READ_ONLY,
+  '26000': UNPREPARED,
+  '42P05': UNPREPARED,
+  '0A000': UNPREPARED
+}
+
+const MYSQL_REASONS: Record<string, string> = {
+  1146: TABLE_MISSING,
+  1054: COLUMN_MISSING,
+  1142: DENIED,
+  1143: DENIED,
+  1021: FULL,
+  1114: FULL,
+  1036: READ_ONLY,
+  1290: READ_ONLY,
+  1792: READ_ONLY,
+  1836: READ_ONLY,
+  1874: READ_ONLY,
+  1243: UNPREPARED,
+  1615: UNPREPARED
+}
+
+function kindOf(kinds: Kinds, code: string): ErrorKind | undefined {
+  for (let length = code.length; length > 1; length--) {
+    const start = code.slice(0, length)
+    const found = Object.entries(kinds).find(([, codes]) => codes.includes(start))
+    if (found !== undefined) return found[0] as ErrorKind
+  }
+  return undefined
+}
+
+export function postgresMeaning({ code = '', severity }: DriverError): Meaning {
+  // An error without a severity comes from the socket.
+  const kind = severity === undefined ? 'lost' : (kindOf(POSTGRES_KINDS, code) ?? 'unknown')
+  return { kind, reason: POSTGRES_REASONS[code] ?? REASONS[kind] }
+}
+
+export function mysqlMeaning({ fatal, errno, sqlState }: DriverError): Meaning {
+  const kind = kindOf(MYSQL_KINDS, String(errno)) ?? mysqlKindOfState(fatal, sqlState)
+  return { kind, reason: MYSQL_REASONS[String(errno)] ?? REASONS[kind] }
+}
+
+function mysqlKindOfState(fatal = false, sqlState = ''): ErrorKind {
+  // An error without an SQLSTATE comes from the socket.
+  return fatal || sqlState === '' ? 'lost' : (kindOf(MYSQL_STATES, sqlState) ?? 'unknown')
+}
+
+export function sqliteMeaning({ code = '', message }: DriverError): Meaning {
+  const kind = kindOf(SQLITE_KINDS, code) ?? 'unknown'
+  return { kind, reason: sqliteReason(code, message) ?? REASONS[kind] }
+}
+
+/** SQLite has one code for a missing table and a missing column. Its messages are always in English. */
+function sqliteReason(code: string, message: string): string | undefined {
+  if (code === 'SQLITE_FULL') return FULL
+  if (code.startsWith('SQLITE_READONLY')) return 'its file is read-only, check the owner and the permissions of the file and its folder'
+  if (message.startsWith('no such table')) return TABLE_MISSING
+  return /no such column|has no column named/.test(message) ? COLUMN_MISSING : undefined
+}

@@ -1,0 +1,91 @@
+/** Knex's pool, which hands out only connections that are still fit for use. */
+import type { Knex } from 'knex'
+
+/** A driver's connection, with what Knex notes on it. */
+export interface Connection {
+  __knexUid?: unknown
+  /** Set on a connection that Knex's pool must not hand out again. */
+  __knex__disposed?: unknown
+}
+
+/** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
+export interface Client {
+  acquireConnection(): Promise<Connection>
+  releaseConnection(connection: Connection): Promise<void>
+  listenerCount(event: string): number
+  emit(event: 'query', query: { sql: string; bindings: readonly unknown[]; __knexUid: unknown }): void
+  /** `max` and `on` are not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
+  pool?: { max?: number; on?(event: 'createSuccess', listener: (id: number, connection: Connection) => void): void }
+  config: { connectionPool?: { options?: { max?: number } } }
+}
+
+/** Of Knex, and of pg. */
+const DEFAULT_CONNECTIONS = 10
+
+/** One for each client, since several registrations may share a Knex instance. */
+const pools = new WeakMap<Client, ConnectionPool>()
+
+export function poolOf(knex: Knex): ConnectionPool {
+  const client: Client = knex.client
+  const pool = pools.get(client) ?? new ConnectionPool(client)
+  pools.set(client, pool)
+  return pool
+}
+
+export class ConnectionPool {
+  readonly client: Client
+  /** How often all connections were found to be outdated, and how often they had been when each one was opened. */
+  #generation = 0
+  readonly #generations = new WeakMap<Connection, number>()
+  #observed: Client['pool']
+
+  constructor(client: Client) {
+    this.client = client
+    this.#observe()
+  }
+
+  /** The number of connections that there may be. */
+  get max(): number {
+    const { pool, config } = this.client
+    return pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS
+  }
+
+  async acquire(): Promise<Connection> {
+    this.#observe()
+    for (;;) {
+      const connection = await this.client.acquireConnection()
+      if (this.#generationOf(connection) === this.#generation) return connection
+      this.discard(connection, 'it was outdated')
+      await this.release(connection)
+    }
+  }
+
+  async release(connection: Connection): Promise<void> {
+    await this.client.releaseConnection(connection)
+  }
+
+  /** Closes the connection after its release, instead of handing it out again. */
+  discard(connection: Connection, reason: string): void {
+    connection.__knex__disposed = reason
+  }
+
+  /** Closes all connections that were opened until now, each before its next use. */
+  discardAll(): void {
+    this.#generation++
+  }
+
+  /** Knex makes a new pool when it is initialised again after `destroy()`. */
+  #observe(): void {
+    const { pool } = this.client
+    if (pool === this.#observed) return
+    this.#observed = pool
+    pool?.on?.('createSuccess', (_id, connection) => this.#generations.set(connection, this.#generation))
+  }
+
+  #generationOf(connection: Connection): number {
+    // A connection that was not seen being opened is older than the pool is observed; without events it counts as new.
+    const generation = this.#generations.get(connection) ?? (this.client.pool?.on === undefined ? this.#generation : 0)
+    this.#generations.set(connection, generation)
+    return generation
+  }
+}
