@@ -5,15 +5,13 @@
 import type { Knex } from 'knex'
 import { Batches } from './batches.js'
 import type { Codec } from './codec.js'
+import { bindColumns, type Columns } from './database/columns.js'
 import { isKeyTaken } from './database/statement-error.js'
 import { type Database, undo } from './database.js'
 import type { Binding, Dialect, Row } from './dialect.js'
 import type { SessionRecord, StoredSession } from './engines/engine.js'
 import { toObject } from './serializer.js'
 import { monotonicNow } from './timers.js'
-
-/** Further columns of a table that extends Django's, by name. */
-export type Columns = Record<string, Binding>
 
 /** A row as Django's `Session` objects show it. */
 export interface SessionRow {
@@ -236,7 +234,7 @@ export class Model {
   async #insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
     const sql = isPlain(columns) ? this.#sql.insert : this.#insertStatement(columns)
     try {
-      const bindings = [sessionKey, text, this.#dialect.bindDate(expireDate), ...Object.values(columns)]
+      const bindings = [sessionKey, text, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect)]
       return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
     } catch (error) {
       if (isKeyTaken(error)) return false
@@ -253,7 +251,7 @@ export class Model {
 
   #updateOf(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
     const sql = isPlain(columns) ? this.#sql.update : this.#updateStatement(columns)
-    return [sql, [text, this.#dialect.bindDate(expireDate), ...Object.values(columns), sessionKey]]
+    return [sql, [text, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect), sessionKey]]
   }
 
   #delete(sessionKey: string, since?: number): Promise<boolean> {

@@ -1,11 +1,12 @@
 /** The public names of the package, without typing `request.session`: what the entry `fastify-django-sessions/plugin` gives. */
 export { type Cache, MemoryCache, type MemoryCacheOptions } from './cache.js'
+export type { Columns, ColumnValue } from './database/columns.js'
 export type { DjangoCache } from './engines/django-cache.js'
 export type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engines/engine.js'
 export * as errors from './errors.js'
 export { default, getSession } from './http/plugin.js'
 export { KeyvCache, type KeyvStore } from './keyv-cache.js'
-export type { Columns, Model, SessionRow } from './model.js'
+export type { Model, SessionRow } from './model.js'
 export { type IoRedisClient, type NodeRedisClient, RedisCache } from './redis-cache.js'
 export type { ClearExpiredSchedule } from './schedule.js'
 export type { Serializer } from './serializer.js'

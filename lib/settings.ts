@@ -4,12 +4,12 @@
  */
 import type { Knex } from 'knex'
 import type { Cache } from './cache.js'
+import type { Columns } from './database/columns.js'
 import { clientProblem, DRIVERS } from './dialect.js'
 import type { DjangoCache } from './engines/django-cache.js'
 import type { ClearExpiredOptions, Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
 import { MAX_AGE } from './expiry.js'
-import type { Columns } from './model.js'
 import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
 import type { Serializer } from './serializer.js'
 import { placeholderProblems } from './settings/secret-key.js'
@@ -56,7 +56,13 @@ export interface SessionOptions {
   knex?: Knex | Knex.Config
   /** @default 'django_session' */
   tableName?: string
-  /** Values of further columns of the table, written at each create and save, as Django's `create_model_instance` does. */
+  /**
+   * Returns values of additional columns of the table, written at each create and save, as
+   * Django's `create_model_instance` does. A value is a string, a finite number, a bigint of
+   * 64 bits, a boolean, a Date (stored in UTC), binary data, or null. `undefined` is stored as
+   * NULL. Anything else, and an async function, fails the request with a TypeError before
+   * anything is sent.
+   */
   columns?: (data: Record<string, unknown>, sessionKey: string) => Columns
   /** Where the engines `cache` and `cached_db` keep sessions: a MemoryCache, RedisCache, KeyvCache, or one of your own. */
   cache?: Cache

@@ -14,6 +14,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   public: [
     'auth',
     'cache',
+    'database/columns',
     'engines/*',
     'engines/engine',
     'errors',
@@ -138,12 +139,12 @@ const IMPORTS: Record<string, readonly string[]> = {
   'settings/secret-key': [],
   settings: [
     'cache',
+    'database/columns',
     'dialect',
     'engines/*',
     'engines/engine',
     'errors',
     'expiry',
-    'model',
     'schedule',
     'serializer',
     'settings/secret-key'
@@ -162,6 +163,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'cache',
     'cleanup',
     'codec',
+    'database/columns',
     'database/statement-error',
     'engines/*',
     'engines/engine',
@@ -186,7 +188,17 @@ const IMPORTS: Record<string, readonly string[]> = {
   json: [],
 
   // the table
-  model: ['batches', 'codec', 'database', 'database/statement-error', 'dialect', 'engines/engine', 'serializer', 'timers'],
+  model: [
+    'batches',
+    'codec',
+    'database',
+    'database/columns',
+    'database/statement-error',
+    'dialect',
+    'engines/engine',
+    'serializer',
+    'timers'
+  ],
   batches: ['batcher', 'database', 'database/statement-error', 'dialect', 'engines/engine'],
   database: [
     'batcher',
@@ -200,6 +212,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'within'
   ],
   'database/statement-error': ['database/driver-errors', 'errors'],
+  'database/columns': ['dialect'],
   'database/pool': [],
   batcher: ['timers'],
   'database/open': [],

@@ -1,10 +1,10 @@
 /** What is special about MariaDB and MySQL; what holds for every database is tested where it loops over them. */
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
+import type { Columns } from '../lib/database/columns.ts'
 import { DbEngine } from '../lib/engines/db.ts'
 import type { SessionRecord } from '../lib/engines/engine.ts'
 import { migrationSource } from '../lib/migrations.ts'
-import type { Columns } from '../lib/model.ts'
 import { createModel } from '../lib/sessions.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'

@@ -1,7 +1,8 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
 import { clearExpired } from '../cleanup.js'
+import { type Columns, checkColumns } from '../database/columns.js'
 import { isOutcomeUnknown } from '../database/statement-error.js'
-import type { Columns, Model } from '../model.js'
+import type { Model } from '../model.js'
 import { newSessionKey } from '../session-key.js'
 import { claimNewKey } from './claim-key.js'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
@@ -78,7 +79,7 @@ export class DbEngine implements Engine {
   }
 
   #columnsOf(record: SessionRecord, sessionKey: string): Columns {
-    return this.#columns === undefined ? {} : this.#columns(record.data(), sessionKey)
+    return this.#columns === undefined ? {} : checkColumns(this.#columns(record.data(), sessionKey))
   }
 
   /**

@@ -38,6 +38,9 @@ export function options(knex: Knex): SessionOptions[] {
     Object.freeze({ secretKey: 'secret', knex, secretKeyFallbacks: Object.freeze(['former']) }),
     { secretKey: 'secret', knex, cookie: { sameSite: 'none', secure: true, partitioned: true, priority: 'high' } },
     { secretKey: 'secret', knex, columns: (data, sessionKey) => ({ account_id: Number(data._auth_user_id), key: sessionKey, note: null }) },
+    { secretKey: 'secret', knex, columns: () => ({ a: undefined, b: true, c: 1n, d: new Date(), e: Buffer.from('') }) },
+    // @ts-expect-error an async function returns no columns
+    { secretKey: 'secret', knex, columns: async () => ({ account_id: 1 }) },
     // @ts-expect-error an age in seconds is a number
     { secretKey: 'secret', knex, cookieAge: '60' },
     // @ts-expect-error in lower case, as everywhere

@@ -1,0 +1,63 @@
+/** The values of the option `columns`: checked before anything is sent, and bound so that all databases store the same. */
+import type { Binding, Dialect } from '../dialect.js'
+
+/**
+ * A value of an additional column. `undefined` is stored as NULL, and a Date in UTC as
+ * `expire_date` is. JSON belongs in a string: `JSON.stringify(value)`.
+ */
+export type ColumnValue = string | number | bigint | boolean | Date | Uint8Array | null | undefined
+
+/** Values of additional columns of a table that extends Django's, by the name of the column. */
+export type Columns = Record<string, ColumnValue>
+
+const EXPECTED = 'a string, a finite number, a bigint of 64 bits, a boolean, a valid Date, binary data, null or undefined'
+
+/** @throws TypeError when the option returned anything but an object of values, such as a promise */
+export function checkColumns(returned: unknown): Columns {
+  const tag = Object.prototype.toString.call(returned).slice(8, -1)
+  if (tag === 'Object') return returned as Columns
+  // The promise of an async function may be rejected, which nobody else would handle.
+  if (returned instanceof Promise) returned.catch(() => {})
+  throw new TypeError(`Expected the option columns to return an object of column values, got ${tag}`)
+}
+
+/** @throws TypeError that names the column whose value cannot be stored */
+export function bindColumns(columns: Columns, dialect: Dialect): Binding[] {
+  return Object.entries(columns).map(([name, value]) => {
+    const binding = bind(value, dialect)
+    if (binding === undefined)
+      throw new TypeError(`Cannot store the value of the column "${name}": expected ${EXPECTED}, got ${kindOf(value)}`)
+    return binding
+  })
+}
+
+/** Undefined for a value that cannot be stored. */
+function bind(value: ColumnValue, dialect: Dialect): Binding | undefined {
+  switch (typeof value) {
+    case 'undefined':
+      return null
+    case 'string':
+      return value
+    case 'number':
+      return Number.isFinite(value) ? value : undefined
+    case 'bigint':
+      return BigInt.asIntN(64, value) === value ? dialect.bindBigInt(value) : undefined
+    case 'boolean':
+      return dialect.bindBoolean(value)
+    default:
+      return bindObject(value, dialect)
+  }
+}
+
+function bindObject(value: Date | Uint8Array | null, dialect: Dialect): Binding | undefined {
+  if (value === null) return null
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? undefined : dialect.bindDate(value)
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : undefined
+}
+
+/** The kind of a value, which itself may be confidential. */
+function kindOf(value: unknown): string {
+  if (value instanceof Date) return 'an invalid Date'
+  if (typeof value === 'number') return String(value)
+  return typeof value === 'object' ? Object.prototype.toString.call(value).slice(8, -1) : `a ${typeof value}`
+}
