@@ -8,7 +8,7 @@ import { createError } from '@fastify/error'
 /** A read before `await session.load()`. */
 export const SessionNotLoaded = createError<[string]>(
   'FST_SESSION_NOT_LOADED',
-  "Cannot call session.%s before the session is loaded: 'await request.session.load()' first, or load it for every request with the option load: 'eager' or for one route with config: { session: 'eager' }",
+  "Cannot call session.%s before the session is loaded: 'await request.session.load()' first, or load it for every request with the option load: 'eager', or for one route with config: { session: 'eager' }; an onRequest hook that reads it must then be registered after fastify-django-sessions",
   500
 )
 
@@ -96,10 +96,10 @@ export const InvalidRouteConfig = createError<[string, string]>(
   500
 )
 
-/** A second registration in one scope, or another plugin's `request.session`. */
+/** A second registration in one scope or around one, or another plugin's `request.session`. */
 export const AlreadyRegistered = createError<[]>(
   'FST_SESSION_ALREADY_REGISTERED',
-  'request.session exists in this scope: register fastify-django-sessions once, and no other session plugin beside it',
+  'request.session exists in this scope or in one inside it: register fastify-django-sessions once, and no other session plugin before it',
   500
 )
 

@@ -699,5 +699,7 @@ protectProperties(Session.prototype)
 Object.setPrototypeOf(Session.prototype, new Proxy(Object.prototype, { set: (_target, name) => refuseProperty(String(name)) }))
 
 function refuseProperty(name: string): never {
-  throw new TypeError(`session.${name} cannot be assigned: use session.set(${JSON.stringify(name)}, value)`)
+  // The name that @fastify/csrf-protection assigns in the mode for @fastify/session.
+  const hint = name === '_csrf' ? ", or give @fastify/csrf-protection the option sessionPlugin: '@fastify/secure-session'" : ''
+  throw new TypeError(`session.${name} cannot be assigned: use session.set(${JSON.stringify(name)}, value)${hint}`)
 }

@@ -48,9 +48,25 @@ export function getSession(request: FastifyRequest): Session {
   return session
 }
 
+/** The scopes with sessions, by server. */
+const claimed = new WeakMap<object, FastifyInstance[]>()
+
+/**
+ * Scopes with sessions lie beside each other: the hooks of an outer one would act on the requests of an inner one.
+ *
+ * @throws AlreadyRegistered
+ */
+function claimScope(fastify: FastifyInstance): void {
+  const scopes = claimed.get(fastify.server) ?? []
+  // A scope inherits from the one around it. Decorators of inner scopes are not seen from the outer one.
+  const isOutside = (scope: FastifyInstance) => Object.prototype.isPrototypeOf.call(fastify, scope)
+  if (fastify.hasRequestDecorator('session') || scopes.some(isOutside)) throw new AlreadyRegistered()
+  claimed.set(fastify.server, [...scopes, fastify])
+}
+
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
   const settings = resolveSettings(withoutRegisterOptions(options))
-  if (fastify.hasRequestDecorator('session')) throw new AlreadyRegistered()
+  claimScope(fastify)
   warnOfWeakKeys(settings, fastify.log)
   const sessions = await Sessions.create(settings, fastify.log)
   fastify.addHook('onClose', () => sessions.close())
@@ -64,7 +80,11 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     getter(this: FastifyRequest) {
       return requests.stateOf(this).session
     },
-    setter: refuseAssignment
+    setter(this: FastifyRequest, value: unknown) {
+      // Another plugin's decorator in a scope of its own: Fastify assigns its first value to each request.
+      if (value !== null || (this as Stateful)[kReply]) refuseAssignment()
+      Object.defineProperty(this, 'session', { value, writable: true, enumerable: true, configurable: true })
+    }
   })
   fastify.decorateReply('saveSession', function (this: FastifyReply) {
     const state = requests.dueStateOf(this.request)
