@@ -59,7 +59,19 @@ export class SentHead implements Head {
     }
     this.payload = this.#response.body ?? ''
   }
+
+  /**
+   * Called when the commit failed, before the error is sent. Fastify keeps the headers: with the tag of
+   * the page that is not sent @fastify/etag would answer 304, and caches would store the error as the page.
+   */
+  discard(): void {
+    discard(this.payload)
+    for (const name of CONTENT_HEADERS) this.#reply.removeHeader(name)
+  }
 }
+
+/** Headers that describe the content of a reply, other than those that Fastify removes before it sends an error. */
+const CONTENT_HEADERS = ['etag', 'last-modified', 'cache-control', 'expires', 'content-encoding', 'content-disposition', 'content-range']
 
 /** The head that `saveSession()` commits for: the handler goes on with the reply. */
 export class PresentHead implements Head {

@@ -111,6 +111,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     const head = new SentHead(reply, payload)
     if (state.committed) {
       head.apply()
+      committer.protect(reply, state)
       return done(null, head.payload)
     }
     state.sending = true
@@ -119,7 +120,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     committing.then(
       () => done(null, head.payload),
       (error) => {
-        discard(payload)
+        head.discard()
         done(error)
       }
     )
@@ -173,7 +174,15 @@ class RequestSessions {
     if (config?.session === false) throw new SessionDisabled(String(url))
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
     const session = this.#sessions.open(sent, request.log)
-    const state = { session, cookieSent: sent !== null, commit: null, committed: false, sending: false, changedLate: false }
+    const state = {
+      session,
+      cookieSent: sent !== null,
+      commit: null,
+      committed: false,
+      sending: false,
+      changedLate: false,
+      cookieAction: 'none' as const
+    }
     session.onChange = () => this.#watch(state, request[kReply])
     return state
   }

@@ -7,7 +7,7 @@ import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
 import type { Head } from './head.js'
 import { varyOnCookie } from './headers.js'
-import { headerOf, type SetSessionCookie } from './set-cookie.js'
+import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
 
 /** The session of a request, from its first use. */
 export interface RequestState {
@@ -21,12 +21,15 @@ export interface RequestState {
   sending: boolean
   /** The session was changed after its commit. */
   changedLate: boolean
+  /** What the commit did to the cookie. */
+  cookieAction: CookieAction
 }
 
 export class Committer {
   readonly #settings: Settings
   readonly #setCookie: SetSessionCookie
   readonly #warnOfDiscarded: (request: FastifyRequest, session: Session) => void
+  readonly #warnOfCaching = cachingWarning()
 
   constructor(settings: Settings, setCookie: SetSessionCookie) {
     this.#settings = settings
@@ -89,7 +92,7 @@ export class Committer {
     }
   }
 
-  #finish(reply: FastifyReply, { session }: RequestState, action: CookieAction): void {
+  #finish(reply: FastifyReply, state: RequestState, action: CookieAction): void {
     if (reply.raw.headersSent) {
       if (action !== 'none') {
         reply.log.warn(
@@ -99,8 +102,18 @@ export class Committer {
       }
       return
     }
-    if (action !== 'none') this.#setCookie(reply, session, action)
-    if (session.accessed || action !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
+    state.cookieAction = action
+    if (action !== 'none') this.#setCookie(reply, state.session, action)
+    this.protect(reply, state)
+  }
+
+  /**
+   * Headers that keep the reply from other visitors. After `saveSession()` they may have been replaced:
+   * @fastify/http-proxy sets those of the other server.
+   */
+  protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
+    if (session.accessed || cookieAction !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
+    if (cookieAction !== 'none' && keepPrivate(reply)) this.#warnOfCaching(reply.request)
   }
 }
 

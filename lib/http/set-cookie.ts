@@ -30,7 +30,6 @@ export async function cookieSerializer(fastify: FastifyInstance): Promise<Serial
 /** Writes the header Set-Cookie as Django's `HttpResponse.set_cookie` and `delete_cookie` do. */
 export function cookieSetter({ cookie: { name, ...cookie } }: Settings, serialize: Serialize): SetSessionCookie {
   const warnOfProtocol = protocolWarning(cookie.secure)
-  const warnOfCaching = cachingWarning()
   let last: { secure: boolean; maxAge: number | undefined; second: number | undefined; attributes: string } | undefined
 
   /** Most cookies differ from the one before in nothing but the key. */
@@ -50,7 +49,6 @@ export function cookieSetter({ cookie: { name, ...cookie } }: Settings, serializ
     const [value, lifetime] = action === 'delete' || session.hasEnded ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
     if (!isCookieValue(value)) throw new TypeError('Expected the engine to make a session key that a cookie can carry, got another string')
     reply.header('set-cookie', `${name}=${value}${attributesOf(secure, lifetime)}`)
-    if (keepPrivate(reply)) warnOfCaching(reply.request)
   }
 }
 
@@ -67,8 +65,8 @@ function lifetimeOf(session: Session): Lifetime {
   return { maxAge: Math.trunc(session.getExpiryAge()), expires: session.getExpiryDate() }
 }
 
-/** Whether the reply could have been stored by shared caches, which it cannot any more. */
-function keepPrivate(reply: FastifyReply): boolean {
+/** Makes a reply that sets the cookie private. Returns whether shared caches could have stored it. */
+export function keepPrivate(reply: FastifyReply): boolean {
   const cacheControl = privateCacheControl(headerOf(reply, 'cache-control'), reply.hasHeader('expires'))
   if (cacheControl === undefined) return false
   reply.header('cache-control', cacheControl)
@@ -102,7 +100,7 @@ function claimsHttps({ headers }: FastifyRequest): boolean {
 }
 
 /** In development: a reply that asks shared caches to store it and sets the cookie, once for each route. */
-function cachingWarning() {
+export function cachingWarning() {
   if (process.env.NODE_ENV === 'production') return () => {}
   const seen = new Set<string>()
   return ({ log, routeOptions: { url = '' } }: FastifyRequest): void => {
