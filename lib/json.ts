@@ -1,40 +1,30 @@
 /**
- * JSON as Python's `json` module writes and reads it: ASCII only, integers of any
- * size (as bigint beyond ±(2^53−1)), NaN and ±Infinity. An object can be taken
- * apart into members that keep the exact text of each value, so that what a
- * request leaves alone is written back as it was found.
+ * JSON as Python's `json` module reads it. An object can be taken apart into members
+ * that keep the exact text of each value, so that a value that a request leaves alone
+ * is written back as it was found.
  */
+import { endOfString, readJson } from './django/json-reader.js'
+import { quote } from './django/json-writer.js'
 
 /** Digits from which on a number may be beyond 2^53−1. */
 const LONG = 16
-const SPECIAL_NUMBER = /(?:(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])|NaN|-?Infinity)(?!\s*:)/g
 
-/** @throws SyntaxError */
+/**
+ * JSON.parse, with bigint for integers beyond ±(2^53−1), NaN and ±Infinity.
+ *
+ * @throws SyntaxError
+ */
 export function parse(text: string): unknown {
-  let value: unknown
+  if (hasLongNumber(text)) return readJson(text)
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch (error) {
-    if (text.includes('NaN') || text.includes('Infinity')) return parseSpecial(text)
+    if (text.includes('NaN') || text.includes('Infinity')) return readJson(text)
     throw error
   }
-  return mayBeRounded(value, text) ? parseSpecial(text) : value
 }
 
-/** Whether JSON.parse may have found integers that a number does not hold: most data is known not to have any without another search. */
-function mayBeRounded(value: unknown, text: string): boolean {
-  if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value)
-  if (typeof value !== 'object' || value === null) return false
-  if (Array.isArray(value)) return hasLongNumber(text)
-  for (const name in value) {
-    const member = (value as Record<string, unknown>)[name]
-    if (typeof member === 'object' && member !== null) return hasLongNumber(text)
-    if (typeof member === 'number' && mayBeRounded(member, text)) return true
-  }
-  return false
-}
-
-/** Whether so many digits follow each other: then one of them is at a multiple of LONG, and only there they are looked for. */
+/** Whether LONG digits follow each other. One of those is at a multiple of LONG, so that only these positions are looked at. */
 function hasLongNumber(text: string): boolean {
   for (let at = 0; at < text.length; at += LONG) {
     let start = at
@@ -47,118 +37,6 @@ function hasLongNumber(text: string): boolean {
 }
 
 const isDigit = (code: number) => code >= 0x30 && code <= 0x39
-
-/** Hides special numbers from JSON.parse in strings: `n12…` is a number, `s…` was a string before. */
-function parseSpecial(text: string): unknown {
-  const hidden = replaceParts(
-    text,
-    (string) => `"s${string.slice(1)}`,
-    (rest) => rest.replace(SPECIAL_NUMBER, '"n$&"')
-  )
-  return JSON.parse(hidden, (_name, value) => {
-    if (typeof value !== 'string') return value
-    return value[0] === 's' ? value.slice(1) : toNumber(value.slice(1))
-  })
-}
-
-/** Replaces the strings that are values, and what lies between strings. No regular expression: V8's run out of stack on long strings. */
-function replaceParts(text: string, onString: (string: string) => string, onRest: (rest: string) => string): string {
-  let replaced = ''
-  let at = 0
-  for (let quote = text.indexOf('"'); quote !== -1; quote = text.indexOf('"', at)) {
-    const end = endOfString(text, quote + 1)
-    const string = text.slice(quote, end)
-    const isName = text[skipSpace(text, end)] === ':'
-    replaced += onRest(text.slice(at, quote)) + (isName ? string : onString(string))
-    at = end
-  }
-  return replaced + onRest(text.slice(at))
-}
-
-function toNumber(text: string): number | bigint {
-  const number = Number(text)
-  return /\d/.test(text) && !Number.isSafeInteger(number) ? BigInt(text) : number
-}
-
-/**
- * `json.dumps(value, separators=(',', ':'))`: what JSON.stringify gives, with the
- * escapes of Python, and with bigint, NaN and ±Infinity as Python's JSON has them.
- *
- * @throws TypeError on functions, symbols and cycles, naming `name`
- */
-export function stringify(value: unknown, name: string): string {
-  if (typeof value === 'string') return quote(value)
-  if (isPlainScalar(value)) return String(value)
-  let special = false
-  const replacer = (_key: string, item: unknown) => {
-    if (typeof item === 'function' || typeof item === 'symbol') throw new TypeError(`a ${typeof item} cannot be stored`)
-    if (item instanceof Promise) throw new TypeError('a promise cannot be stored, is an await missing?')
-    if (typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item))) {
-      special = true
-      return `n${item}`
-    }
-    return item
-  }
-  let text: string | undefined
-  try {
-    text = isPlain(value) ? JSON.stringify(value) : JSON.stringify(value, replacer)
-  } catch (error) {
-    throw unserializable(name, (error as Error).message)
-  }
-  if (text === undefined) throw unserializable(name, `${typeof value} cannot be stored`)
-  return escapeNonAscii(special ? stringifySpecial(value) : text)
-}
-
-/** Values that are looked at: in a circle there is no end of them. */
-const MAX_LOOKS = 100_000
-
-/** Whether JSON.stringify does right with it by itself: a function that it calls for each value makes it slow. */
-function isPlain(value: unknown): boolean {
-  if (typeof value !== 'object') return false
-  // Not by recursion: a circle would use up the stack.
-  const objects = [value as object]
-  let looks = 0
-  for (const object of objects) {
-    if (object instanceof Promise || 'toJSON' in object) return false
-    for (const item of Array.isArray(object) ? object : Object.values(object)) {
-      if (++looks > MAX_LOOKS) return false
-      if (isPlainScalar(item)) continue
-      if (typeof item !== 'object') return false
-      objects.push(item)
-    }
-  }
-  return true
-}
-
-function isPlainScalar(value: unknown): boolean {
-  return typeof value === 'string' || Number.isFinite(value) || typeof value === 'boolean' || value === null
-}
-
-/** The mirror of parseSpecial: every string gets the prefix `s`, every special number the prefix `n`. */
-function stringifySpecial(value: unknown): string {
-  const hidden = JSON.stringify(value, (_key, item) => {
-    if (typeof item === 'string' || item instanceof String) return `s${item}`
-    return typeof item === 'bigint' || (typeof item === 'number' && !Number.isFinite(item)) ? `n${item}` : item
-  })
-  return replaceParts(
-    hidden,
-    (string) => (string[1] === 'n' ? string.slice(2, -1) : `"${string.slice(2)}`),
-    (rest) => rest
-  )
-}
-
-function unserializable(name: string, reason: string): TypeError {
-  return new TypeError(
-    `Cannot store ${JSON.stringify(name)} in the session: ${reason}; expected what JSON can carry, a bigint, NaN or ±Infinity`
-  )
-}
-
-/** Python's `ensure_ascii`, which escapes U+007F too. JSON.stringify has escaped control characters and lone surrogates. */
-function escapeNonAscii(text: string): string {
-  // A byte for each character: found out faster than by an expression.
-  if (Buffer.byteLength(text) === text.length && !text.includes('\x7f')) return text
-  return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
 
 /** One value of an object, and its exact text. */
 export interface JsonMember {
@@ -231,13 +109,7 @@ export function joinObject(members: Iterable<readonly [string, JsonMember]>): st
   return text === '' ? '{}' : `${text}}`
 }
 
-/** Most strings need no escapes, and then no help. */
-function quote(string: string): string {
-  return /^[ !#-[\]-~]*$/.test(string) ? `"${string}"` : escapeNonAscii(JSON.stringify(string))
-}
-
 const QUOTE = 0x22
-const BACKSLASH = 0x5c
 const COMMA = 0x2c
 const OPENING_BRACE = 0x7b
 const CLOSING_BRACE = 0x7d
@@ -255,16 +127,6 @@ function skipSpace(text: string, from: number): number {
 
 function unquote(string: string): string {
   return string.includes('\\') ? (JSON.parse(string) as string) : string.slice(1, -1)
-}
-
-/** Where the string ends whose first character, after the opening quote, is at `from`. */
-export function endOfString(text: string, from: number): number {
-  for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
-    let backslashes = 0
-    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes++
-    if (backslashes % 2 === 0) return quote + 1
-  }
-  throw new SyntaxError('Unterminated string in the JSON text')
 }
 
 function endOfValue(text: string, start: number): number {

@@ -250,11 +250,19 @@ export class Session {
   // --- writes: synchronous, need no load() ---------------------------------------
 
   /**
-   * Stores a value, or what a function makes of the present one. A function is
-   * called again on the stored value when another request saved meanwhile, so that
-   * counters count right. `undefined` deletes.
+   * Stores a value, or the result of a function of the present value. A function is
+   * called again on the stored value if another request saved in the meantime, so that
+   * counters stay exact. `undefined` deletes.
    *
-   * @throws TypeError when the value cannot be stored
+   * The next request reads what JSON makes of the value: a string for a Date or a URL, the
+   * result of toJSON(), a plain object for an instance of a class, without properties that are
+   * undefined, a number for a bigint within ±(2^53−1). This request reads the value itself, and a
+   * function gets the form of JSON.
+   *
+   * @throws TypeError that names the key when JSON cannot carry the value, at any depth: Map, Set,
+   * RegExp, Error, binary data, FormData and the like, invalid dates, functions, symbols, promises,
+   * undefined in an array, cycles, more than 500 levels of nesting. The TypeError of a function
+   * form that is called again, or of a change inside a value, comes from `save()` or fails the reply.
    */
   set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this {
     checkedName('set', name)

@@ -4,8 +4,9 @@
  */
 import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
+import { stringify } from './django/json-writer.js'
 import { BadSignature, SignatureExpired } from './errors.js'
-import { parse, stringify } from './json.js'
+import { parse } from './json.js'
 
 const SEPARATOR = ':'
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'

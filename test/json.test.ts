@@ -1,6 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
+import { runInNewContext } from 'node:vm'
+import createKnex from 'knex'
 import t from 'tap'
-import { joinObject, parse, splitObject, stringify } from '../lib/json.ts'
+import { stringify } from '../lib/django/json-writer.ts'
+import { joinObject, parse, splitObject } from '../lib/json.ts'
 import { plain } from './fixtures/members.ts'
 
 /** Random numbers from 0 up to 1 that are the same in every run (mulberry32). */
@@ -246,55 +249,262 @@ t.test('what is no JSON is refused', async (t) => {
   for (const text of texts) t.throws(() => parse(text), { name: 'SyntaxError' }, JSON.stringify(text))
 })
 
-t.test('what JSON cannot carry is refused with a TypeError that names the key', async (t) => {
-  const cycle: Record<string, unknown> = { big: 1n }
-  cycle.self = cycle
-  // As many ways through them as there are are never gone.
-  const crowd = Array.from({ length: 30 }, (): unknown[] => [])
-  for (const one of crowd) one.push(...crowd)
-  const values: Record<string, unknown> = {
-    undefined: undefined,
-    'a function': () => 'source text',
-    'a function inside': { list: [() => 'source text'] },
-    'a symbol': Symbol('x'),
-    'a symbol inside': [Symbol('x')],
-    'a promise': Promise.resolve(1),
-    'a promise inside': { a: [Promise.resolve(1)] },
-    'a cycle': cycle,
-    'a crowd of cycles': crowd,
-    'a BigInt object': Object(1n),
-    'a getter that throws': {
-      get value() {
-        throw new Error('thrown')
-      }
-    },
-    'a function after thousands of values': [...new Array(2000).fill(0), () => 1],
-    'a toJSON that gives nothing': { toJSON: () => undefined },
-    'an invalid date beside a function': [new Date(Number.NaN), () => 1]
+t.test('numbers beyond ±(2^53−1) are written as Python writes floats, and read again as numbers', async (t) => {
+  const numbers: [number, string][] = [
+    [2 ** 53, '9007199254740992.0'],
+    [-(2 ** 53), '-9007199254740992.0'],
+    [2 ** 53 + 2, '9007199254740994.0'],
+    [9999999999999998, '9999999999999998.0'],
+    [1e16, '1e+16'],
+    [2 ** 60, '1.152921504606847e+18'],
+    [Number('12345678901234567890'), '1.2345678901234567e+19'],
+    [123456789012345680000, '1.2345678901234568e+20'],
+    [1e21, '1e+21'],
+    [-1e22, '-1e+22'],
+    [1e300, '1e+300'],
+    [Number.MAX_VALUE, '1.7976931348623157e+308'],
+    [-Number.MAX_VALUE, '-1.7976931348623157e+308']
+  ]
+  for (const [number, text] of numbers) {
+    t.equal(stringify(number, 'n'), text)
+    t.equal(stringify({ list: [number] }, 'n'), `{"list":[${text}]}`)
+    t.equal(stringify([number, 1n, new Date(0)], 'n'), `[${text},1,"1970-01-01T00:00:00.000Z"]`)
+    for (const beside of ['', ',18446744073709551616', ',NaN']) t.equal((parse(`[${text}${beside}]`) as unknown[])[0], number, text)
   }
-  for (const [what, value] of Object.entries(values)) {
-    t.throws(() => stringify(value, 'the "key"'), { name: 'TypeError', message: /^Cannot store "the \\"key\\"" in the session: / }, what)
-  }
-  t.throws(() => stringify(() => 'source text', 'key'), { message: /: a function cannot be stored; expected what JSON can carry/ })
+  t.equal(stringify(2 ** 53 - 1, 'n'), '9007199254740991')
+  t.equal(stringify(Number.MIN_VALUE, 'n'), '5e-324')
+  t.equal(stringify(-0, 'n'), '0', 'as in JSON')
+  t.equal(stringify([-0, 1n], 'n'), '[0,1]')
+  t.strictSame(parse('[9007199254740992,9007199254740991]'), [9007199254740992n, 9007199254740991], 'integers of others stay integers')
 })
 
-t.test('what JSON leaves out is left out, beside a special number too', async (t) => {
-  for (const extra of [1, 1n]) {
-    const value = { date: new Date(0), none: undefined, list: [undefined], map: new Map([[1, 2]]), extra }
-    t.equal(stringify(value, 'value'), '{"date":"1970-01-01T00:00:00.000Z","list":[null],"map":{},"extra":1}')
+t.test('a number in a JSON body is a number again when it was stored', async (t) => {
+  const body = JSON.parse('{"id":12345678901234567890,"list":[1e400,9007199254740993]}')
+  t.strictSame(parse(stringify(body, 'body')), body)
+})
+
+t.test('a bigint is an integer of as many digits as Python reads', async (t) => {
+  const most = 10n ** 4300n - 1n
+  for (const value of [most, -most]) t.equal(parse(stringify(value, 'n')), value)
+  for (const value of [most + 1n, -most - 1n])
+    t.throws(() => stringify([value], 'n'), { name: 'TypeError', message: /more than 4300 digits/ })
+})
+
+/** Values of which JSON makes `{}`, `null` or less than was there, and the words for them. */
+function refusedValues(): [unknown, string][] {
+  const opaque = (type: string) => `an instance of ${type}, whose content JSON does not carry, cannot be stored`
+  const cycle: Record<string, unknown> = { big: 1n }
+  cycle.self = cycle
+  // More paths than could ever be followed.
+  const crowd = Array.from({ length: 30 }, (): unknown[] => [])
+  for (const one of crowd) one.push(...crowd)
+  class Secret {
+    #value = 1
+    get value() {
+      return this.#value
+    }
   }
+  class Cart extends Map<number, number> {
+    owner = 'Ada'
+  }
+  const invalidDate = 'an instance of Date of which JSON makes null, such as an invalid date, cannot be stored'
+  const hole = 'an array with undefined in it, or a hole, cannot be stored'
+  const promise = 'a promise cannot be stored, is an await missing?'
+  return [
+    [new Map([[1, 2]]), opaque('Map')],
+    [new Set([1]), opaque('Set')],
+    [new WeakMap(), opaque('WeakMap')],
+    [new WeakSet(), opaque('WeakSet')],
+    [new WeakRef({}), opaque('WeakRef')],
+    [/x/g, opaque('RegExp')],
+    [new Error('x'), opaque('Error')],
+    [Object.assign(new RangeError('x'), { code: 'E' }), opaque('RangeError')],
+    [new DOMException('x'), opaque('DOMException')],
+    [new FormData(), opaque('FormData')],
+    [new Headers({ a: 'b' }), opaque('Headers')],
+    [new URLSearchParams('a=b'), opaque('URLSearchParams')],
+    [new Blob(['x']), opaque('Blob')],
+    [new Response('x'), opaque('Response')],
+    [new ArrayBuffer(8), opaque('ArrayBuffer')],
+    [new SharedArrayBuffer(8), opaque('SharedArrayBuffer')],
+    [new DataView(new ArrayBuffer(8)), opaque('DataView')],
+    [new Uint8Array([1]), opaque('Uint8Array')],
+    [new Float64Array(0), opaque('Float64Array')],
+    [new BigInt64Array(1), opaque('BigInt64Array')],
+    [Buffer.from('x'), opaque('Buffer')],
+    [new Map().entries(), 'an instance of Object, whose content JSON does not carry, cannot be stored'],
+    [new Intl.NumberFormat('en'), opaque('NumberFormat')],
+    [new Secret(), opaque('Secret')],
+    [new (class {})(), 'an instance of a class, whose content JSON does not carry, cannot be stored'],
+    [new Cart([[1, 2]]), opaque('Cart')],
+    [new String('x'), opaque('String')],
+    [new Number(1), opaque('Number')],
+    [new Boolean(false), opaque('Boolean')],
+    [Object(1n), opaque('BigInt')],
+    [Object(Symbol('x')), opaque('Symbol')],
+    [runInNewContext('new Map([[1, 2]])'), opaque('Map')],
+    [new Date(Number.NaN), invalidDate],
+    [runInNewContext('new Date(NaN)'), invalidDate],
+    [{ toJSON: () => null }, 'an instance of Object of which JSON makes null, such as an invalid date, cannot be stored'],
+    [{ toJSON: () => new Map() }, opaque('Map')],
+    [{ toJSON: () => ({ inner: new Set() }) }, opaque('Set')],
+    [{ toJSON: () => () => 1 }, 'a function cannot be stored'],
+    [{ toJSON: () => new Date(0) }, opaque('Date')],
+    [() => 'source text', 'a function cannot be stored'],
+    [async () => 1, 'a function cannot be stored'],
+    [class {}, 'a function cannot be stored'],
+    [Symbol('x'), 'a symbol cannot be stored'],
+    [Promise.resolve(1), promise],
+    [createKnex({ client: 'better-sqlite3', useNullAsDefault: true })('users').first(), promise],
+    [[undefined], hole],
+    [new Array(1), hole],
+    [Object.assign([1], { length: 3, 2: 3 }), hole],
+    [[{ toJSON: () => undefined }], hole],
+    [cycle, 'it contains itself'],
+    [crowd, 'it contains itself'],
+    [
+      {
+        get value() {
+          throw new Error('a secret')
+        }
+      },
+      'reading its content failed'
+    ],
+    [
+      {
+        toJSON() {
+          throw new Error('a secret')
+        }
+      },
+      'reading its content failed'
+    ]
+  ]
+}
+
+t.test('values of which JSON makes {} or null are refused at any depth, with a TypeError that names the key', async (t) => {
+  for (const [value, reason] of refusedValues()) {
+    const error = {
+      name: 'TypeError',
+      message: `Cannot store "the \\"key\\"" in the session: ${reason}; convert it to something that JSON can carry, a bigint, NaN or ±Infinity`
+    }
+    for (const around of [
+      value,
+      [value],
+      { a: { b: [1, { c: value }] } },
+      [1n, value],
+      { toJSON: () => [value] },
+      [...new Array(2000).fill(0), value]
+    ]) {
+      t.throws(() => stringify(around, 'the "key"'), error, reason)
+    }
+  }
+  for (const value of [undefined, { toJSON: () => undefined }]) {
+    t.throws(() => stringify(value, 'key'), { name: 'TypeError', message: /"key" in the session: undefined/ })
+  }
+})
+
+t.test('an error of a getter or of toJSON() is the cause, and its message is not repeated', async (t) => {
+  const value = {
+    toJSON() {
+      throw new Error('a secret')
+    }
+  }
+  t.throws(() => stringify(value, 'key'), { message: /^(?!.*secret)/, cause: { message: 'a secret' } })
+})
+
+t.test('values with a form in JSON are written in it, beside a special number too', async (t) => {
+  class Point {
+    x = 1
+    y: unknown = undefined
+    get sum() {
+      return this.x
+    }
+  }
+  class Money {
+    constructor(readonly cents: bigint) {}
+    toJSON(key: string) {
+      return { key, cents: this.cents }
+    }
+  }
+  class Tags extends Set<string> {
+    toJSON() {
+      return [...this]
+    }
+  }
+  class Id extends Uint8Array {
+    toJSON() {
+      return 'id'
+    }
+  }
+  const value = {
+    date: new Date(0),
+    url: new URL('https://example.org/é'),
+    point: new Point(),
+    money: new Money(2n ** 64n),
+    tags: new Tags(['a']),
+    id: new Id(),
+    bare: Object.assign(Object.create(null), { a: 1 }),
+    elsewhere: runInNewContext('({ a: [1, {}] })'),
+    none: undefined,
+    gone: { toJSON: () => undefined },
+    empty: [{}, []]
+  }
+  const written =
+    '"date":"1970-01-01T00:00:00.000Z","url":"https://example.org/%C3%A9","point":{"x":1},"money":{"key":"money","cents":18446744073709551616},"tags":["a"],"id":"id","bare":{"a":1},"elsewhere":{"a":[1,{}]},"empty":[{},[]]'
+  t.equal(stringify(value, 'value'), `{${written}}`)
+  t.equal(stringify([value, Number.NaN], 'value'), `[{${written}},NaN]`)
+})
+
+t.test('nesting of up to 500 levels is stored, whatever numbers are in it; more is refused', async (t) => {
+  const nest = (levels: number, inner: unknown, wrap: (value: unknown) => unknown) => {
+    let value = inner
+    for (let level = 0; level < levels; level++) value = wrap(value)
+    return value
+  }
+  const wraps = [(value: unknown) => [value], (value: unknown) => ({ a: value }), (value: unknown) => ({ toJSON: () => [value] })]
+  for (const wrap of wraps) {
+    for (const inner of [1, 'text', 12345678901234567890n, Number.NaN, 2 ** 60]) {
+      const text = stringify(nest(500, inner, wrap), 'deep')
+      t.equal(stringify(parse(text), 'deep'), text)
+      for (const levels of [501, 4000, 20_000]) {
+        t.throws(() => stringify(nest(levels, inner, wrap), 'deep'), {
+          name: 'TypeError',
+          message: /"deep" .*: it is nested more than 500 levels deep;/
+        })
+      }
+    }
+  }
+  const wide = Array.from({ length: 1000 }, (_, index) => nest(10, index, (value) => [value]))
+  t.equal(stringify(wide, 'wide'), JSON.stringify(wide))
+})
+
+t.test('text of any nesting is read', async (t) => {
+  for (const inner of ['1', '12345678901234567890', 'NaN', '"1234567890123456"']) {
+    const depth = 100_000
+    let value = parse(`${'['.repeat(depth)}${inner}${']'.repeat(depth)}`)
+    let levels = 0
+    for (; Array.isArray(value); value = value[0]) levels++
+    t.equal(levels, depth)
+    t.ok(isDeepStrictEqual(value, parse(inner)), inner)
+    t.throws(() => parse(`${'['.repeat(depth)}${inner}`), { name: 'SyntaxError' })
+  }
+})
+
+t.test('megabytes of special numbers are read', async (t) => {
+  const integers = Array.from({ length: 100_000 }, (_, index) => 10000000000000000n + BigInt(index))
+  t.ok(isDeepStrictEqual(parse(`[${integers.join(',')}]`), integers))
+  t.ok(
+    isDeepStrictEqual(parse(`[${'NaN,-Infinity,'.repeat(100_000)}0]`), [
+      ...new Array(100_000).fill([Number.NaN, Number.NEGATIVE_INFINITY]).flat(),
+      0
+    ])
+  )
 })
 
 t.test('special numbers are found among thousands of values', async (t) => {
   const list = [...new Array(2000).fill(0), 12345678901234567890n, Number.NaN]
   t.strictSame(parse(stringify(list, 'value')), list)
   t.strictSame(parse(stringify({ list, date: new Date(0) }, 'value')), { list, date: '1970-01-01T00:00:00.000Z' })
-})
-
-t.test('a String object is its text, beside a special number too', async (t) => {
-  for (const text of ['hello', 'n1', '', 'no "JSON']) {
-    t.strictSame(parse(stringify([new String(text), 1n], 'value')), [text, 1])
-  }
 })
 
 t.test('an object is taken apart into the exact texts of its members, and put together again', async (t) => {

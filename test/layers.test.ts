@@ -65,7 +65,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'model',
     'session-key'
   ],
-  'cli/json-text': ['json'],
+  'cli/json-text': ['django/json-reader'],
   'cli/check': [
     'cli/arguments',
     'cli/checks/*',
@@ -183,9 +183,11 @@ const IMPORTS: Record<string, readonly string[]> = {
 
   // data to text
   codec: ['errors', 'serializer', 'signing'],
-  serializer: ['json'],
-  signing: ['errors', 'json'],
-  json: [],
+  serializer: ['django/json-writer', 'json'],
+  signing: ['django/json-writer', 'errors', 'json'],
+  json: ['django/json-reader', 'django/json-writer'],
+  'django/json-reader': [],
+  'django/json-writer': [],
 
   // the table
   model: [

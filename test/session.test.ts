@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { STORE_SALT } from '../lib/codec.ts'
-import type { SessionOptions } from '../lib/index.ts'
+import type { Session, SessionOptions } from '../lib/index.ts'
 import { TimestampSigner } from '../lib/signing.ts'
-import { createApp, secretKey } from './fixtures/app.ts'
+import { Browser, createApp, secretKey } from './fixtures/app.ts'
 import { openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 
@@ -216,6 +216,95 @@ t.test('values that cannot be stored throw a TypeError that names the key, at on
   }
   const loaded = await sessions.open().load()
   t.throws(() => loaded.set('the key', async () => 1), { name: 'TypeError', message: /"the key"/ }, 'an asynchronous function')
+})
+
+for (const saveNestedChanges of [false, true]) {
+  t.test(`each way of writing refuses a Map by name and saves nothing, with saveNestedChanges: ${saveNestedChanges}`, async (t) => {
+    const knex = await openDatabase(t, 'sqlite')
+    const map = new Map([['a', 1]])
+    const ways: Record<string, (session: Session) => unknown> = {
+      set: (session) => session.set('cart', map),
+      update: (session) => session.update({ fine: 1, cart: { items: [map] } }),
+      'set before load()': (session) => session.set('cart', map),
+      setDefault: (session) => session.setDefault('cart', [map]),
+      function: (session) => session.set('cart', () => ({ map })),
+      'nested, modified': (session) => {
+        const list = session.get('list') as unknown[]
+        list.push(map)
+        session.modified = true
+      },
+      'nested, and save()': (session) => {
+        const list = session.get('list') as unknown[]
+        list.push(map)
+        session.modified = true
+        return session.save()
+      },
+      ...(saveNestedChanges && { nested: (session: Session) => (session.get('list') as unknown[]).push(map) })
+    }
+    const { app } = await createApp(t, { knex, saveNestedChanges }, (app) => {
+      app.get('/start', async (request) => request.session.set('list', [1]).isEmpty)
+      app.get('/read', async (request) => (await request.session.load()).toObject())
+      app.get<{ Querystring: { way: string } }>('/write', async (request) => {
+        const { way } = request.query
+        if (way !== 'set before load()') await request.session.load()
+        await ways[way]?.(request.session)
+        return 'written'
+      })
+      app.get('/function-before-load', async (request) => request.session.set('cart', () => map).isEmpty)
+    })
+    const visitor = new Browser(app)
+    await visitor.get('/start')
+    for (const url of [...Object.keys(ways).map((way) => `/write?way=${encodeURIComponent(way)}`), '/function-before-load']) {
+      const response = await visitor.get(url)
+      t.equal(response.statusCode, 500, url)
+      t.match(response.json().message, /^Cannot store "(cart|list)" in the session: an instance of Map, whose content/, url)
+      t.equal(response.headers['set-cookie'], undefined)
+      t.strictSame((await visitor.get('/read')).json(), { list: [1] }, url)
+    }
+  })
+}
+
+t.test('a value is read in the same request as in the next, but for what JSON turns into text', async (t) => {
+  const { sessions, reload } = await createStore(t)
+  const values = {
+    numbers: [2 ** 53, 2 ** 60, -1e300, 1e21, 0.1, 5e-324, Number.MAX_VALUE, Number.NaN, Number.NEGATIVE_INFINITY],
+    integers: [2n ** 64n, -(10n ** 40n), 9007199254740993n],
+    body: JSON.parse('{"n":12345678901234567890,"deep":[[[[{"a":[]}]]]]}')
+  }
+  const session = (await sessions.open().load()).update(values)
+  await session.save()
+  t.strictSame(session.toObject(), values)
+  t.strictSame((await reload(session)).toObject(), values)
+  session.update({ at: new Date('2030-01-02T03:04:05Z'), link: new URL('https://example.org/') })
+  t.ok(session.get<string>('at') instanceof Date)
+  await session.save()
+  t.equal((await reload(session)).get('at'), '2030-01-02T03:04:05.000Z')
+  t.equal((await reload(session)).get('link'), 'https://example.org/')
+})
+
+t.test('nesting that set() accepts is read again, and what it refuses is not stored', async (t) => {
+  const { sessions, reload } = await createStore(t)
+  const nested = (levels: number) => JSON.parse(`${'['.repeat(levels)}12345678901234567890${']'.repeat(levels)}`)
+  const session = (await sessions.open().load()).set('deep', nested(500)).set('id', 2n ** 70n)
+  await session.save()
+  t.strictSame((await reload(session)).toObject(), { deep: nested(500), id: 2n ** 70n })
+  for (const levels of [501, 3500, 9000]) {
+    t.throws(() => session.set('deep', nested(levels)), { name: 'TypeError', message: /"deep" .* more than 500 levels deep/ })
+  }
+})
+
+t.test('rows that Python nested deeper than set() allows are read, and left as they are', async (t) => {
+  const { sessions, knex } = await createStore(t)
+  const text = `{"deep":${'['.repeat(9000)}12345678901234567890,NaN${']'.repeat(9000)},"a":1}`
+  const signed = new TimestampSigner({ secretKey, salt: STORE_SALT }).signBytes(Buffer.from(text), true)
+  await knex('django_session').insert({ session_key: 'writtenbyanother', session_data: signed, expire_date: '2999-01-01 00:00:00' })
+  const session = await sessions.open('writtenbyanother').load()
+  t.equal(session.get('a'), 1)
+  t.ok(Array.isArray(session.get('deep')))
+  await session.set('a', 2).save()
+  const codec = createCodec()
+  const row = await sessions.model.find('writtenbyanother')
+  t.equal(codec.serializer.join(codec.decode(row?.sessionData as string)), text.replace('"a":1', '"a":2'))
 })
 
 t.test('a key that is left alone keeps the exact text of its writer', async (t) => {

@@ -1,6 +1,6 @@
 /** The stored JSON of a session as it may go to a terminal: exact numbers, readable letters, no control character. */
 
-import { endOfString } from '../json.js'
+import { endOfString } from '../django/json-reader.js'
 
 const SIGN_OR_WORD = /\s*([{}[\],:]|[^\s"{}[\],:]+|(?="))/y
 
