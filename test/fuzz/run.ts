@@ -1,7 +1,11 @@
 /**
  * A million cookies and rows that are nearly right: none ends in an exception, and none
- * that we did not sign is believed. Seeded: `npm run fuzz -- 42 1000000` runs the same again.
+ * that we did not sign is believed. Between them values of every type are set by a route:
+ * each is refused by name, or read by the next request as it was written.
+ * Seeded: `npm run fuzz -- 42 1000000` runs the same again.
  */
+import { isDeepStrictEqual } from 'node:util'
+import Fastify from 'fastify'
 import { MemoryCache } from '../../lib/cache.ts'
 import { Codec, STORE_SALT } from '../../lib/codec.ts'
 import { readCookie } from '../../lib/cookies.ts'
@@ -9,6 +13,7 @@ import { CacheEngine } from '../../lib/engines/cache.ts'
 import type { Engine } from '../../lib/engines/engine.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { COOKIE_SALT, SignedCookiesEngine } from '../../lib/engines/signed-cookies.ts'
+import sessions from '../../lib/index.ts'
 import { KeyQueue } from '../../lib/key-queue.ts'
 import type { SessionContext } from '../../lib/saving.ts'
 import { jsonSerializer } from '../../lib/serializer.ts'
@@ -40,6 +45,8 @@ const pick = <T>(list: readonly T[]): T => list[random(list.length)] as T
 const PIECES = [
   ...':.;,="\\\'{}[]-_+/%\n\r\0 ',
   ...['é', '€', '\u{1f600}', '\ud800', '__proto__', 'NaN', '1e999', '-0', '9'.repeat(400), '['.repeat(2000), '\\u0000', '\\ud800', 'null'],
+  ...['12345678901234567890', '-9007199254740993', '-Infinity', '1.152921504606847e+18', '-', '.', 'e+', '[NaN,', '{"a":'.repeat(1500)],
+  ...['9'.repeat(5000), `"${'x'.repeat(60_000)}"`, '12345678901234567,'.repeat(3000)],
   ...['sessionid=', '; sessionid=', 'eyJ9', '.eJw', '=', '==', ':1rXyZa:', '%3A', '\\072', 'A'.repeat(5000)]
 ]
 
@@ -61,8 +68,21 @@ const DATA = [
   { a: 1 },
   { _auth_user_id: '1', _auth_user_backend: 'django.contrib.auth.backends.ModelBackend', _auth_user_hash: 'f'.repeat(64) },
   { text: 'äöü€ '.repeat(400), list: [1, [2, [3, { four: null }]]], number: 1.5e300, _session_expiry: 300 },
-  { _session_expiry: '2031-01-01T00:00:00+00:00', '': '', __proto: true }
+  { _session_expiry: '2031-01-01T00:00:00+00:00', '': '', __proto: true },
+  {
+    big: [2n ** 64n, -(10n ** 40n)],
+    float: 2 ** 60,
+    nan: [Number.NaN, Number.NEGATIVE_INFINITY],
+    deep: nest(450, 12345678901234567890n),
+    _session_expiry: 1e300
+  }
 ]
+
+function nest(levels: number, inner: unknown): unknown {
+  let value = inner
+  for (let level = 0; level < levels; level++) value = level % 2 === 0 ? [value] : { a: value }
+  return value
+}
 
 function createCodec(salt: string, secret: string): Codec {
   return new Codec({
@@ -82,6 +102,7 @@ const encodeAll = (codec: Codec) =>
 const rowCodec = createCodec(STORE_SALT, secretKey)
 const cookieCodec = createCodec(COOKIE_SALT, secretKey)
 const rows = encodeAll(rowCodec)
+const texts = encodeAll(rowCodec).map((text) => rowCodec.serializer.join(rowCodec.decode(text)))
 const cookies = encodeAll(cookieCodec)
 /** Signed by another key, and for another purpose: whole, and to make mutations of. */
 const foreign = [...encodeAll(createCodec(STORE_SALT, 'another secret')), ...encodeAll(createCodec('another purpose', secretKey))]
@@ -108,7 +129,14 @@ const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
 const signer = new TimestampSigner({ secretKey, salt: STORE_SALT, clock })
 
 /** What each kind of input was taken for. */
-const found = { believed: 0, refused: 0, 'signed by us, and readable': 0, 'signed by us, and no data': 0 }
+const found = {
+  believed: 0,
+  refused: 0,
+  'signed by us, and readable': 0,
+  'signed by us, and no data': 0,
+  'set, and read again': 0,
+  'set, and refused': 0
+}
 
 /** The header of a browser, read by the engine that believes the most: the cookie is the session. */
 async function tryCookie(): Promise<void> {
@@ -133,7 +161,7 @@ function judge(session: Session, isOurs: boolean, text: string): void {
 
 /** Whoever has the secret writes what it likes, and still can end no process. */
 async function trySigned(): Promise<void> {
-  const json = mutate(JSON.stringify(pick(DATA)))
+  const json = mutate(pick(texts))
   const compressed = random(3) === 0
   row = signer.signBytes(Buffer.from(json), compressed)
   // A stream that was cut or changed before it was signed.
@@ -148,16 +176,97 @@ async function trySigned(): Promise<void> {
   }
 }
 
+/** Values that a session carries, and values that it must refuse. */
+const GOOD: readonly (() => unknown)[] = [
+  () => random(2 ** 31) - 2 ** 30,
+  () => (random(2 ** 31) - 2 ** 30) * 2 ** random(990),
+  () => (random(2 ** 31) - 2 ** 30) / 2 ** random(990),
+  () => BigInt(random(2 ** 31) - 2 ** 30) ** BigInt(2 * random(30) + 1),
+  () =>
+    pick([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 2 ** 53, -(2 ** 53), 2 ** 60, 1e21, Number.MAX_VALUE, 5e-324]),
+  () => pick([null, true, false, '', '__proto__', ...PIECES]),
+  () => nest(random(480), 1n),
+  () => Object.fromEntries([[pick(PIECES), random(10)]])
+]
+const BAD: readonly (() => unknown)[] = [
+  () => new Map([[1, 2]]),
+  () => new Set(),
+  () => /x/,
+  () => new Error('x'),
+  () => new Date(Number.NaN),
+  () => Buffer.from('x'),
+  () => new Float64Array(2),
+  () => new URLSearchParams('a=b'),
+  () => new FormData(),
+  () => Promise.resolve(1),
+  () => Symbol('x'),
+  () => [nest],
+  () => [undefined],
+  () => new String('x'),
+  () => nest(501 + random(5000), 12345678901234567890n),
+  () => ({ toJSON: () => new Map() })
+]
+
+/** A value inside others. */
+function around(value: unknown): unknown {
+  let outer = value
+  for (let times = random(4); times > 0; times--) {
+    const inner = outer
+    const other = pick(GOOD)()
+    outer = pick([() => [inner], () => [other, inner, 'text'], () => ({ a: 1, b: inner }), () => ({ toJSON: () => [inner] })])()
+  }
+  return outer
+}
+
+let given: unknown
+const app = Fastify()
+await app.register(sessions, { secretKey, engine: 'cache', cache: new MemoryCache({ clock, maxEntries: 1000 }), clock })
+app.get('/set', async (request) => request.session.set('value', given).isEmpty)
+app.get('/read', async (request) => {
+  given = (await request.session.load()).get('value')
+  return 'read'
+})
+
+async function tryValue(): Promise<void> {
+  const isGood = random(2) === 0
+  given = around(pick(isGood ? GOOD : BAD)())
+  const written = given
+  const {
+    statusCode,
+    cookies: [cookie],
+    body
+  } = await app.inject('/set')
+  if (!isGood) {
+    if (statusCode !== 500 || !body.includes('Cannot store')) throw new Error(`stored with ${statusCode}: ${body}`)
+    found['set, and refused']++
+    return
+  }
+  if (statusCode !== 200) throw new Error(`not stored: ${body}`)
+  await app.inject({ url: '/read', cookies: { sessionid: cookie?.value as string } })
+  if (!isDeepStrictEqual(given, plainOf(written))) throw new Error('the value was changed by being stored')
+  found['set, and read again']++
+}
+
+/** Without toJSON(), without the sign of -0, and numbers for small bigints. */
+function plainOf(value: unknown): unknown {
+  if (typeof value === 'bigint' && Number.isSafeInteger(Number(value))) return Number(value)
+  if (Array.isArray(value)) return value.map(plainOf)
+  if (typeof value !== 'object' || value === null) return value === 0 ? 0 : value
+  if ('toJSON' in value) return plainOf((value as { toJSON(): unknown }).toJSON())
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plainOf(item)]))
+}
+
 console.log(`seed ${seed}, ${count} cookies and rows`)
 const started = performance.now()
 for (let index = 0; index < count; index++) {
   try {
-    await pick([tryCookie, tryCookie, tryRow, tryRow, trySigned])()
+    await (random(100) === 0 ? tryValue : pick([tryCookie, tryCookie, tryRow, tryRow, trySigned]))()
   } catch (error) {
     console.error(`input ${index} of the seed ${seed}`, row)
     throw error
   }
 }
+await app.close()
 console.log(found, `${Math.round((performance.now() - started) / 1000)} s`)
 // Were all refused the fuzzing would show nothing.
 if (Object.values(found).includes(0)) throw new Error('a kind of input did not occur')
