@@ -12,7 +12,7 @@ export type ClearExpiredSchedule = {
   grace?: number
 } & (
   | {
-      /** The time from the end of one run to the next, 10 % more or less: seconds, or a text such as '90s', '30m', '1h' or '1d'. */
+      /** The time from the end of one run to the next, 10 % more or less: seconds, or a string such as '90s', '30m', '1h' or '1d'. */
       every: number | string
       cron?: never
     }

@@ -216,7 +216,7 @@ const GRACE: Check = ['seconds from 0', isNumberFrom(0)]
 
 const SCHEDULE_CHECKS: Record<keyof ClearExpiredSchedule, Check> = {
   every: [
-    'seconds from 1, or a text such as "90s", "30m", "1h" or "1d"',
+    'seconds from 1, or a string such as "90s", "30m", "1h" or "1d"',
     (value) => (typeof value === 'number' || typeof value === 'string') && isNumberFrom(1)(parseDuration(value))
   ],
   cron: [
@@ -431,15 +431,15 @@ function suggest(name: string, known: string[], prefix: string): string {
   return NOT_NEEDED.has(plain) ? `, and not needed: ${NOT_NEEDED.get(plain)}` : `; there are ${known.join(', ')}`
 }
 
-/** Options whose text may be shown. In the others a secret may stand by mistake, or a URL with a password. */
+/** Options whose strings may be shown. In the others a secret may stand by mistake, or a URL with a password. */
 const SHOWN = ['tableName', 'filePath', 'load', 'onConflict', ...Object.keys(SCHEDULE_CHECKS), ...Object.keys(COOKIE_CHECKS)]
 
-/** What was given, without its text where that may be a secret. */
+/** What was given, without its value where that may be a secret. */
 function received(name: string, value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return `an array of ${value.length}`
-  if (value === '') return 'an empty text'
-  if (typeof value === 'string') return SHOWN.includes(name) ? JSON.stringify(value) : 'a text'
+  if (value === '') return 'an empty string'
+  if (typeof value === 'string') return SHOWN.includes(name) ? JSON.stringify(value) : 'a string'
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : `a value of type ${typeof value}`
 }
 

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { Browser, createApp } from './fixtures/app.ts'
 import { createDatabase, type DatabaseName, missing, openDatabase } from './fixtures/databases.ts'
+import { privateFolder } from './fixtures/folders.ts'
 import { type Reply, type Site, startSite } from './fixtures/site.ts'
 
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE', message: 'The session store is unavailable' }
@@ -177,7 +178,7 @@ for (const [server, { skip, make }] of Object.entries(rooms)) {
 async function limitFiles(t: Test): Promise<Disk> {
   const set = ({ child }: Site, limit: string) => execFileSync('prlimit', ['--pid', String(child.pid), `--fsize=${limit}:unlimited`])
   return {
-    folder: t.testdir(),
+    folder: privateFolder(t),
     takeAll: (site) => set(site as Site, '50'),
     giveBack: (site) => set(site as Site, 'unlimited')
   }

@@ -169,7 +169,7 @@ t.test('the key of the documentation is silent in development, and refused in pr
 t.test('a blank secret key is refused', async (t) => {
   for (const blank of [' ', '\n', '\t \u00a0']) {
     t.strictSame(await problemsOf(t, { engine: 'signed_cookies', secretKey: blank, secretKeyFallbacks: [blank] }), [
-      '- secretKey: expected a string that is not blank, got a text',
+      '- secretKey: expected a string that is not blank, got a string',
       '- secretKeyFallbacks: expected an array of strings that are not blank, got an array of 1'
     ])
   }

@@ -263,10 +263,10 @@ t.test('the plugin', async (t) => {
       const options = { secretKey, engine: 'signed_cookies', clearExpired } as SessionOptions
       await t.rejects(async () => app.register(sessions, options), { code: 'FST_SESSION_INVALID_OPTIONS', message })
     }
-    await refused('1h', /- clearExpired: expected an object with either every or cron, got a text/)
+    await refused('1h', /- clearExpired: expected an object with either every or cron, got a string/)
     await refused({}, /- clearExpired: expected either every or cron, got neither/)
     await refused({ every: '1h', cron: '* * * * *' }, /- clearExpired: expected either every or cron, got both/)
-    await refused({ every: '1 hour' }, /- clearExpired.every: expected seconds from 1, or a text such as .*, got "1 hour"/)
+    await refused({ every: '1 hour' }, /- clearExpired.every: expected seconds from 1, or a string such as .*, got "1 hour"/)
     await refused({ every: 0.5 }, /- clearExpired.every: .* got 0.5/)
     await refused(
       { cron: 'hourly', grace: -1 },

@@ -97,7 +97,7 @@ t.test("the caller's object stays as it was, a deeply frozen one is fine, and th
 
 t.test('the secret key must be given', async (t) => {
   t.match(problemsOf({ knex }), [/^- secretKey: expected a string that is not blank, got nothing/])
-  t.match(problemsWith({ secretKey: '' }), [/^- secretKey: .* got an empty text$/])
+  t.match(problemsWith({ secretKey: '' }), [/^- secretKey: .* got an empty string$/])
   t.match(problemsWith({ secretKey: null }), [/^- secretKey: .* got null$/])
   t.match(problemsWith({ secretKey: ['a'] }), [/^- secretKey: .* got an array of 1$/])
 })
@@ -133,8 +133,8 @@ t.test("Django's cache goes with the engine db only", async (t) => {
   t.strictSame(problemsWith({ djangoCache: { del() {} } }), ['- djangoCache: expected the methods delete, got an object without delete'])
   t.strictSame(problemsWith({ djangoCache: { ...djangoCache, keyPrefix: 1, version: '2', deleteAgainAfter: '3s' } }), [
     '- djangoCache.keyPrefix: expected a string, got 1',
-    '- djangoCache.version: expected a whole number, got a text',
-    '- djangoCache.deleteAgainAfter: expected seconds from 0 to 3600, got a text'
+    '- djangoCache.version: expected a whole number, got a string',
+    '- djangoCache.deleteAgainAfter: expected seconds from 0 to 3600, got a string'
   ])
 })
 
@@ -149,8 +149,8 @@ t.test("an application's own engine has all the methods", async (t) => {
     ])
   }
   t.strictSame(problemsWith({ engine: { ...engine, salt: '', keyIsData: 'yes' } }), [
-    '- engine.salt: expected a string that is not empty, got an empty text',
-    '- engine.keyIsData: expected true or false, got a text'
+    '- engine.salt: expected a string that is not empty, got an empty string',
+    '- engine.keyIsData: expected true or false, got a string'
   ])
   for (const wrong of [() => engine, async () => engine, null, [engine], 1]) {
     t.match(problemsWith({ engine: wrong }), [/^- engine: expected "db", .*, or an engine as an object or a class, got /])
