@@ -25,7 +25,8 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
   const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
   let size = batchSize ?? initialBatchSize
   while (oldest !== null && !signal?.aborted) {
-    const batch = await model.deleteExpired(oldest, before, size)
+    const from = justBefore(oldest)
+    const batch = await model.deleteExpired(from, before, size)
     if (batch === null) return { ...report, skipped: true }
     // Others hold what is left, to renew or to delete it.
     if (batch.deleted === 0) break
@@ -34,11 +35,19 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
     report.milliseconds = Math.round(monotonicNow() - started)
     await onProgress?.({ ...report })
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
-    oldest = await model.oldestExpired(before, oldest)
+    oldest = await model.oldestExpired(before, from)
     // Others get as much time as the batch took.
     if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
   }
   return report
+}
+
+/**
+ * SQLite compares dates as text, and Django leaves out a fraction of zero: '00:00:05' is before
+ * the '00:00:05.000000' that the same moment is bound as.
+ */
+function justBefore(date: Date): Date {
+  return new Date(date.getTime() - 1)
 }
 
 /** At most twice as large, since a batch that was fast may have found its pages in memory. */

@@ -113,7 +113,7 @@ for (const name of databases) {
         if (sql.startsWith('DELETE')) starts.push(new Date(String(bindings[0]).replace(' ', 'T').replace(/Z?$/, 'Z')))
       })
       t.match(await engine.clearExpired({ batchSize: 10 }), { deleted: 25, batches: 3, backlogAge: 25 })
-      t.strictSame(starts, [at(-25), at(-15), at(-5)])
+      t.strictSame(starts, [at(-25.001), at(-15.001), at(-5.001)])
       t.strictSame(await keys(), live.sort())
     })
 
@@ -126,6 +126,36 @@ for (const name of databases) {
       }
       t.match(await engine.clearExpired({ batchSize: 1 }), { deleted: 3 })
       t.strictSame(await keys(), [])
+    })
+
+    t.test('a session that ends at a whole second, as Django writes it, is read and removed like any other', async (t) => {
+      const { knex, model, engine, keys } = await openStore(t, name)
+      const zone = name === 'postgres' ? '+00' : ''
+      /** Each row is named by its end. */
+      const insert = async (...ends: string[]) => {
+        for (const end of ends) {
+          await knex('django_session').insert({ session_key: end, session_data: 'text', expire_date: `2026-01-02 ${end}${zone}` })
+        }
+      }
+      const whole = ['03:04:05', '03:04:04', '03:03:00', '00:00:00']
+      const mixed = ['03:04:04', '03:04:04.000001', '03:04:03.999999', '03:04:04.500000', '03:04:03']
+      for (const ends of [whole, whole.toReversed(), mixed, mixed.toReversed()]) {
+        for (const batchSize of [1, 2, 100]) {
+          await insert(...ends, '03:04:06', '23:59:59.000001')
+          t.match(await engine.clearExpired({ batchSize }), { deleted: ends.length }, `${ends} by ${batchSize}`)
+          t.strictSame(await keys(), ['03:04:06', '23:59:59.000001'])
+          await knex('django_session').delete()
+        }
+      }
+
+      await insert('03:03:05', '03:04:04', '03:04:05', '03:04:06')
+      t.strictSame(await model.countExpired(NOW), { count: 3, oldest: new Date('2026-01-02T03:03:05Z') })
+      t.match(await engine.clearExpired({ grace: 60 }), { deleted: 1, backlogAge: 61 })
+      t.strictSame(await keys(), ['03:04:04', '03:04:05', '03:04:06'])
+      const isLive = async (key: string, now: string) => (await model.findLive(key, new Date(`2026-01-02T${now}Z`))) !== null
+      t.equal(await isLive('03:04:06', '03:04:05.999'), true)
+      t.equal(await isLive('03:04:06', '03:04:06.000'), false)
+      t.equal(await isLive('03:04:06', '03:04:06.001'), false)
     })
 
     t.test('a session that is renewed before its batch stays', async (t) => {
