@@ -3,4 +3,5 @@ declare module '*_create_django_session.js' {
   import type { Knex } from 'knex'
   export function up(knex: Knex): Promise<void>
   export function down(knex: Knex): Promise<void>
+  export function migrationFor(table: string): Knex.Migration
 }

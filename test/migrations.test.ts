@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { directory, migrationSource } from '../lib/migrations.ts'
+import { createMigrationSource, directory, migrationSource } from '../lib/migrations.ts'
 import { up } from '../migrations/20261121000000_create_django_session.js'
 import { createDatabase, type DatabaseName, databases, missing } from './fixtures/databases.ts'
 import { djangoStatements, readSchema } from './fixtures/schema.ts'
@@ -38,6 +38,21 @@ function insertRow(knex: Knex): Promise<unknown> {
 async function recorded(knex: Knex): Promise<string[]> {
   const rows = await knex('knex_migrations').orderBy('id')
   return rows.map((row) => row.name)
+}
+
+/** But for that of the primary key. */
+async function indexNames(knex: Knex, table: string): Promise<string[]> {
+  const queries: Record<string, string> = {
+    pg: 'SELECT indexname AS name FROM pg_indexes WHERE tablename = ?',
+    'better-sqlite3': `SELECT name FROM pragma_index_list(?) WHERE origin = 'c'`,
+    mysql2: `SELECT index_name AS name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = ? AND index_name <> 'PRIMARY'`
+  }
+  const answer = await knex.raw(queries[knex.client.driverName] as string, [table])
+  const rows: { name: string }[] = answer.rows ?? (Array.isArray(answer[0]) ? answer[0] : answer)
+  return rows
+    .map(({ name }) => name)
+    .filter((name) => !name.endsWith('_pkey'))
+    .sort()
 }
 
 for (const name of databases) {
@@ -112,6 +127,31 @@ for (const name of databases) {
       t.strictSame(await recorded(knex), [NAME])
       await knex.migrate.rollback({ directory })
       t.equal(await readSchema(knex), null)
+    })
+
+    t.test('a table of another name gets the names of indexes that Django would give it', async (t) => {
+      // By Django's own rule, in Python: _create_index_name() of a model with this db_table.
+      const names: Record<string, Record<DatabaseName, string[]>> = {
+        shop_session: {
+          sqlite: ['shop_session_expire_date_8d407910'],
+          postgres: ['shop_session_expire_date_8d407910', 'shop_session_session_key_722860a6_like'],
+          mariadb: ['shop_session_expire_date_8d407910']
+        },
+        a_table_of_sessions_whose_name_is_as_long_as_names_may_be: {
+          sqlite: ['a_table_of_sessions_whose_name_is_as_long_as_names_may_be_expire_date_b3dd30ee'],
+          postgres: ['a_table_of_sessions_whos_session_key_807c2858_like', 'a_table_of_sessions_whose__expire_date_b3dd30ee'],
+          mariadb: ['a_table_of_sessions_whose_n_expire_date_b3dd30ee']
+        }
+      }
+      for (const [tableName, expected] of Object.entries(names)) {
+        const knex = await open(t, name)
+        const source = createMigrationSource({ tableName })
+        await knex.migrate.latest({ migrationSource: source })
+        t.strictSame(await recorded(knex), [`20261121000000_create_${tableName}.js`])
+        t.strictSame(await indexNames(knex, tableName), expected[name])
+        await knex.migrate.rollback({ migrationSource: source })
+        t.notOk(await knex.schema.hasTable(tableName))
+      }
     })
 
     const application = t.testdir(USERS)
@@ -193,6 +233,12 @@ t.test('migrations on a search path of PostgreSQL', { skip: missing('postgres') 
 
   await inTenant.migrate.rollback({ migrationSource })
   t.strictSame(await tables(), ['public'], 'down drops the one in its schema')
+})
+
+t.test('SQLite, where tables have no schemas, refuses a name with a dot', async (t) => {
+  const knex = await open(t, 'sqlite')
+  const source = createMigrationSource({ tableName: 'shop.sessions' })
+  await t.rejects(knex.migrate.latest({ migrationSource: source }), /expected the name of a table without a dot on SQLite/)
 })
 
 t.test('another database is an error that names those that are supported', async (t) => {
