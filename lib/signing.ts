@@ -69,7 +69,7 @@ export class Signer {
     for (const key of this.#keys) {
       if (equalInConstantTime(signature, Buffer.from(hmac(key, text)))) return text
     }
-    throw new BadSignature('it does not match')
+    throw new BadSignature('it does not match: the text was altered, or signed with another secret key (see secretKeyFallbacks) or salt')
   }
 }
 

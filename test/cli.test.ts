@@ -13,8 +13,8 @@ const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 t.setTimeout(300_000)
 
 /** Starts the built command; `result` when it has ended. */
-function start(args: string[], env: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, [CLI, ...args], { env: { ...process.env, NODE_OPTIONS: '', NODE_ENV: '', ...env } })
+function start(args: string[], env: NodeJS.ProcessEnv = {}, cwd = process.cwd()) {
+  const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { ...process.env, NODE_OPTIONS: '', NODE_ENV: '', ...env } })
   const output = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text) => {
@@ -52,7 +52,7 @@ t.test('Ctrl-C ends clearsessions after the running batch', { skip: missing('pos
   await lock.rollback()
   const { status, stdout, stderr } = await result
   t.strictSame({ status, stderr }, { status: 1, stderr: '' })
-  t.match(stdout, /^Stopped after removing 1 expired session, the oldest expired .* ago: run it again for the rest\.\n$/)
+  t.match(stdout, /^Stopped after removing 1 expired session, which expired .* ago: run it again for the rest\.\n$/)
   t.equal((await sessionKeys(knex)).length, 2)
 })
 
@@ -85,6 +85,7 @@ const FOLDER = {
     postProcessResponse: () => ({}),
     migrations: { directory: './no-such-folder', tableName: 'app_migrations' }
   }`,
+  'mysql.cjs': `module.exports = { client: 'mysql', connection: {} }`,
   'empty.mjs': 'export default {}',
   'broken.mjs': 'this is no JavaScript',
   'oracle.mjs': `import Client from 'knex/lib/dialects/postgres/index.js'
@@ -122,19 +123,24 @@ t.test('a knexfile', async (t) => {
   ]
   await Promise.all(
     migrates.map(async ([what, file, database, args = [], env = {}]) => {
-      prints(t, await run(['migrate', '--knexfile', `${folder}/${file}`, ...args], env), 'Created the table django_session.')
+      prints(
+        t,
+        await run(['migrate', '--knexfile', `${folder}/${file}`, ...args], env),
+        `Created the table django_session in the new file ${folder}/${database}.`
+      )
       t.strictSame(await tables(database), created, what)
     })
   )
 
   const needsLoader = /\.mts cannot be loaded: .+ only by a loader: set NODE_OPTIONS='--import tsx'/
   const typed = await run(['migrate', '--knexfile', `${folder}/typed.mts`], { NODE_NO_WARNINGS: '1' })
-  if (stripsTypes) prints(t, typed, 'Created the table django_session.')
+  if (stripsTypes) prints(t, typed, `Created the table django_session in the new file ${folder}/typed.sqlite3.`)
   else fails(t, typed, 1, needsLoader)
   fails(t, await run(['migrate', '--knexfile', `${folder}/enum.mts`]), 1, needsLoader)
 
   const mistakes: [file: string, status: number, message: RegExp, args?: string[]][] = [
     ['broken.mjs', 1, /broken\.mjs cannot be loaded: /],
+    ['mysql.cjs', 2, /client: expected pg, better-sqlite3 or mysql2, got "mysql": install mysql2 and use client: 'mysql2'/],
     ['empty.mjs', 2, /empty\.mjs has no Knex configuration with a client.+--env NAME/],
     ['one.cjs', 2, /has no configuration for staging/, ['--env', 'staging']],
     ['oracle.mjs', 1, /expected a Knex client of pg, better-sqlite3, mysql2, got oracledb/]
@@ -144,4 +150,47 @@ t.test('a knexfile', async (t) => {
   for (const [file, status, message, args = []] of mistakes) {
     fails(t, await runHere(['migrate', '--knexfile', `${folder}/${file}`, ...args]), status, message)
   }
+})
+
+t.test('paths of options are relative to the current folder, and those in a knexfile to its own', async (t) => {
+  const folder = t.testdir({
+    'secret.txt': 'the secret key of the site\n',
+    database: {
+      'knexfile.cjs': `module.exports = { client: 'better-sqlite3', connection: { filename: './site.sqlite3' }, useNullAsDefault: true }`
+    }
+  })
+  const runIn = (cwd: string, ...args: string[]) => start(args, {}, cwd).result
+  prints(
+    t,
+    await runIn(folder, 'migrate', '--knexfile', 'database/knexfile.cjs'),
+    `Created the table django_session in the new file ${folder}/database/site.sqlite3.`
+  )
+  const args = ['--secret-key-file', 'secret.txt', '--knexfile', 'database/knexfile.cjs']
+  const shown = await runIn(folder, 'show', 'abcdefgh', ...args)
+  fails(t, shown, 1, /no session has this key/)
+  t.match((await runIn(folder, 'check', ...args)).stdout, /SECRET_KEY is shorter than 50 characters/)
+})
+
+t.test('URLs of SQLite name files as in Django and Rails', async (t) => {
+  const folder = t.testdir()
+  for (const [url, file] of [
+    ['sqlite:///three.sqlite3', `${folder}/three.sqlite3`],
+    ['sqlite3:///three3.sqlite3', `${folder}/three3.sqlite3`],
+    [`sqlite:///${pathToFileURL(folder).pathname}/four.sqlite3`, `${folder}/four.sqlite3`],
+    ['sqlite:one.sqlite3', `${folder}/one.sqlite3`],
+    [`sqlite:${folder}/absolute.sqlite3`, `${folder}/absolute.sqlite3`],
+    ['sqlite:///with%20a%20space%C3%A9.sqlite3', `${folder}/with a spaceé.sqlite3`],
+    ['sqlite:100%.sqlite3', `${folder}/100%.sqlite3`],
+    ['sqlite:///100%.sqlite3', `${folder}/100%.sqlite3`],
+    ['plain path - of 2.sqlite3', `${folder}/plain path - of 2.sqlite3`],
+    ['C:\\site.sqlite3', `${folder}/C:\\site.sqlite3`],
+    ['file:relative.sqlite3', `${folder}/relative.sqlite3`],
+    [`file://localhost${pathToFileURL(folder).pathname}/local.sqlite3`, `${folder}/local.sqlite3`]
+  ] as const) {
+    const { stderr } = await start(['rollback', '--database-url', url], {}, folder).result
+    t.match(stderr, `the SQLite file ${file} does not exist`, url)
+  }
+  const created = await start(['migrate'], { DATABASE_URL: 'sqlite:///site.sqlite3' }, folder).result
+  prints(t, created, `Created the table django_session in the new file ${folder}/site.sqlite3.`)
+  prints(t, await start(['rollback'], { DATABASE_URL: 'sqlite:///site.sqlite3' }, folder).result, 'Dropped the table django_session.')
 })

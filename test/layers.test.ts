@@ -49,7 +49,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     'cli/show',
     'cli/text'
   ],
-  'cli/migrate': ['cli/arguments', 'cli/command', 'cli/io', 'migrations'],
+  'cli/migrate': ['cli/arguments', 'cli/command', 'cli/io', 'cli/store', 'database/inspection', 'migrations'],
   'cli/clearsessions': ['cli/arguments', 'cli/command', 'cli/io', 'cli/progress', 'cli/store', 'cli/text', 'engines/engine', 'sessions'],
   'cli/progress': ['cli/io', 'cli/text', 'engines/engine'],
   'cli/show': [
@@ -80,12 +80,12 @@ const IMPORTS: Record<string, readonly string[]> = {
   'cli/checks/*': ['cli/checks/*', 'cli/secret', 'cli/store', 'cli/text', 'database/inspection', 'expiry', 'settings/secret-key'],
   'cli/store': ['cli/command', 'cli/io', 'cli/secret', 'codec', 'database', 'errors', 'model', 'serializer', 'sessions', 'settings'],
   'cli/secret': ['cli/arguments', 'cli/errors'],
-  'cli/database': ['cli/arguments', 'cli/errors', 'dialect'],
+  'cli/database': ['cli/arguments', 'cli/errors', 'database/open', 'dialect'],
   'cli/help': ['cli/arguments', 'cli/command', 'cli/io', 'cli/text'],
   'cli/arguments': ['cli/command', 'cli/errors', 'cli/text'],
   'cli/command': ['cli/arguments', 'cli/io'],
   'cli/errors': ['errors'],
-  'cli/io': [],
+  'cli/io': ['cli/text'],
   'cli/text': [],
 
   // HTTP
@@ -238,6 +238,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   knex: [
     'cli/command',
     'cli/database',
+    'cli/migrate',
     'database',
     'database/open',
     'database/pool',

@@ -9,7 +9,7 @@ import { checkSecret } from './checks/secret.js'
 import { checkTable } from './checks/table.js'
 import type { Command, Task } from './command.js'
 import { describe } from './errors.js'
-import { type Io, print, styled } from './io.js'
+import { type Io, print, styled, widthOf } from './io.js'
 import { readSecrets, type Secrets } from './secret.js'
 import { openDatabase, openSessions, Reader, settingsOf } from './store.js'
 import { counted, wrap } from './text.js'
@@ -21,6 +21,7 @@ export const check: Command = {
   summary: 'Say what is wrong with the table, the secret key or the clock',
   description:
     'Looks at the table and its indexes, the clock of the database, the expired sessions that are left, and, where the secret key is given, whether it is a good one and reads the newest sessions. It changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. What no database can tell: a Django that shares the table needs USE_TZ = True, and 4.1 or newer for sessions that end at a fixed date.',
+  example: 'check --secret-key-file secret.txt',
   options: ['secret-key-file', 'table', 'json'],
   exitCodes: '0 nothing fails, 1 something does',
   run
@@ -72,10 +73,9 @@ const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const
 /** One line for each, broken where a terminal is too narrow. */
 function printFindings(findings: readonly Finding[], { stdout }: Io): void {
   const width = Math.max(...findings.map(({ check }) => check.length)) + 2
-  const columns = stdout.isTTY ? (stdout.columns ?? 80) : Number.POSITIVE_INFINITY
   for (const { status, check, message } of findings) {
     const label = styled(stdout, STYLES[status], status.padEnd(6))
-    print(stdout, `${label}${check.padEnd(width)}${wrap(message, columns, width + 6)}`)
+    print(stdout, `${label}${check.padEnd(width)}${wrap(message, widthOf(stdout), width + 6)}`)
   }
   const count = (status: Finding['status']) => findings.filter((found) => found.status === status).length
   print(stdout, `${counted(count('fail'), 'failure')}, ${counted(count('warn'), 'warning')}`)

@@ -3,7 +3,7 @@ import type { ClearExpiredReport } from '../engines/engine.js'
 import type { Sessions } from '../sessions.js'
 import { integer } from './arguments.js'
 import type { Command, Task } from './command.js'
-import { print } from './io.js'
+import { print, printSentence } from './io.js'
 import { startProgress } from './progress.js'
 import { openSessions, settingsOf } from './store.js'
 import { counted, duration } from './text.js'
@@ -12,6 +12,7 @@ export const clearSessions: Command = {
   summary: 'Remove expired sessions',
   description:
     'Removes expired sessions in small batches, so that nobody else waits for long. It may run at any time, as often as you like; once a day is a good start. Ctrl-C stops it after the running batch.\nOn a terminal a bar shows how far it is, elsewhere a line every ten seconds; both go to the standard error.',
+  example: 'clearsessions --max-seconds 600',
   options: ['grace', 'batch-size', 'max-seconds', 'dry-run', 'table', 'json'],
   exitCodes: '0 done, stopped by --max-seconds, or left to another clearsessions that is at work, 1 failed or stopped by Ctrl-C',
   run
@@ -30,7 +31,7 @@ async function count({ model }: Sessions, grace: number, { options, io }: Task):
   const { count: expired, oldest } = await model.countExpired(new Date(now - grace * 1000))
   const backlogAge = oldest === null ? null : Math.round((now - oldest.getTime()) / 1000)
   if (options.json) print(io.stdout, JSON.stringify({ dryRun: true, expired, backlogAge }))
-  else print(io.stdout, `Would remove ${counted(expired, 'expired session')}${oldestOf(backlogAge)}.`)
+  else printSentence(io.stdout, `Would remove ${counted(expired, 'expired session')}${oldestOf(expired, backlogAge)}.`)
   return 0
 }
 
@@ -60,7 +61,8 @@ async function clear(
     .clearExpired({ ...limits, signal: AbortSignal.any([signal, overtime.signal]), onProgress })
     .finally(() => progress.end())
   const stopped: Stop = signal.aborted ? 'signal' : overtime.signal.aborted ? 'max-seconds' : null
-  print(io.stdout, options.json ? JSON.stringify({ ...report, stopped }) : toText(report, stopped))
+  if (options.json) print(io.stdout, JSON.stringify({ ...report, stopped }))
+  else printSentence(io.stdout, toText(report, stopped))
   return stopped === 'signal' ? 1 : 0
 }
 
@@ -74,11 +76,12 @@ async function total({ model }: Sessions, grace: number, clock: () => Date): Pro
 }
 
 function toText({ deleted, backlogAge, skipped }: ClearExpiredReport, stopped: Stop): string {
-  const removed = `${counted(deleted, 'expired session')}${oldestOf(backlogAge)}`
+  const removed = `${counted(deleted, 'expired session')}${oldestOf(deleted, backlogAge)}`
   if (skipped) return `Another clearsessions is at work on this table, and does the rest. Removed ${removed}.`
   return stopped === null ? `Removed ${removed}.` : `Stopped after removing ${removed}: run it again for the rest.`
 }
 
-function oldestOf(backlogAge: number | null): string {
-  return backlogAge === null ? '' : `, the oldest expired ${duration(backlogAge)} ago`
+function oldestOf(count: number, backlogAge: number | null): string {
+  if (count === 0 || backlogAge === null) return ''
+  return `, ${count === 1 ? 'which' : 'the oldest of which'} expired ${duration(backlogAge)} ago`
 }

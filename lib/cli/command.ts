@@ -8,6 +8,8 @@ export interface Task {
   options: Options
   /** What stands after the command's name; empty for a command that takes nothing. */
   argument: string
+  /** The path of a SQLite file that does not exist yet. */
+  newFile: string | null
   io: Io
 }
 
@@ -15,6 +17,8 @@ export interface Command {
   /** One line in the list of commands. */
   summary: string
   description: string
+  /** The command with options, for its help; that of the database follows. */
+  example: string
   /** The name of its argument, such as KEY. */
   argument?: string
   /** Options beside those of the database. */

@@ -2,76 +2,132 @@
 import { existsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import createKnex, { type Knex } from 'knex'
-import { DRIVERS } from '../dialect.js'
+import type { Knex } from 'knex'
+import { createKnex } from '../database/open.js'
+import { clientProblem, DRIVERS } from '../dialect.js'
 import type { Options } from './arguments.js'
-import { firstLine, UsageError } from './errors.js'
+import { CommandError, firstLine, UsageError } from './errors.js'
 
-/** @throws UsageError, or an Error that says what is missing */
-export async function connect(options: Options, env: NodeJS.ProcessEnv, createsFile = false): Promise<Knex> {
-  const url = options['database-url']
-  const config = url === undefined ? await readKnexfile(options, env) : configOfUrl(url)
-  const filename = (config.connection as Knex.Sqlite3ConnectionConfig | undefined)?.filename
+export interface Connected {
+  knex: Knex
+  /** The path of a SQLite file that does not exist yet. */
+  newFile: string | null
+}
+
+/**
+ * @param createsFile whether a SQLite file that does not exist is created
+ * @throws UsageError, or an Error that says what is missing
+ */
+export async function connect(options: Options, env: NodeJS.ProcessEnv, createsFile = false): Promise<Connected> {
+  const config = await configOf(options, env)
+  const newFile = missingFile(config)
   // SQLite would make an empty file of whatever name.
-  if (!createsFile && filename !== undefined && !existsSync(filename)) {
-    throw new Error('the SQLite file does not exist: check its path, or run migrate first, which creates it')
+  if (!createsFile && newFile !== null) {
+    throw new CommandError(`the SQLite file ${newFile} does not exist: check its path, or run migrate first, which creates it`)
   }
   // Whatever an application does to names and rows is not meant for Knex's own tables of migrations.
   const { migrations, seeds, postProcessResponse, wrapIdentifier, ...connection } = config
-  const knex = openKnex({ ...connection, log: SILENT })
+  const knex = await createKnex({ ...connection, log: SILENT })
   const driver = knex.client.driverName
   if (!DRIVERS.includes(driver)) throw new Error(`expected a Knex client of ${DRIVERS.join(', ')}, got ${driver}`)
-  return knex
+  return { knex, newFile }
 }
 
 /** Knex logs what it throws, SQL included. */
 const SILENT = { warn() {}, error() {}, deprecate() {}, debug() {} }
 
-function openKnex(config: Knex.Config): Knex {
-  try {
-    return createKnex(config)
-  } catch (error) {
-    const driver = /npm install (\S+)/.exec((error as Error).message)?.[1]
-    throw driver === undefined ? error : new Error(`the package ${driver} is missing: npm install ${driver}`)
-  }
+async function configOf(options: Options, env: NodeJS.ProcessEnv): Promise<Knex.Config> {
+  const url = options['database-url']
+  if (url !== undefined) return configOfUrl(url, '--database-url')
+  if (options.knexfile !== undefined) return readKnexfile(options.knexfile, options.env, env)
+  if (env.DATABASE_URL) return configOfUrl(env.DATABASE_URL, 'DATABASE_URL')
+  throw new UsageError('expected the database as --database-url URL, --knexfile FILE, or DATABASE_URL in the environment')
+}
+
+function missingFile({ connection }: Knex.Config): string | null {
+  const filename = (connection as Knex.Sqlite3ConnectionConfig | undefined)?.filename
+  return filename === undefined || existsSync(filename) ? null : resolve(filename)
 }
 
 const SERVER_SCHEMES = ['postgres', 'postgresql', 'mysql', 'mariadb']
 
-function configOfUrl(url: string): Knex.Config {
+/** @param source where the URL comes from, for errors: they repeat none of it, since it may hold a password */
+function configOfUrl(url: string, source: string): Knex.Config {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase()
   if (scheme !== undefined && SERVER_SCHEMES.includes(scheme)) {
-    if (!URL.canParse(url)) {
-      throw new UsageError('--database-url: the URL cannot be parsed. Percent-encode /, ?, #, @ and : in the password')
+    if (!isDecodable(url)) {
+      throw new UsageError(`${source}: the URL cannot be parsed. Percent-encode %, /, ?, #, @ and : in the user and the password`)
     }
     return { client: scheme.startsWith('postgres') ? 'pg' : 'mysql2', connection: url }
   }
-  const path = sqlitePath(scheme, url)
-  if (path !== '') return { client: 'better-sqlite3', connection: { filename: path }, useNullAsDefault: true }
-  throw new UsageError('--database-url: expected postgres://user@host/name, mysql://user@host/name, or a SQLite file as sqlite:PATH')
+  const filename = sqlitePath(scheme, url, source)
+  return { client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true }
 }
 
-/** Empty when the URL names no file. */
-function sqlitePath(scheme: string | undefined, url: string): string {
-  if (scheme === undefined) return url
-  if (scheme === 'sqlite') return url.slice('sqlite:'.length).replace(/^\/\/(?=\/)/, '')
-  if (scheme !== 'file') return ''
-  return url.startsWith('file:/') ? fileURLToPath(url) : url.slice('file:'.length)
+function isDecodable(url: string): boolean {
+  try {
+    const { username, password } = new URL(url)
+    decodeURIComponent(username + password)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** As SQLAlchemy, dj-database-url and Rails read it: what follows the third slash is the path. */
+function sqlitePath(scheme: string | undefined, url: string, source: string): string {
+  const path = SQLITE_PATHS[scheme ?? '']?.(url) ?? ''
+  if (path === ':memory:') throw new UsageError(`${source}: a database in memory is gone when the command ends, name a file`)
+  if (path !== '') return path
+  throw new UsageError(
+    `${source}: expected postgres://user@host/name, mysql://user@host/name, or a SQLite file, as sqlite:PATH, sqlite:///relative/path or sqlite:////absolute/path`
+  )
+}
+
+/** By the scheme of the URL; '' for none. They return nothing where no file is named. */
+const SQLITE_PATHS: Record<string, (url: string) => string | undefined> = {
+  // Something like a login is a URL of a server that was mistyped, not a path to repeat in an answer.
+  '': (url) => (/:.*@/.test(url) ? undefined : url),
+  sqlite: sqliteUrlPath,
+  sqlite3: sqliteUrlPath,
+  file(url) {
+    if (!url.startsWith('file:/')) return url.slice('file:'.length)
+    return isLocalFile(url) ? fileURLToPath(url) : undefined
+  }
+}
+
+function sqliteUrlPath(url: string): string | undefined {
+  const rest = url.slice(url.indexOf(':') + 1)
+  if (!rest.startsWith('//')) return rest
+  // Two slashes introduce a host, and a question mark parameters: SQLite has neither.
+  const path = /^\/\/\/([^?#]+)$/.exec(rest)?.[1]
+  return path?.replace(/(?:%[0-9a-f]{2})+/gi, (bytes) => Buffer.from(bytes.replaceAll('%', ''), 'hex').toString())
+}
+
+function isLocalFile(url: string): boolean {
+  try {
+    return fileURLToPath(url) !== ''
+  } catch {
+    return false
+  }
 }
 
 /** As Knex's own command reads it: paths in it are relative to its folder. */
-async function readKnexfile(options: Options, env: NodeJS.ProcessEnv): Promise<Knex.Config> {
-  const file = resolve(options.knexfile as string)
-  const environment = options.env ?? (env.NODE_ENV || 'development')
+async function readKnexfile(file: string, name: string | undefined, env: NodeJS.ProcessEnv): Promise<Knex.Config> {
+  const environment = name ?? (env.NODE_ENV || 'development')
   if (!existsSync(file)) throw new UsageError(`--knexfile: ${file} does not exist`)
   process.chdir(dirname(file))
   const found = await loadKnexfile(file)
   const all = Object(found) as Record<string, Knex.Config>
-  if (options.env !== undefined && !Object.hasOwn(all, environment)) {
+  if (name !== undefined && !Object.hasOwn(all, environment)) {
     throw new UsageError(`--env: ${file} has no configuration for ${environment}`)
   }
   const config = (all[environment] ?? all) as Knex.Config
-  if ('client' in config) return config
+  if ('client' in config) {
+    const problem = clientProblem(config.client)
+    if (problem !== null) throw new UsageError(`--knexfile: client: ${problem}`)
+    return config
+  }
   throw new UsageError(
     `--knexfile: ${file} has no Knex configuration with a client, neither itself nor for ${environment}: choose one by --env NAME`
   )
@@ -86,7 +142,7 @@ async function loadKnexfile(file: string): Promise<unknown> {
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException
     const reason = TYPESCRIPT_ERRORS[code] ?? firstLine(message)
-    throw new Error(`${file} cannot be loaded: ${reason}`, { cause: error })
+    throw new CommandError(`${file} cannot be loaded: ${reason}`, { cause: error })
   }
 }
 

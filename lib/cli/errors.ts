@@ -1,14 +1,19 @@
 /** Errors of the command line, and any error in one line. */
-import { StoreRefused, StoreUnavailable } from '../errors.js'
+import { InvalidOptions, StoreRefused, StoreUnavailable } from '../errors.js'
 
 /** The command line is wrong: exit code 2. */
 export class UsageError extends Error {}
+
+/** An error in words of our own, which are shown as they are: exit code 1. */
+export class CommandError extends Error {}
 
 type DriverError = Error & { code?: string; cause?: unknown }
 
 /** One line that holds no SQL and nothing of the URL: in a mistyped one, parts of the password stand where the host belongs. */
 export function describe(error: unknown): string {
   const { code, message, cause } = error as DriverError
+  if (error instanceof CommandError) return message
+  if (error instanceof InvalidOptions) return message.split('\n- ').slice(1).join('; ')
   if (error instanceof StoreUnavailable || error instanceof StoreRefused) return `${message}: ${reasonOf(cause as DriverError)}`
   if (code === undefined || code.startsWith('FST_')) return firstLine(withoutSql(message))
   const text = driverMessage(error as DriverError)

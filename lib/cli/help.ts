@@ -1,5 +1,5 @@
 /** The help texts, for terminals of 80 columns. */
-import { DATABASE_OPTIONS, OPTIONS, type OptionName } from './arguments.js'
+import { DATABASE_OPTIONS, EXAMPLE_URL, OPTIONS, type OptionName } from './arguments.js'
 import type { Command } from './command.js'
 import { type Io, styled } from './io.js'
 import { wrap } from './text.js'
@@ -13,20 +13,21 @@ export function overview(commands: Record<string, Command>, io: Io): string {
   return [
     `${heading(io, 'Usage:')} ${NAME} <command> [options]`,
     section(io, 'Commands:', list),
-    section(io, 'The database, one of:', DATABASE_OPTIONS.map(optionRow)),
+    section(io, 'The database:', DATABASE_OPTIONS.map(optionRow)),
     section(io, 'Other options:', (['help', 'version'] as const).map(optionRow)),
-    `The options of a command: ${NAME} <command> --help\n\nExit codes: 0 done, 1 failed, 2 wrong usage`
+    `The options of a command: ${NAME} help <command>\n\nExit codes: 0 done, 1 failed, 2 wrong usage`
   ].join('\n\n')
 }
 
-export function commandHelp(name: string, { argument, description, options, exitCodes }: Command, io: Io): string {
+export function commandHelp(name: string, { argument, description, example, options, exitCodes }: Command, io: Io): string {
   const parts = [
     `${heading(io, 'Usage:')} ${NAME} ${withArgument(name, argument)} [options]`,
     ...description.split('\n').map((paragraph) => wrap(paragraph, WIDTH)),
-    section(io, 'The database, one of:', DATABASE_OPTIONS.map(optionRow)),
+    section(io, 'The database:', DATABASE_OPTIONS.map(optionRow)),
+    `${heading(io, 'Example:')}\n  ${NAME} ${example} \\\n    --database-url ${EXAMPLE_URL}`,
     wrap(`Exit codes: ${exitCodes}, 2 wrong usage`, WIDTH, 2)
   ]
-  if (options.length > 0) parts.splice(-1, 0, section(io, 'Other options:', options.map(optionRow)))
+  if (options.length > 0) parts.splice(-2, 0, section(io, 'Other options:', options.map(optionRow)))
   return parts.join('\n\n')
 }
 
@@ -34,7 +35,8 @@ const withArgument = (name: string, argument: string | undefined) => (argument =
 
 function optionRow(name: OptionName): [string, string] {
   const option = OPTIONS[name]
-  return ['value' in option ? `--${name} ${option.value}` : `--${name}`, option.help]
+  const short = 'short' in option ? `-${option.short}, ` : ''
+  return ['value' in option ? `--${name} ${option.value}` : `${short}--${name}`, option.help]
 }
 
 /** Two columns under a title. */

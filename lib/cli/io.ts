@@ -1,5 +1,6 @@
 /** What a command reads and writes, so that tests can run it in their own process. */
 import { styleText } from 'node:util'
+import { wrap } from './text.js'
 
 export type Stream = NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
 
@@ -22,4 +23,14 @@ export function styled(stream: Stream, style: Style, text: string): string {
 
 export function print(stream: Stream, line: string): void {
   stream.write(`${line}\n`)
+}
+
+/** A sentence, broken between words where a terminal is too narrow for it. */
+export function printSentence(stream: Stream, text: string): void {
+  print(stream, wrap(text, widthOf(stream)))
+}
+
+/** Characters in a line; any number where the stream is no terminal. */
+export function widthOf(stream: Stream): number {
+  return stream.isTTY ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY
 }

@@ -7,12 +7,15 @@ import type { Command } from './command.js'
 import { connect } from './database.js'
 import { describe, UsageError } from './errors.js'
 import { commandHelp, overview } from './help.js'
-import { type Io, print, styled } from './io.js'
+import { type Io, print, styled, widthOf } from './io.js'
 import { migrate, rollback } from './migrate.js'
 import { show } from './show.js'
-import { nearest } from './text.js'
+import { nearest, wrap } from './text.js'
 
 const COMMANDS: Record<string, Command> = { migrate, rollback, clearsessions: clearSessions, show, check }
+
+/** Of every error. */
+const PREFIX = 'fastify-django-sessions:'
 
 /** Returns the exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function main(args: string[], io: Io): Promise<number> {
@@ -21,7 +24,8 @@ export async function main(args: string[], io: Io): Promise<number> {
   } catch (error) {
     const isUsage = error instanceof UsageError
     const message = isUsage ? `${error.message}${error.message.endsWith('?') ? '' : '.'} See --help` : describe(error)
-    print(io.stderr, `${styled(io.stderr, 'red', 'fastify-django-sessions:')} ${message}`)
+    const text = wrap(`${PREFIX} ${message}`, widthOf(io.stderr))
+    print(io.stderr, styled(io.stderr, 'red', PREFIX) + text.slice(PREFIX.length))
     return isUsage ? 2 : 1
   }
 }
@@ -30,22 +34,31 @@ async function dispatch(args: string[], io: Io): Promise<number> {
   const { values: options, positionals } = parse(args)
   const [name, ...rest] = positionals
   if (options.version) return answer(io, await version())
-  if (name === undefined && options.help) return answer(io, overview(COMMANDS, io))
+  if (name === undefined) {
+    answer(io, overview(COMMANDS, io))
+    // As git and npm do, so that a script whose variable is empty does not pass for done.
+    return options.help ? 0 : 2
+  }
+  if (name === 'help') return answer(io, helpOn(rest[0], io))
   const command = commandOf(name)
-  if (options.help) return answer(io, commandHelp(name as string, command, io))
-  const argument = argumentOf(name as string, command, rest)
-  checkOptions(name as string, COMMANDS, options)
-  const knex = await connect(options, io.env, command.createsFile)
+  if (options.help) return answer(io, helpOn(name, io))
+  const argument = argumentOf(name, command, rest)
+  checkOptions(name, COMMANDS, options)
+  const { knex, newFile } = await connect(options, io.env, command.createsFile)
   try {
-    return await command.run({ knex, options, argument, io })
+    return await command.run({ knex, options, argument, newFile, io })
   } finally {
     await knex.destroy()
   }
 }
 
-function commandOf(name: string | undefined): Command {
-  if (name !== undefined && Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
-  const near = name === undefined ? undefined : nearest(name, Object.keys(COMMANDS))
+function helpOn(name: string | undefined, io: Io): string {
+  return name === undefined ? overview(COMMANDS, io) : commandHelp(name, commandOf(name), io)
+}
+
+function commandOf(name: string): Command {
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
+  const near = nearest(name, Object.keys(COMMANDS))
   // What was given is not repeated: it may be a URL with a password.
   if (near !== undefined) throw new UsageError(`there is no such command, did you mean ${near}?`)
   throw new UsageError(`expected one of the commands ${Object.keys(COMMANDS).join(', ')}`)

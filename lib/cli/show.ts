@@ -20,6 +20,7 @@ export const show: Command = {
   argument: 'KEY',
   description:
     'Prints the session with this key, the value of the cookie sessionid, as the engines db and cached_db have it. Whoever has the key of a session has the session: with - as KEY it is read from the standard input, which other users of the machine do not see.\nIt needs the secret key of the site, from the environment or a file.',
+  example: 'show - --secret-key-file secret.txt',
   options: ['secret-key-file', 'table', 'json'],
   exitCodes: '0 shown, 1 no such session, expired or not readable',
   run: showSession

@@ -9,6 +9,11 @@ export function grouped(count: number): string {
   return Math.round(count).toLocaleString('en')
 }
 
+/** `a`, `a and b`, `a, b and c`. */
+export function listed(words: readonly string[]): string {
+  return words.length < 2 ? words.join() : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`
+}
+
 const UNITS: readonly [name: string, seconds: number][] = [
   ['day', 86_400],
   ['hour', 3600],

@@ -28,11 +28,11 @@ for (const name of databases) {
     t.test('removes what has expired and nothing else', async (t) => {
       const { knex, database } = await openTable(t, name)
       const clear = (...args: string[]) => run(['clearsessions', ...args, ...database], { now: NOW })
-      prints(t, await clear('--dry-run'), 'Would remove 3 expired sessions, the oldest expired 2 hours ago.')
+      prints(t, await clear('--dry-run'), 'Would remove 3 expired sessions, the oldest of which expired 2 hours ago.')
       prints(t, await clear('--dry-run', '--grace', '3600', '--json'), '{"dryRun":true,"expired":1,"backlogAge":7200}')
       t.equal((await sessionKeys(knex)).length, 4, 'a dry run removes none')
 
-      prints(t, await clear('--grace', '3600'), 'Removed 1 expired session, the oldest expired 2 hours ago.')
+      prints(t, await clear('--grace', '3600'), 'Removed 1 expired session, which expired 2 hours ago.')
       t.strictSame(await sessionKeys(knex), ['b', 'c', 'd'])
       const { status, stdout, stderr } = await clear('--json', '--batch-size=1')
       t.strictSame({ status, stderr }, { status: 0, stderr: '' })
@@ -42,11 +42,17 @@ for (const name of databases) {
       prints(t, await clear('--dry-run'), 'Would remove 0 expired sessions.')
     })
 
+    t.test('breaks its result between words on a narrow terminal', async (t) => {
+      const { database } = await openTable(t, name)
+      const { stdout } = await run(['clearsessions', '--dry-run', ...database], { now: NOW, terminal: true, columns: 40 })
+      t.equal(stdout, 'Would remove 3 expired sessions, the\noldest of which expired 2 hours ago.\n')
+    })
+
     t.test('of another table leaves django_session alone', async (t) => {
       const { knex, database } = await openTable(t, name)
       await knex.raw('CREATE TABLE other AS SELECT * FROM django_session')
       const result = await run(['clearsessions', '--table', 'other', ...database], { now: NOW })
-      prints(t, result, 'Removed 3 expired sessions, the oldest expired 2 hours ago.')
+      prints(t, result, 'Removed 3 expired sessions, the oldest of which expired 2 hours ago.')
       t.strictSame([await sessionKeys(knex), await sessionKeys(knex, 'other')], [['a', 'b', 'c', 'd'], ['d']])
     })
 
@@ -65,7 +71,7 @@ for (const name of databases) {
     t.test('stops by --max-seconds after the batch that took it over, which is no failure', async (t) => {
       const { knex, database } = await openTable(t, name)
       const args = ['clearsessions', '--batch-size=1', '--max-seconds=0', ...database]
-      const line = 'Stopped after removing 1 expired session, the oldest expired 2 hours ago: run it again for the rest.'
+      const line = 'Stopped after removing 1 expired session, which expired 2 hours ago: run it again for the rest.'
       prints(t, await run(args, { now: NOW }), line)
       const { status, stdout } = await run([...args, '--json'], { now: NOW })
       t.equal(status, 0)
@@ -74,14 +80,14 @@ for (const name of databases) {
       prints(
         t,
         await run(['clearsessions', '--max-seconds=600', ...database], { now: NOW }),
-        'Removed 1 expired session, the oldest expired 1 second ago.'
+        'Removed 1 expired session, which expired 1 second ago.'
       )
     })
 
     t.test('shows a bar on a terminal, and removes it before the result', async (t) => {
       const { database } = await openTable(t, name)
       const { status, stdout, stderr } = await run(['clearsessions', '--batch-size=1', ...database], { now: NOW, terminal: true })
-      t.strictSame({ status, stdout }, { status: 0, stdout: 'Removed 3 expired sessions, the oldest expired 2 hours ago.\n' })
+      t.strictSame({ status, stdout }, { status: 0, stdout: 'Removed 3 expired sessions, the oldest of which expired 2 hours ago.\n' })
       t.match(stderr, /0% {2}0 of 3 {2}-\/s {2}- left/)
       t.match(stderr, /█{24} 100% {2}3 of 3 {2}[\d,]+\/s {2}0 seconds left/)
       t.ok(stderr.endsWith('\x1b[2K'), 'the line is cleared at the end')

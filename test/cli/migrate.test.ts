@@ -1,9 +1,12 @@
 import { pathToFileURL } from 'node:url'
 import createKnex from 'knex'
 import t from 'tap'
+import { migrationSource } from '../../lib/migrations.ts'
 import { fails, openPlace, prints, run } from '../fixtures/command.ts'
 import { databases, missing } from '../fixtures/databases.ts'
 import { djangoStatements, readSchema } from '../fixtures/schema.ts'
+
+const NAME = '20261121000000_create_django_session.js'
 
 for (const name of databases) {
   t.test(`on ${name}`, { skip: missing(name) }, async (t) => {
@@ -26,6 +29,49 @@ for (const name of databases) {
       prints(t, await run(['migrate', ...database]), 'The table django_session was there already, and stays.')
       prints(t, await run(['rollback', ...database]), 'The table django_session was not made by migrate, and stays.')
       t.strictSame(await readSchema(knex), before)
+    })
+
+    t.test('a table that Django has adopted stays', async (t) => {
+      const { knex, database } = await openPlace(t, name)
+      await run(['migrate', ...database])
+      await knex.schema.createTable('django_migrations', (table) => {
+        table.string('app')
+        table.string('name')
+      })
+      await knex('django_migrations').insert({ app: 'auth', name: '0001_initial' })
+      prints(t, await run(['rollback', ...database]), 'Dropped the table django_session.')
+      await run(['migrate', ...database])
+      await knex('django_migrations').insert({ app: 'sessions', name: '0001_initial' })
+      const before = await readSchema(knex)
+      const refusal = /The table django_session stays: Django has adopted it, .+ run manage\.py migrate sessions zero/
+      fails(t, await run(['rollback', ...database]), 1, refusal)
+      t.strictSame(await readSchema(knex), before)
+      await t.rejects(
+        migrationSource.getMigration(NAME).then(({ down }) => down?.(knex)),
+        { message: refusal },
+        'by Knex too'
+      )
+
+      prints(t, await run(['migrate', '--table', 'others', ...database]), 'Created the table others.')
+      prints(t, await run(['rollback', '--table', 'others', ...database]), 'Dropped the table others.')
+    })
+
+    t.test('a table of another name, beside django_session', async (t) => {
+      const { knex, database } = await openPlace(t, name)
+      await run(['migrate', ...database])
+      const args = ['--table', 'shop_session', ...database]
+      prints(t, await run(['migrate', ...args]), 'Created the table shop_session.')
+      prints(t, await run(['migrate', ...args]), 'Nothing to migrate.')
+      const report = await run(['check', '--json', ...args], {
+        env: { SECRET_KEY: '0123456789abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijkl' }
+      })
+      t.strictSame(
+        JSON.parse(report.stdout).findings.filter(({ status }: { status: string }) => status !== 'ok'),
+        []
+      )
+      prints(t, await run(['rollback', ...args]), 'Dropped the table shop_session.')
+      t.ok(await knex.schema.hasTable('django_session'))
+      prints(t, await run(['migrate', ...args]), 'Created the table shop_session.')
     })
 
     t.test('a table of that name that is no session table is an error', async (t) => {
@@ -51,13 +97,28 @@ t.test('a SQLite file', async (t) => {
   for (const [form, url, name] of [
     ['a path', `${folder}/a.sqlite3`, 'a.sqlite3'],
     ['sqlite:', `sqlite:${folder}/b.sqlite3`, 'b.sqlite3'],
-    ['sqlite://', `sqlite://${folder}/c.sqlite3`, 'c.sqlite3'],
+    ['sqlite:////', `sqlite:///${pathToFileURL(`${folder}/c.sqlite3`).pathname}`, 'c.sqlite3'],
     ['file:', pathToFileURL(`${folder}/d d.sqlite3`).href, 'd d.sqlite3']
   ] as const) {
-    prints(t, await run(['migrate', '--database-url', url]), 'Created the table django_session.')
     const filename = `${folder}/${name}`
+    prints(t, await run(['migrate', '--database-url', url]), `Created the table django_session in the new file ${filename}.`)
     const knex = createKnex({ client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true })
     t.teardown(() => knex.destroy())
     t.not(await readSchema(knex), null, form)
   }
+})
+
+t.test('a table in another schema', { skip: missing('postgres') }, async (t) => {
+  const { knex, database } = await openPlace(t, 'postgres')
+  await knex.raw('CREATE SCHEMA shop')
+  const args = ['--table', 'shop.sessions', ...database]
+  prints(t, await run(['migrate', ...args]), 'Created the table shop.sessions.')
+  prints(t, await run(['migrate', ...args]), 'Nothing to migrate.')
+  prints(t, await run(['clearsessions', ...args]), 'Removed 0 expired sessions.')
+  const { rows } = await knex.raw("SELECT tablename FROM pg_tables WHERE schemaname IN ('shop', 'public') ORDER BY 1")
+  t.strictSame(
+    rows.map(({ tablename }: { tablename: string }) => tablename),
+    ['sessions', 'sessions_migrations', 'sessions_migrations_lock']
+  )
+  prints(t, await run(['rollback', ...args]), 'Dropped the table shop.sessions.')
 })

@@ -4,8 +4,8 @@ import { fails, prints, run } from '../fixtures/command.ts'
 import { missing } from '../fixtures/databases.ts'
 
 const COMMANDS: Record<string, string[]> = {
-  migrate: [],
-  rollback: [],
+  migrate: ['--table NAME'],
+  rollback: ['--table NAME'],
   clearsessions: ['--grace SECONDS', '--batch-size N', '--max-seconds N', '--dry-run', '--table NAME', '--json'],
   show: ['--secret-key-file FILE', '--table NAME', '--json'],
   check: ['--secret-key-file FILE', '--table NAME', '--json']
@@ -21,6 +21,8 @@ t.test('--help and --version', async (t) => {
     const { status, stdout } = await run([command, '--help'])
     t.equal(status, 0)
     t.match(stdout, `Usage: fastify-django-sessions ${command}`)
+    t.match(stdout, `\nExample:\n  fastify-django-sessions ${command} `)
+    t.strictSame(await run(['help', command]), await run([command, '--help']))
     for (const option of ['--database-url URL', ...own]) t.ok(stdout.includes(`\n  ${option} `), `${command} ${option}`)
     for (const option of options)
       t.equal(stdout.includes(`\n  ${option} `), own.includes(option), 'the options of a command are in its help only')
@@ -28,6 +30,10 @@ t.test('--help and --version', async (t) => {
   }
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   prints(t, await run(['--version']), version)
+  prints(t, await run(['-v']), version)
+  t.strictSame(await run(['help']), overview)
+  t.strictSame(await run([]), { ...overview, status: 2 }, 'no command at all is wrong usage, and shows what there is')
+  fails(t, await run(['help', 'migrat']), 2, /there is no such command, did you mean migrate\?/)
 })
 
 t.test('colours on a terminal only, and as NO_COLOR and FORCE_COLOR say', async (t) => {
@@ -55,12 +61,11 @@ t.test('colours on a terminal only, and as NO_COLOR and FORCE_COLOR say', async 
 t.test('wrong usage ends with 2 and says what was expected, without the password that was given', async (t) => {
   const url = 'postgres://user:secret-word@localhost/name'
   const cases: [string[], RegExp][] = [
-    [[], /expected one of the commands migrate, rollback, clearsessions, show, check\./],
-    [[url], /expected one of the commands/],
+    [[url], /expected one of the commands migrate, rollback, clearsessions, show, check\./],
     [['toString', '--database-url', url], /expected one of the commands/],
     [['clear-session', '--help'], /there is no such command, did you mean clearsessions\?/],
     [['migrat', '--database-url', url], /there is no such command, did you mean migrate\?/],
-    [['migrate'], /expected the database as either --database-url URL or --knexfile FILE/],
+    [['migrate'], /expected the database as --database-url URL, --knexfile FILE, or DATABASE_URL in the environment\./],
     [['migrate', url], /expected only options after migrate/],
     [['show', '--database-url', url], /expected one KEY after show, got none/],
     [['show', 'first-key', url, '--database-url', url], /expected one KEY after show, got 2/],
@@ -73,9 +78,20 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
     [['migrate', '--database-url', ''], /expected postgres:\/\/user@host\/name, .+ or a SQLite file/],
     [['migrate', '--database-url', url.replace('postgres', 'oracle')], /expected postgres:\/\/user@host\/name, .+ or a SQLite file/],
     [['migrate', '--database-url', 'postgres://user:secret-word/x@localhost/name'], /Percent-encode/],
+    [['migrate', '--database-url', 'mysql://user:100%secret-word@localhost/name'], /--database-url: .*Percent-encode %/],
+    [['migrate', '--database-url', 'postgres//user:secret-word@localhost/name'], /expected postgres:\/\/user@host\/name/],
+    [['migrate', '--database-url', 'sqlite://x.sqlite3'], /sqlite:PATH, sqlite:\/\/\/relative\/path or sqlite:\/\/\/\/absolute\/path\./],
+    [['migrate', '--database-url', 'sqlite:'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'sqlite://'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'sqlite:///'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'sqlite:///x.sqlite3?mode=ro'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'file://x.sqlite3'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'sqlite:///:memory:'], /a database in memory is gone when the command ends/],
+    [['migrate', '--database-url', 'sqlite::memory:'], /a database in memory is gone/],
+    [['migrate', '--database-url', ':memory:'], /a database in memory is gone/],
     [['migrate', '--env', 'test', '--database-url', url], /--env needs --knexfile/],
     [['migrate', '--grace', '1', '--database-url', url], /--grace is an option of clearsessions, not of migrate/],
-    [['rollback', '--json', '--database-url', url], /--json is an option of clearsessions and show and check, not of rollback/],
+    [['rollback', '--json', '--database-url', url], /--json is an option of clearsessions, show and check, not of rollback/],
     [['clearsessions', '--json=yes', '--database-url', url], /--json takes no value/],
     [['clearsessions', '--batch-size', '0', '--database-url', url], /--batch-size: expected a whole number from 1, got "0"/],
     [['clearsessions', '--grace', '1h', '--database-url', url], /--grace: expected a whole number from 0, got "1h"/],
@@ -91,10 +107,48 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
   }
 })
 
+t.test('an error is broken between words on a narrow terminal', async (t) => {
+  const { stderr } = await run(['migrate'], { terminal: true, columns: 40 })
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no room
+  const lines = stderr.replaceAll(/\x1b\[\d+m/g, '').split('\n')
+  t.strictSame(lines, [
+    'fastify-django-sessions: expected the',
+    'database as --database-url URL,',
+    '--knexfile FILE, or DATABASE_URL in the',
+    'environment. See --help',
+    ''
+  ])
+})
+
+t.test('DATABASE_URL of the environment is the database where the command line names none', async (t) => {
+  const folder = t.testdir({
+    'knexfile.cjs': `module.exports = { client: 'better-sqlite3', connection: { filename: 'knexfile.sqlite3' } }`
+  })
+  const before = process.cwd()
+  t.teardown(() => process.chdir(before))
+  const env = { DATABASE_URL: `sqlite:${folder}/environment.sqlite3` }
+  fails(t, await run(['rollback'], { env }), 1, /environment\.sqlite3 does not exist/)
+  fails(t, await run(['rollback', '--database-url', `${folder}/option.sqlite3`], { env }), 1, /option\.sqlite3 does not exist/)
+  fails(t, await run(['rollback', '--knexfile', `${folder}/knexfile.cjs`], { env }), 1, /knexfile\.sqlite3 does not exist/)
+  const wrong = await run(['rollback'], { env: { DATABASE_URL: 'oracle://user:secret-word@localhost/name' } })
+  fails(t, wrong, 2, /: DATABASE_URL: expected postgres:/)
+  t.notMatch(wrong.stderr, /secret-word/)
+  fails(t, await run(['rollback'], { env: { DATABASE_URL: '' } }), 2, /or DATABASE_URL in the environment/)
+})
+
+t.test('an IPv6 host is reached by its address', async (t) => {
+  for (const scheme of ['postgres', 'mysql']) {
+    fails(t, await run(['rollback', '--database-url', `${scheme}://user@[::1]:1/name`]), 1, /ECONNREFUSED/)
+  }
+})
+
 t.test('a SQLite file that does not exist is made by migrate only', async (t) => {
-  const database = ['--database-url', `${t.testdir()}/none.sqlite3`]
+  const file = `${t.testdir()}/none.sqlite3`
+  const database = ['--database-url', file]
   for (const command of [['rollback'], ['clearsessions'], ['show', 'abcdefgh'], ['check']]) {
-    fails(t, await run([...command, ...database], { env: { SECRET_KEY: 'secret' } }), 1, /the SQLite file does not exist/)
+    const result = await run([...command, ...database], { env: { SECRET_KEY: 'secret' } })
+    fails(t, result, 1, /the SQLite file .+ does not exist/)
+    t.ok(result.stderr.includes(file), 'the path is named')
   }
 })
 
