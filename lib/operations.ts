@@ -3,8 +3,8 @@
  * errors of those that nobody awaits: they must fail the reply, not the process.
  */
 
-/** A promise that knows whether anybody waits for it. */
-class Observed<T> extends Promise<T> {
+/** A promise that knows whether anything waits for it. */
+export class Observed<T> extends Promise<T> {
   observed = false
 
   /** What `then` derives is an ordinary promise. */
@@ -19,6 +19,11 @@ class Observed<T> extends Promise<T> {
   ): Promise<A | B> {
     this.observed = true
     return super.then(onFulfilled, onRejected)
+  }
+
+  /** Marks a rejection as handled, without counting as something that waits. */
+  ignore(): void {
+    super.then(undefined, () => {})
   }
 }
 
@@ -44,8 +49,7 @@ export class Operations {
         (error) => {
           this.#underWay--
           this.#forgotten.push({ promise, error })
-          // Handled, but not by a `then` of its own, which would count as somebody waiting.
-          Promise.prototype.then.call(promise, undefined, () => {})
+          promise.ignore()
           reject(error)
         }
       )

@@ -102,7 +102,17 @@ const IMPORTS: Record<string, readonly string[]> = {
     'settings',
     'settings/secret-key'
   ],
-  'http/reply': ['errors', 'http/commit', 'http/head', 'http/headers', 'http/set-cookie', 'session/compat', 'settings', 'timers'],
+  'http/reply': [
+    'errors',
+    'http/commit',
+    'http/head',
+    'http/headers',
+    'http/set-cookie',
+    'operations',
+    'session/compat',
+    'settings',
+    'timers'
+  ],
   'http/head': ['http/headers', 'http/set-cookie'],
   'http/set-cookie': ['cookies', 'http/commit', 'http/headers', 'session', 'settings'],
   'http/commit': ['session', 'settings'],

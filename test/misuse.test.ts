@@ -266,6 +266,42 @@ t.test('saveSession() after the headers have left saves, and reports the cookie 
   t.ok(logs.some(({ msg, level }) => level === 40 && /cookie could not be sent/.test(String(msg))))
 })
 
+/** Refuses new sessions, and says when it did. */
+class FailingCache extends MemoryCache {
+  readonly failed = gate()
+  override async add(): Promise<boolean> {
+    this.failed.pass()
+    throw new Error('on purpose')
+  }
+}
+
+t.test('a saveSession() that nothing waits for fails the reply, not the process', async (t) => {
+  const cache = new FailingCache()
+  const { app, logs } = await createSite(
+    t,
+    (app) => {
+      app.get('/forgotten', async (request, reply) => {
+        request.session.set('a', 1)
+        reply.saveSession()
+        await cache.failed.reached
+        await nextTurn()
+        return 'sent'
+      })
+      app.get('/caught', async (request, reply) => {
+        request.session.set('a', 1)
+        return reply.saveSession().then(
+          () => 'saved',
+          ({ code }) => code
+        )
+      })
+    },
+    { cache }
+  )
+  t.match((await app.inject('/forgotten')).json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.equal(logs.filter(({ msg }) => msg === 'reply.saveSession() failed, and was not awaited').length, 1)
+  t.match(await app.inject('/caught'), { statusCode: 200, body: 'FST_SESSION_STORE_UNAVAILABLE' })
+})
+
 // --- the protocol ------------------------------------------------------------------------------
 
 const proxyHeaders = [{ 'x-forwarded-proto': 'https' }, { 'x-forwarded-ssl': 'on' }, { forwarded: 'for=192.0.2.1;proto=https' }]

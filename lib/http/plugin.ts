@@ -8,7 +8,7 @@ import type { CompatSession as Session } from '../session/compat.js'
 import { Sessions } from '../sessions.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type SessionOptions, type Settings } from '../settings.js'
-import { discard, PresentHead, SentHead } from './head.js'
+import { discard, SentHead } from './head.js'
 import { Committer, lateChangeWarning, type RequestState } from './reply.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
@@ -88,7 +88,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   })
   fastify.decorateReply('saveSession', function (this: FastifyReply) {
     const state = requests.dueStateOf(this.request)
-    return (state && committer.commit(this, state, new PresentHead(this))) ?? Promise.resolve()
+    return state === null ? Promise.resolve() : committer.save(this, state)
   })
 
   fastify.addHook('onRoute', ({ config, url }) => void modeOf(config, url))
@@ -109,6 +109,12 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       )
     }
     const head = new SentHead(reply, payload)
+    if (state.forgotten !== null) {
+      const error = state.forgotten
+      state.forgotten = null
+      head.discard()
+      return done(error)
+    }
     if (state.committed) {
       head.apply()
       committer.protect(reply, state)
@@ -178,6 +184,7 @@ class RequestSessions {
       session,
       cookieSent: sent !== null,
       commit: null,
+      forgotten: null,
       committed: false,
       sending: false,
       changedLate: false,

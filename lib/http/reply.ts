@@ -1,11 +1,12 @@
 /** What a reply does with the session: one commit before its headers leave, and a warning for changes that come too late. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
+import { Observed } from '../operations.js'
 import type { CompatSession as Session } from '../session/compat.js'
 import type { Settings } from '../settings.js'
 import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
-import type { Head } from './head.js'
+import { type Head, PresentHead } from './head.js'
 import { varyOnCookie } from './headers.js'
 import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
 
@@ -17,6 +18,8 @@ export interface RequestState {
   /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
   commit: Promise<void> | null
   committed: boolean
+  /** The failure of a `saveSession()` that nothing waited for. */
+  forgotten: Error | null
   /** A reply waits for the commit. */
   sending: boolean
   /** The session was changed after its commit. */
@@ -51,9 +54,21 @@ export class Committer {
     }
     state.commit = this.#start(reply, state, head)
     if (state.commit === null) committed()
-    // A rejection counts as handled: the reply that follows fails, where saveSession() is not awaited.
     else state.commit.then(committed, committed)
     return state.commit
+  }
+
+  /** `reply.saveSession()`. Where nothing waits for it, its failure is logged, and fails the reply instead of the process. */
+  save(reply: FastifyReply, state: RequestState): Promise<void> {
+    const commit = this.commit(reply, state, new PresentHead(reply)) ?? Promise.resolve()
+    const saving = new Observed<void>((resolve, reject) => commit.then(resolve, reject))
+    commit.catch((error) => {
+      if (saving.observed) return
+      saving.ignore()
+      state.forgotten = error
+      reply.log.warn({ err: error }, 'reply.saveSession() failed, and was not awaited')
+    })
+    return saving
   }
 
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
