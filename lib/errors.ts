@@ -132,5 +132,5 @@ export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS',
 /** A request that only a user may make, by nobody who could be sent to a login page. */
 export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
 
-/** A password field in a format that `checkPassword` does not know, such as Argon2. */
+/** A password field that `checkPassword` cannot check: another format, a missing package, or costs out of bounds. */
 export const UnsupportedPassword = createError<[string]>('FST_SESSION_UNSUPPORTED_PASSWORD', 'A password field cannot be checked: %s', 500)

@@ -47,7 +47,9 @@ export interface Replacement {
 }
 
 /** A request that goes on with a session in which these changed would act as the wrong user. */
-const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
+const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
+/** The same user's hash is renewed by each request that finds one of a former secret key: that is no conflict. */
+const HASH_NAME = '_auth_user_hash'
 
 /** Saves that another writer overtook, until the merge is made under the row's lock. */
 const MAX_MISSES = 3
@@ -121,7 +123,7 @@ function merge({ codec, settings }: SessionContext, snapshot: Snapshot, fresh: M
   if (LOGIN_NAMES.some(differs)) throw new SessionInterrupted('was signed in or out by another request')
   if (settings.onConflict === 'reject') {
     const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
-    if (rivals.some(differs)) throw new SessionInterrupted('was changed by another request')
+    if (rivals.some((name) => name !== HASH_NAME && differs(name))) throw new SessionInterrupted('was changed by another request')
   }
   return changes.applyTo(fresh)
 }

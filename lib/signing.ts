@@ -2,8 +2,9 @@
  * Port of django/core/signing.py (Django 5.x): text that is sent in the clear and
  * can be neither forged nor, with `maxAge`, kept for too long.
  */
-import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, hash } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
+import { constantTimeCompare } from './django/crypto.js'
 import { stringify } from './django/json-writer.js'
 import { BadSignature, SignatureExpired } from './errors.js'
 import { parse } from './json.js'
@@ -65,9 +66,9 @@ export class Signer {
     const cut = signed.lastIndexOf(SEPARATOR)
     if (cut === -1) throw new BadSignature('no separator found')
     const text = signed.slice(0, cut)
-    const signature = Buffer.from(signed.slice(cut + 1))
+    const signature = signed.slice(cut + 1)
     for (const key of this.#keys) {
-      if (equalInConstantTime(signature, Buffer.from(hmac(key, text)))) return text
+      if (constantTimeCompare(signature, hmac(key, text))) return text
     }
     throw new BadSignature('it does not match: the text was altered, or signed with another secret key (see secretKeyFallbacks) or salt')
   }
@@ -230,8 +231,4 @@ function hmac({ inner, outer }: HmacKey, text: string): string {
   outer.copy(bytes)
   bytes.write(digest, BLOCK, 'latin1')
   return hash('sha256', bytes.subarray(0, BLOCK + DIGEST), 'base64url')
-}
-
-function equalInConstantTime(left: Buffer, right: Buffer): boolean {
-  return left.length === right.length && timingSafeEqual(left, right)
 }

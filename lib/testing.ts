@@ -6,7 +6,7 @@
  *     for (const { name, run } of engineContract) test(name, () => run(createEngine))
  */
 import assert from 'node:assert/strict'
-import type { Auth, AuthUser } from './auth.js'
+import type { Auth, AuthUser } from './auth/index.js'
 import type { Engine, SessionRecord } from './engines/engine.js'
 import type { Session, SessionData } from './session.js'
 import type { Sessions } from './sessions.js'

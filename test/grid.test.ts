@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
-import { createAuth } from '../lib/auth.ts'
+import { createAuth } from '../lib/auth/index.ts'
 import sessions, { type SessionOptions } from '../lib/index.ts'
 import { Browser, createApp, secretKey } from './fixtures/app.ts'
 import { caches } from './fixtures/caches.ts'

@@ -112,8 +112,8 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
   )
   t.strictSame(
     answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
-    ['get /account 401', 'post /transfer 403', 'get /socket 404'],
-    'refused are nobody, a form without a token, and a websocket that is none'
+    ['get /account 401', 'post /transfer 403', 'get /socket 403'],
+    'refused are nobody, a form without a token, and a websocket of no page'
   )
   for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
     t.match(stdout, ` ${name}`, 'the tests ran')
@@ -152,13 +152,53 @@ for (const [language, database] of Object.entries({ sql: 'postgres', 'sql sqlite
   })
 }
 
-t.test('what is asked of a server on the command line is a route of the page', async (t) => {
+interface Command {
+  url: string
+  /** Of the form, where one is sent. */
+  payload?: string
+  answer: string
+}
+
+/** The `$ curl` lines of a block, each followed by its answer. */
+function commands(text: string): Command[] {
+  return text
+    .trimEnd()
+    .split(/^\$ /m)
+    .slice(1)
+    .map((command) => {
+      const [line = '', ...answer] = command.trimEnd().split('\n')
+      const fields = Array.from(line.matchAll(/ -d (\S+)/g), ([, field]) => field)
+      const url = String(/^curl .*\blocalhost:3000(\/\S*)$/.exec(line)?.[1])
+      return { url, answer: answer.join('\n'), ...(fields.length > 0 && { payload: fields.join('&') }) }
+    })
+}
+
+/** Instead of listening: sends what is asked on the command line, with the cookies of the answers before. */
+function asking(asked: Command[]): string {
+  return `
+let cookie = ''
+for (const { url, payload } of ${JSON.stringify(asked)} as { url: string; payload?: string }[]) {
+  const headers = { cookie, 'content-type': 'application/x-www-form-urlencoded' }
+  const response = await app.inject(payload === undefined ? { url, headers: { cookie } } : { url, headers, method: 'POST', payload })
+  for (const { name, value } of response.cookies) cookie = name + '=' + value
+  console.log('answer ' + JSON.stringify(response.body))
+}
+await app.close()
+`
+}
+
+t.test('what is asked of a server on the command line gets the answer that the page shows', async (t) => {
   for (const { path, text } of blocksIn('console')) {
-    const routes = blocks
-      .filter((block) => block.path === path)
-      .flatMap((block) => Array.from(block.text.matchAll(/^app\.(?:get|post).*?'([^']*)'/gm)))
-    const urls = routes.map(([, url]) => `localhost:3000${url}`)
-    for (const line of text.trimEnd().split('\n')) t.ok(line.startsWith('$ curl ') && urls.includes(line.split(' ').at(-1) as string), line)
+    const asked = commands(text)
+    t.not(asked.length, 0)
+    const server = blocks.find((block) => block.path === path && block.text.includes('app.listen')) as Block
+    const folder = t.testdir({ 'server.ts': server.text.replace(/^await app\.listen.*\n/m, asking(asked)) })
+    await run(process.execPath, [cli, 'migrate', '--database-url', 'sqlite:site.sqlite3'], folder)
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', 'server.ts'], folder)
+    t.strictSame(
+      Array.from(stdout.matchAll(/^answer (.*)$/gm), ([, body]) => JSON.parse(body as string)),
+      asked.map(({ answer }) => answer)
+    )
   }
 })
 

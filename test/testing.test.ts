@@ -1,7 +1,7 @@
 /** The cookies of the entry `testing`. The engine contract is run in engines.test.ts. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { createAuth } from '../lib/auth.ts'
+import { createAuth } from '../lib/auth/index.ts'
 import sessions, { type SessionOptions } from '../lib/index.ts'
 import { loginCookie, sessionCookie } from '../lib/testing.ts'
 import { createApp, secretKey } from './fixtures/app.ts'

@@ -1,5 +1,5 @@
 /** The Fastify plugin: its hooks and decorators. */
-import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../cookies.js'
 import { AlreadyRegistered, InvalidRouteConfig, NotRegistered, SessionDisabled } from '../errors.js'
@@ -31,6 +31,9 @@ declare module 'fastify' {
     session?: false | 'lazy' | 'eager'
   }
 }
+
+/** On a function that makes a hook: throws the error that says so, when a route has the function itself as a hook. */
+export const kRefuse = Symbol('fastify-django-sessions.refuse')
 
 const kState = Symbol('fastify-django-sessions.state')
 const kReply = Symbol('fastify-django-sessions.reply')
@@ -91,7 +94,10 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     return state === null ? Promise.resolve() : committer.save(this, state)
   })
 
-  fastify.addHook('onRoute', ({ config, url }) => void modeOf(config, url))
+  fastify.addHook('onRoute', (route) => {
+    modeOf(route.config, route.url)
+    refuseUncalled(route)
+  })
   fastify.addHook('onRequest', (request, reply, done) => {
     const state = requests.begin(request, reply)
     if (state === null) return done()
@@ -212,6 +218,11 @@ function modeOf(config: FastifyContextConfig | undefined, url = ''): false | 'la
   const mode: unknown = config?.session
   if (mode === undefined || mode === false || mode === 'lazy' || mode === 'eager') return mode
   throw new InvalidRouteConfig(url, typeof mode === 'string' ? JSON.stringify(mode) : `a value of type ${typeof mode}`)
+}
+
+/** `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */
+function refuseUncalled(route: RouteOptions): void {
+  for (const hook of Object.values(route).flat()) (hook as { [kRefuse]?: () => never } | undefined)?.[kRefuse]?.()
 }
 
 function refuseAssignment(): never {

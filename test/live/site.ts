@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Knex } from 'knex'
 import type { Test } from 'tap'
-import { type Auth, type AuthUser, checkPassword, createAuth } from '../../lib/auth.ts'
+import { type Auth, type AuthUser, checkPassword, createAuth } from '../../lib/auth/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { createApp } from '../fixtures/app.ts'
 

@@ -5,7 +5,7 @@
  */
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { createAuth } from '../../lib/auth.ts'
+import { createAuth } from '../../lib/auth/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Browser, createApp } from '../fixtures/app.ts'
 import { createDatabase, type DatabaseName, databases, missing } from '../fixtures/databases.ts'

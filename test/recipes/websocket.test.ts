@@ -1,25 +1,41 @@
-/** Recipe: who may connect to a websocket, and what a logout means for one that is open. */
+/** Recipe: who may connect to a websocket, and what ends one that is open. */
+import { Socket } from 'node:net'
 import websocket from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { createAuth } from '../../lib/auth.ts'
+import { type AuthUser, createAuth } from '../../lib/auth/index.ts'
 import { Browser, createApp } from '../fixtures/app.ts'
 import { openDatabase } from '../fixtures/databases.ts'
 
-const ada = { id: 1, password: 'pbkdf2_sha256$1000$a$ada' }
-
-async function createSite(t: Test): Promise<FastifyInstance> {
+async function createSite(t: Test) {
+  const users = new Map<string, AuthUser>([['1', { id: 1, password: 'pbkdf2_sha256$1000$a$ada' }]])
   const { app } = await createApp(t, { knex: await openDatabase(t, 'sqlite') })
-  const { login, logout, loginRequired, userId } = createAuth({ getUser: (id) => (id === '1' ? ada : null) })
+  const { login, logout, loginRequired, userOf } = createAuth({ getUser: (id) => users.get(id) })
+
+  async function isOwnOrigin(request: FastifyRequest): Promise<void> {
+    if (request.headers.origin === `${request.protocol}://${request.host}`) return
+    throw Object.assign(new Error('Expected a page of this site'), { statusCode: 403 })
+  }
+
+  async function answer(request: FastifyRequest, message: string): Promise<string | null> {
+    const session = app.sessions.forCookie(request.headers.cookie)
+    const user = await userOf(session, request)
+    if (user === null) return null
+    session.set('last_message', message)
+    await session.save()
+    return `Saved for user ${user.id}.`
+  }
+
   await app.register(websocket)
-  app.get('/socket', { websocket: true, preHandler: loginRequired() }, (socket, request) => {
-    socket.on('message', async () => {
-      const session = await app.sessions.forCookie(request.headers.cookie).load()
-      socket.send(JSON.stringify({ connected: await userId(request), now: session.get('_auth_user_id') ?? null }))
+  app.get('/socket', { websocket: true, preValidation: isOwnOrigin, preHandler: loginRequired() }, (socket, request) => {
+    socket.on('message', async (data: Buffer) => {
+      const text = await answer(request, String(data))
+      if (text === null) socket.close(1008, 'Sign in again.')
+      else socket.send(text)
     })
   })
   app.get('/login', async (request) => {
-    await login(request, ada)
+    await login(request, users.get('1') as AuthUser)
     return {}
   })
   app.get('/logout', async (request) => {
@@ -27,37 +43,73 @@ async function createSite(t: Test): Promise<FastifyInstance> {
     return {}
   })
   await app.ready()
-  return app
+  const browser = new Browser(app)
+  return { app, users, browser }
 }
 
-function connect(app: FastifyInstance, { cookie }: Browser) {
-  return app.injectWS('/socket', { headers: cookie === null ? {} : { cookie: `sessionid=${cookie}` } })
+/** `injectWS` has neither a host nor a connection: these stand for http://localhost. */
+function connect(app: FastifyInstance, { cookie }: Browser, origin = 'http://localhost') {
+  const headers = { origin, host: 'localhost', ...(cookie !== null && { cookie: `sessionid=${cookie}` }) }
+  return app.injectWS('/socket', { headers, socket: new Socket() })
+}
+
+/** Sends a message: what is answered, or the code that the websocket is closed with. */
+async function open(t: Test, app: FastifyInstance, browser: Browser) {
+  const socket = await connect(app, browser)
+  t.teardown(() => socket.terminate())
+  return (message: string) =>
+    new Promise<string | number>((resolve) => {
+      socket.once('message', (data: Buffer) => resolve(data.toString()))
+      socket.once('close', (code: number) => resolve(code))
+      socket.send(message)
+    })
 }
 
 t.test('only users connect', async (t) => {
-  const app = await createSite(t)
-  const browser = new Browser(app)
+  const { app, browser } = await createSite(t)
   await t.rejects(connect(app, browser), { message: /401/ })
   await browser.get('/login')
-  const socket = await connect(app, browser)
-  t.teardown(() => socket.terminate())
+  const send = await open(t, app, browser)
+  t.equal(await send('hello'), 'Saved for user 1.')
+  t.match((await app.sessions.forCookie(`sessionid=${browser.cookie}`).load()).toObject(), { last_message: 'hello' })
   const tab = browser.fork()
   await browser.get('/logout')
   await t.rejects(connect(app, tab), { message: /401/ })
 })
 
-t.test('a message after the logout finds no session', async (t) => {
-  const app = await createSite(t)
-  const browser = new Browser(app)
+t.test('only pages of this site connect', async (t) => {
+  const { app, browser } = await createSite(t)
   await browser.get('/login')
-  const socket = await connect(app, browser)
-  t.teardown(() => socket.terminate())
-  const ask = () => {
-    const answer = new Promise((resolve) => socket.once('message', (data: Buffer) => resolve(JSON.parse(data.toString()))))
-    socket.send('who?')
-    return answer
+  for (const origin of ['https://evil.example', 'https://localhost', 'http://localhost:8080', 'null', '']) {
+    await t.rejects(connect(app, browser, origin), { message: /403/ }, origin)
   }
-  t.strictSame(await ask(), { connected: '1', now: '1' })
+})
+
+t.test('a message after the logout closes the websocket', async (t) => {
+  const { app, browser } = await createSite(t)
+  await browser.get('/login')
+  const send = await open(t, app, browser)
+  t.equal(await send('hello'), 'Saved for user 1.')
   await browser.get('/logout')
-  t.strictSame(await ask(), { connected: '1', now: null })
+  t.equal(await send('hello'), 1008)
+})
+
+t.test('a message after a change of the password closes the websocket', async (t) => {
+  const { app, users, browser } = await createSite(t)
+  await browser.get('/login')
+  const send = await open(t, app, browser)
+  t.equal(await send('hello'), 'Saved for user 1.')
+  users.set('1', { id: 1, password: 'pbkdf2_sha256$1000$b$new' })
+  t.equal(await send('hello'), 1008)
+})
+
+t.test('a message after a deactivation closes the websocket', async (t) => {
+  const { app, users, browser } = await createSite(t)
+  await browser.get('/login')
+  const send = await open(t, app, browser)
+  users.set('1', { id: 1, password: 'pbkdf2_sha256$1000$a$ada', isActive: false })
+  t.equal(await send('hello'), 1008)
+  users.delete('1')
+  const deleted = await open(t, app, browser).catch((error: Error) => error.message)
+  t.match(deleted, /401/)
 })

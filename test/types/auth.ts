@@ -1,6 +1,6 @@
 /** The types of logins, checked by `tsc -p test`; nothing here runs. */
 import Fastify, { type FastifyInstance } from 'fastify'
-import { type AuthUser, checkPassword, createAuth, safeNext } from '../../lib/auth.ts'
+import { type AuthUser, checkPassword, createAuth, createPasswords, hashPassword, mustUpdate, safeNext } from '../../lib/auth/index.ts'
 import { typeOf } from './expect.ts'
 
 interface User extends AuthUser {
@@ -8,11 +8,13 @@ interface User extends AuthUser {
 }
 
 export function logins(app: FastifyInstance, rows: { first(id: string): Promise<User | undefined> }): void {
-  const { login, logout, user, userId, updateSessionAuthHash, loginRequired } = createAuth({ getUser: (id) => rows.first(id) })
+  const { login, logout, user, userId, userOf, updateSessionAuthHash, loginRequired } = createAuth({ getUser: (id) => rows.first(id) })
 
   app.get('/', { preHandler: loginRequired({ redirectTo: '/login/' }) }, async (request) => {
     typeOf(await user(request)).is<User | null>()
     typeOf(await userId(request)).is<string | null>()
+    typeOf(await userOf(app.sessions.forCookie(request.headers.cookie), request)).is<User | null>()
+    typeOf(await userOf(request.session, request)).is<User | null>()
     return (await user(request))?.name
   })
 
@@ -37,6 +39,14 @@ export function logins(app: FastifyInstance, rows: { first(id: string): Promise<
   )
 }
 
+export function passwords(): void {
+  typeOf(hashPassword('secret')).is<Promise<string>>()
+  typeOf(mustUpdate(null)).is<boolean>()
+  typeOf(createPasswords({ iterations: 600_000 }).checkPassword('secret', undefined)).is<Promise<boolean>>()
+  // @ts-expect-error a password is a string
+  hashPassword(null)
+}
+
 export function options(): void {
   createAuth({ getUser: () => null })
   createAuth({ getUser: async () => ({ id: 1n, password: '', isActive: true }), backends: ['our.Backend'] })
@@ -53,4 +63,6 @@ export function otherInstances(): void {
   const { loginRequired } = createAuth({ getUser: () => null })
   Fastify({ logger: true }).addHook('preHandler', loginRequired())
   Fastify({ https: {} }).get('/', { preHandler: loginRequired() }, async () => '')
+  // @ts-expect-error it makes a hook and is none
+  Fastify().get('/', { preHandler: loginRequired }, async () => '')
 }

@@ -1,6 +1,6 @@
 /** The types of the entry `testing`, checked by `tsc -p test`; nothing here runs. The keys are declared in session.ts. */
 import type { FastifyInstance } from 'fastify'
-import type { Auth, AuthUser } from '../../lib/auth.ts'
+import type { Auth, AuthUser } from '../../lib/auth/index.ts'
 import { loginCookie, sessionCookie } from '../../lib/testing.ts'
 import { typeOf } from './expect.ts'
 

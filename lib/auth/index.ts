@@ -1,0 +1,17 @@
+/** The entry `fastify-django-sessions/auth`: logins and passwords shared with Django. */
+import { createPasswords, type Passwords } from '../django/passwords.js'
+
+export { createPasswords, type PasswordOptions, type Passwords } from '../django/passwords.js'
+export { type Auth, type AuthOptions, createAuth } from './create-auth.js'
+export type { LoginRequiredHook, LoginRequiredOptions } from './login-required.js'
+export { safeNext } from './safe-next.js'
+export type { AuthUser } from './users.js'
+
+const passwords = createPasswords()
+
+/** Whether a password is that of Django's field `password`: see `Passwords`. */
+export const checkPassword: Passwords['checkPassword'] = passwords.checkPassword
+/** A new value of Django's field `password`: see `Passwords`. */
+export const hashPassword: Passwords['hashPassword'] = passwords.hashPassword
+/** Whether to hash a password anew after a successful check: see `Passwords`. */
+export const mustUpdate: Passwords['mustUpdate'] = passwords.mustUpdate
