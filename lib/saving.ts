@@ -104,14 +104,16 @@ export function replace(
       return send()
     }
     let result = await engine.save(sessionKey, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
-    for (let misses = 1; result.outcome === 'changed'; misses++) {
+    for (let misses = 1; result.outcome === 'changed' && misses < MAX_MISSES; misses++) {
       log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
-      result =
-        misses < MAX_MISSES
-          ? await engine.save(sessionKey, mergeWith(result.stored), result.stored.text)
-          : await engine.saveLocked(sessionKey, mergeWith)
+      result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.text)
     }
+    if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith)
     if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
+    if (result.outcome !== 'saved') {
+      const { outcome } = result as { outcome: unknown }
+      throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
+    }
     return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
   }
   return queue.run(sessionKey, save)

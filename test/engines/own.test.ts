@@ -85,3 +85,21 @@ t.test('what is no class is refused as such', async (t) => {
     })
   }
 })
+
+t.test('an engine that never saves is an error after a few attempts, and the server goes on', async (t) => {
+  const stored = { text: '', expireDate: new Date('2999-01-01') }
+  const calls: string[] = []
+  class Stubborn extends Whole {
+    override load = async () => stored
+    override save = async () => ({ outcome: 'changed', stored: calls.push('save') && stored })
+    override saveLocked = async () => ({ outcome: 'changed', stored: calls.push('saveLocked') && stored })
+  }
+  const { app } = await createApp(t, { engine: Stubborn as unknown as EngineClass }, (app) => {
+    app.get('/', async (request) => String(request.session.set('a', 1).modified))
+    app.get('/health', async () => 'ok')
+  })
+  const response = await app.inject({ url: '/', cookies: { sessionid: 'abcdefgh' } })
+  t.match(response.json(), { statusCode: 500, message: /^Expected saveLocked\(\) of the engine to answer .*, got "changed"$/ })
+  t.strictSame(calls, ['save', 'save', 'save', 'saveLocked'])
+  t.equal((await app.inject('/health')).body, 'ok')
+})

@@ -132,6 +132,7 @@ const signer = new TimestampSigner({ secretKey, salt: STORE_SALT, clock })
 const found = {
   believed: 0,
   refused: 0,
+  'planted in vain': 0,
   'signed by us, and readable': 0,
   'signed by us, and no data': 0,
   'set, and read again': 0,
@@ -145,6 +146,16 @@ async function tryCookie(): Promise<void> {
   const cookie = readCookie(header, 'sessionid')
   const session = await new Session(cookieContext, cookie).load()
   judge(session, cookie !== null && cookies.includes(cookie), header)
+}
+
+/** A cookie whose name a browser takes for another one: only spaces and tabs around a name are ignored. */
+async function tryPlanted(): Promise<void> {
+  const around = () => pick(['', ' ', '\t', String.fromCharCode(random(256)), pick(['\xa0', '\ufeff', '\u2003', '\x85'])])
+  const name = `${around()}__Host-sessionid${around()}`
+  if (/^[ \t]*__Host-sessionid[ \t]*$/.test(name) || /[;=]/.test(name)) return
+  const value = readCookie(`__Host-sessionid=mine; ${name}=planted`, '__Host-sessionid')
+  if (value !== 'mine') throw new Error(`planted: ${JSON.stringify(name)}`)
+  found['planted in vain']++
 }
 
 async function tryRow(): Promise<void> {
@@ -260,7 +271,7 @@ console.log(`seed ${seed}, ${count} cookies and rows`)
 const started = performance.now()
 for (let index = 0; index < count; index++) {
   try {
-    await (random(100) === 0 ? tryValue : pick([tryCookie, tryCookie, tryRow, tryRow, trySigned]))()
+    await (random(100) === 0 ? tryValue : pick([tryCookie, tryCookie, tryRow, tryRow, trySigned, tryPlanted]))()
   } catch (error) {
     console.error(`input ${index} of the seed ${seed}`, row)
     throw error
