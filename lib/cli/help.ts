@@ -1,11 +1,11 @@
-/** The help texts, for terminals of 80 columns. */
+/** The help texts, for terminals of 80 columns or fewer. */
 import { DATABASE_OPTIONS, EXAMPLE_URL, OPTIONS, type OptionName } from './arguments.js'
 import type { Command } from './command.js'
-import { type Io, styled } from './io.js'
+import { type Io, styled, widthOf } from './io.js'
 import { wrap } from './text.js'
 
 const NAME = 'fastify-django-sessions'
-const WIDTH = 80
+const widest = ({ stdout }: Io) => Math.min(80, widthOf(stdout))
 
 /** The help of the whole command line. */
 export function overview(commands: Record<string, Command>, io: Io): string {
@@ -22,10 +22,10 @@ export function overview(commands: Record<string, Command>, io: Io): string {
 export function commandHelp(name: string, { argument, description, example, options, exitCodes }: Command, io: Io): string {
   const parts = [
     `${heading(io, 'Usage:')} ${NAME} ${withArgument(name, argument)} [options]`,
-    ...description.split('\n').map((paragraph) => wrap(paragraph, WIDTH)),
+    ...description.split('\n').map((paragraph) => wrap(paragraph, widest(io))),
     section(io, 'The database:', DATABASE_OPTIONS.map(optionRow)),
     `${heading(io, 'Example:')}\n  ${NAME} ${example} \\\n    --database-url ${EXAMPLE_URL}`,
-    wrap(`Exit codes: ${exitCodes}, 2 wrong usage`, WIDTH, 2)
+    wrap(`Exit codes: ${exitCodes}, 2 wrong usage`, widest(io), 2)
   ]
   if (options.length > 0) parts.splice(-2, 0, section(io, 'Other options:', options.map(optionRow)))
   return parts.join('\n\n')
@@ -42,7 +42,7 @@ function optionRow(name: OptionName): [string, string] {
 /** Two columns under a title. */
 function section(io: Io, title: string, rows: readonly [string, string][]): string {
   const width = Math.max(...rows.map(([left]) => left.length)) + 4
-  const lines = rows.map(([left, right]) => `  ${left}`.padEnd(width) + wrap(right, WIDTH, width))
+  const lines = rows.map(([left, right]) => `  ${left}`.padEnd(width) + wrap(right, widest(io), width))
   return [heading(io, title), ...lines].join('\n')
 }
 

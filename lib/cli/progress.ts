@@ -1,6 +1,6 @@
 /** How far a cleanup is, on stderr: a bar on a terminal, elsewhere a line now and then. */
 import type { ClearExpiredReport } from '../engines/engine.js'
-import { type Io, print, type Stream } from './io.js'
+import { type Io, print, type Stream, widthOf } from './io.js'
 import { counted, duration, grouped } from './text.js'
 
 export interface Progress {
@@ -34,7 +34,7 @@ async function startBar(total: number, stream: Stream): Promise<Progress> {
     {
       stream,
       format: '{bar} {percentage}%  {value} of {total}  {rate}/s  {left} left',
-      barsize: 24,
+      barsize: widthOf(stream) < 80 ? 8 : 24,
       clearOnComplete: true,
       // Else a second Ctrl-C would leave the terminal without line breaks.
       linewrap: true,
