@@ -110,7 +110,7 @@ function readScrypt([workFactor, salt, blockSize, parallelism, expected]: string
 function readArgon2([hash, memory, passes]: string[]): StoredHash {
   if (Number(memory) * 1024 > MAX_MEMORY) throw outOfBounds()
   const matches = async (password: string) => {
-    const { verify } = await load('@node-rs/argon2', () => import('@node-rs/argon2'))
+    const { verify } = await import('@node-rs/argon2').catch(() => refuseWithout('@node-rs/argon2'))
     return verify(hash as string, password).catch(() => {
       throw new UnsupportedPassword("expected Django's format of argon2")
     })
@@ -124,7 +124,7 @@ function bcryptHasher(format: RegExp, prepare: (password: string) => string): Ha
     read([hash, rounds]) {
       if (Number(rounds) < 4) throw outOfBounds()
       const matches = async (password: string) => {
-        const bcrypt = await load('bcryptjs', () => import('bcryptjs'))
+        const bcrypt = await import('bcryptjs').catch(() => refuseWithout('bcryptjs'))
         const prepared = prepare(password)
         // bcrypt repeats a password with a NUL after it: 'a' and 'a\0a' would be the same.
         return (await bcrypt.compare(prepared, hash as string)) && !prepared.includes('\0')
@@ -134,9 +134,7 @@ function bcryptHasher(format: RegExp, prepare: (password: string) => string): Ha
   }
 }
 
-/** Optional packages are loaded by the first password that needs them. */
-function load<T>(name: string, importPackage: () => Promise<T>): Promise<T> {
-  return importPackage().catch(() => {
-    throw new UnsupportedPassword(`it needs the package ${name}, which could not be loaded: npm install ${name}`)
-  })
+/** In a `catch` right behind the import, by which bundlers know that the package may be missing. */
+function refuseWithout(name: string): never {
+  throw new UnsupportedPassword(`it needs the package ${name}, which could not be loaded: npm install ${name}`)
 }

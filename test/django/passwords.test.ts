@@ -5,6 +5,7 @@ import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
 import t, { type Test } from 'tap'
 import { checkPassword, createPasswords, hashPassword } from '../../lib/auth/index.ts'
 import { root } from '../fixtures/pages.ts'
@@ -126,14 +127,25 @@ t.test('a field cannot ask for work without end', async (t) => {
   }
 })
 
-t.test('Argon2 and bcrypt without their packages are an error that names the package to install', async (t) => {
-  // The built package where only its required dependency is installed.
+/** The built package where only its required dependency is installed. */
+function copyWithoutPackages(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'passwords-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   mkdirSync(join(folder, 'node_modules/@fastify'), { recursive: true })
   symlinkSync(join(root, 'node_modules/@fastify/error'), join(folder, 'node_modules/@fastify/error'))
   cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  return folder
+}
+
+t.test('a bundle can be made without the packages for Argon2 and bcrypt', async (t) => {
+  const entryPoints = [join(copyWithoutPackages(t), 'dist/django/passwords.js')]
+  const { errors, warnings } = await build({ entryPoints, bundle: true, write: false, platform: 'node', format: 'esm', logLevel: 'silent' })
+  t.strictSame([errors, warnings], [[], []])
+})
+
+t.test('Argon2 and bcrypt without their packages are an error that names the package to install', async (t) => {
+  const folder = copyWithoutPackages(t)
   const built: typeof import('../../lib/django/passwords.ts') = await import(pathToFileURL(join(folder, 'dist/django/passwords.js')).href)
   const { checkPassword } = built.createPasswords({ iterations: 2000 })
   const iterations = countIterations(t)
