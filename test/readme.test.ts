@@ -9,8 +9,9 @@ import createKnex from 'knex'
 import t, { type Test } from 'tap'
 import sessions, { errors } from '../lib/index.ts'
 import { type EngineName, resolveSettings } from '../lib/settings.ts'
-import { missing, openDatabase } from './fixtures/databases.ts'
+import { createDatabase, missing, openDatabase } from './fixtures/databases.ts'
 import { anchors, type Block, blocks, fileName, leftovers, links, pages, root, table } from './fixtures/pages.ts'
+import { readSchema } from './fixtures/schema.ts'
 
 const run = (file: string, args: string[], cwd = root) => promisify(execFile)(file, args, { cwd })
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -135,9 +136,10 @@ async function createDjangoUser(filename: string): Promise<void> {
 
 t.test('blocks of other languages have somebody who runs them', async (t) => {
   const held = ['ts', 'sh', 'console', 'sql', 'sql sqlite', 'text']
+  const heldByPackage = ['ts nest'] // test/package/run.ts
   const heldByLive = ['nginx', 'python'] // test/live/moving.ts
   for (const { path, language } of blocks) {
-    const known = path === 'docs/moving-from-django.md' ? [...held, ...heldByLive] : held
+    const known = path === 'docs/moving-from-django.md' ? [...held, ...heldByLive] : [...held, ...heldByPackage]
     t.ok(known.includes(language), `${language} in ${path}`)
   }
 })
@@ -151,6 +153,15 @@ for (const [language, database] of Object.entries({ sql: 'postgres', 'sql sqlite
     for (const statement of statements) await t.resolves(knex.raw(statement), statement)
   })
 }
+
+t.test('the SQL for the migrations of other libraries makes what ours makes', { skip: missing('postgres') }, async (t) => {
+  const block = blocksIn('sql').find(({ text }) => text.startsWith('CREATE TABLE')) as Block
+  const knex = createKnex(await createDatabase(t, 'postgres'))
+  t.teardown(() => knex.destroy())
+  await knex.raw(block.text)
+  const migrated = await readSchema(await openDatabase(t, 'postgres'))
+  t.strictSame(await readSchema(knex), { ...migrated, comment: '' })
+})
 
 interface Command {
   url: string

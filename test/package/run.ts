@@ -24,6 +24,7 @@ import { build, type Format } from 'esbuild'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import t, { type Test } from 'tap'
+import { fileBlock } from '../fixtures/pages.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -39,6 +40,12 @@ const PLUGINS = ['@fastify/flash', '@fastify/passport', '@fastify/secure-session
 
 /** Former compilers that have `nodenext` and can require ES modules. */
 const FORMER_TYPESCRIPT = ['5.9.3', '6.0.3']
+
+/** The last compiler that has `node10` without a warning. */
+const NODE10_TYPESCRIPT = '5.9.3'
+
+/** NestJS on its adapter for Fastify, which brings Fastify itself. */
+const NEST = { '@nestjs/common': '12', '@nestjs/core': '12', '@nestjs/platform-fastify': '12', 'reflect-metadata': '0.2', rxjs: '7' }
 
 /** Each project is installed once: with one flat folder, and with a folder for each package that holds only what it names. */
 const INSTALL = {
@@ -70,7 +77,7 @@ const DEPENDENCIES = [
 /** Everything that may be published. */
 const PUBLISHED = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
-  /^dist\/(engines\/|cli\/|cli\/checks\/)?[a-z-]+\.(js|d\.ts)$/,
+  /^dist\/([a-z-]+\/)*[a-z-]+\.(js|d\.ts)$/,
   /^docs\/[a-z-]+\.md$/,
   /^migrations\/\d{14}_\w+\.js$/
 ]
@@ -110,15 +117,16 @@ t.test('publint and "Are the types wrong?" have nothing to say', async (t) => {
   t.strictSame(problems.filter(isProblem), [])
 })
 
-t.test('each entry finds its imports among the own dependencies', async (t) => {
-  const project = createProject('alone', [])
-  await run(project, ...INSTALL.npm, '--omit=peer')
+t.test('each entry finds its imports among the dependencies and Fastify and Knex', async (t) => {
+  const project = createProject('alone', {})
+  await run(project, ...INSTALL.npm)
   const entries = Object.keys(manifest.exports).filter((entry) => !entry.endsWith('.json'))
   const names = entries.map((entry) => manifest.name + entry.slice(1))
   await run(project, 'node', '--input-type=module', '--eval', names.map((name) => `await import('${name}')`).join('\n'))
 
   const { packages } = JSON.parse(readFileSync(join(project, 'node_modules/.package-lock.json'), 'utf8'))
-  const dependencies = Object.keys(packages).filter((path) => path !== `node_modules/${manifest.name}`)
+  const isOwn = (path: string) => packages[path].peer !== true && path !== `node_modules/${manifest.name}`
+  const dependencies = Object.keys(packages).filter(isOwn)
   t.strictSame(
     dependencies.map((path) => path.replace('node_modules/', '')),
     DEPENDENCIES
@@ -128,7 +136,7 @@ t.test('each entry finds its imports among the own dependencies', async (t) => {
 
 for (const [manager, install] of Object.entries(INSTALL)) {
   t.test(`in a project that ${manager} installs`, async (t) => {
-    const project = createProject(manager, [...NEEDED, ...PLUGINS])
+    const project = createProject(manager, versionsOf([...NEEDED, ...PLUGINS]))
     await run(project, ...install)
     addCompiledSqlite(project)
 
@@ -161,20 +169,41 @@ for (const [manager, install] of Object.entries(INSTALL)) {
         await checkTypes(project, join(compiler, 'node_modules/typescript'), ['main.nodenext', 'plugin.nodenext'])
       })
     }
+    await t.test('TypeScript that is compiled to CommonJS, with the resolution of Node 10', async () => {
+      const options = { module: 'commonjs', moduleResolution: 'node10', esModuleInterop: true, skipLibCheck: true }
+      await compile(project, join(folder, `typescript-${NODE10_TYPESCRIPT}`), ['typed.cts', 'required.cts'], options)
+      await run(project, 'node', 'typed.cjs')
+      await run(project, 'node', 'required.cjs')
+    })
     await t.test('a bundle of ES modules', (t) => bundle(t, project, 'esm.mjs', 'esm'))
     await t.test('a bundle of CommonJS', (t) => bundle(t, project, 'commonjs.cjs', 'cjs'))
   })
 }
 
-/** Every Node that is supported can require ES modules, and what resolves as Node 10 did knows no entries but the main one. */
-function isProblem(problem: Problem): boolean {
-  return problem.kind !== 'CJSResolvesToESM' && !('resolutionKind' in problem && problem.resolutionKind === 'node10')
+t.test('the application on NestJS of docs/recipes.md, on the only Fastify there is', async (t) => {
+  const project = createProject('nest', { ...versionsOf(['knex', 'better-sqlite3', '@types/node']), ...NEST })
+  await run(project, ...INSTALL.npm)
+  addCompiledSqlite(project)
+  const { packages } = JSON.parse(readFileSync(join(project, 'node_modules/.package-lock.json'), 'utf8'))
+  t.strictSame(
+    Object.keys(packages).filter((path) => path.endsWith('node_modules/fastify')),
+    ['node_modules/fastify']
+  )
+  writeFileSync(join(project, 'nest.ts'), fileBlock('nest.ts').replace('await app.listen(3000)', 'export { app }'))
+  await compile(project, root, ['nest.ts'], { module: 'nodenext', experimentalDecorators: true, skipLibCheck: true })
+  await run(project, join(project, 'node_modules/.bin', manifest.name), 'migrate', '--database-url', 'sqlite:site.sqlite3')
+  await run(project, 'node', 'visit-nest.mjs')
+})
+
+/** Every supported Node can require ES modules. */
+function isProblem({ kind }: Problem): boolean {
+  return kind !== 'CJSResolvesToESM'
 }
 
-function createProject(name: string, needed: string[]): string {
+function createProject(name: string, dependencies: Record<string, string>): string {
   const project = join(folder, name)
   cpSync(join(root, 'test/package/project'), project, { recursive: true })
-  writeManifest(project, { [manifest.name]: `file:${tarball}`, ...Object.fromEntries(needed.map((name) => [name, versionOf(name)])) })
+  writeManifest(project, { [manifest.name]: `file:${tarball}`, ...dependencies })
   return project
 }
 
@@ -182,8 +211,10 @@ function writeManifest(project: string, dependencies: Record<string, string>): v
   writeFileSync(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies }))
 }
 
-function versionOf(name: string): string {
-  return JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')).version
+/** The versions that the tests run with. */
+function versionsOf(names: string[]): Record<string, string> {
+  const versionOf = (name: string) => JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')).version
+  return Object.fromEntries(names.map((name) => [name, versionOf(name)]))
 }
 
 /** To compile it again would take a minute for each project. Newer versions come compiled. */
@@ -220,6 +251,13 @@ function writeTypes(project: string): void {
 
 async function checkTypes(project: string, typescript: string, programs: string[]): Promise<void> {
   await Promise.all(programs.map((program) => run(project, 'node', join(typescript, 'lib/tsc.js'), '-p', `${program}.json`)))
+}
+
+/** Compiles files of a project, beside themselves, by the compiler that is installed in another folder. */
+async function compile(project: string, installed: string, files: string[], options: object): Promise<void> {
+  const compilerOptions = { target: 'ES2023', types: ['node'], strict: true, ...options }
+  writeFileSync(join(project, 'compiled.json'), JSON.stringify({ compilerOptions, files }))
+  await checkTypes(project, join(installed, 'node_modules/typescript'), ['compiled'])
 }
 
 /** The bundle runs where only the driver is installed, which is no JavaScript. */
