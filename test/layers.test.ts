@@ -89,7 +89,7 @@ const IMPORTS: Record<string, readonly string[]> = {
 
   // HTTP
   'auth/index': ['auth/create-auth', 'auth/login-required', 'auth/safe-next', 'auth/users', 'django/passwords'],
-  'auth/create-auth': ['auth/login-required', 'auth/users', 'django/crypto', 'errors', 'session'],
+  'auth/create-auth': ['auth/login-required', 'auth/users', 'django/crypto', 'errors', 'session/compat'],
   'auth/login-required': ['auth/safe-next', 'errors', 'http/plugin'],
   'auth/safe-next': [],
   'auth/users': ['http/plugin', 'session/compat', 'sessions'],
