@@ -9,13 +9,22 @@ import { SessionInterrupted, SuspiciousSession } from './errors.js'
 import { EXPIRY_NAME, expiryDate } from './expiry.js'
 import type { KeyQueue } from './key-queue.js'
 import { type Members, toObject } from './serializer.js'
-import type { Settings } from './settings.js'
+
+/** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
+export interface SessionSettings {
+  readonly cookieAge: number
+  readonly expireAtBrowserClose: boolean
+  readonly touchAfter: number
+  readonly saveNestedChanges: boolean
+  readonly onConflict: 'merge' | 'reject' | 'overwrite'
+  readonly clock: () => Date
+}
 
 export interface SessionContext {
   engine: Engine
   codec: Codec
   queue: KeyQueue
-  settings: Settings
+  settings: SessionSettings
   log: SessionLog
 }
 

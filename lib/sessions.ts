@@ -3,14 +3,22 @@
  * `Session.objects`. Also what the plugin makes the session of each request from.
  */
 import type { Knex } from 'knex'
+import type { Cache } from './cache.js'
 import { Codec, STORE_SALT } from './codec.js'
 import { readCookie } from './cookies.js'
 import { createKnex } from './database/open.js'
 import { verifyTable } from './database/verification.js'
 import { Database } from './database.js'
 import { clientProblem, dialectOf, tuned } from './dialect.js'
-import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './engines/engine.js'
-import { createEngine, maxSizeOf, saltOf } from './engines/index.js'
+import { CacheEngine } from './engines/cache.js'
+import { CachedDbEngine } from './engines/cached-db.js'
+import { DbEngine } from './engines/db.js'
+import { DjangoCacheEngine } from './engines/django-cache.js'
+import type { ClearExpiredOptions, ClearExpiredReport, Engine, SessionLog } from './engines/engine.js'
+import { FileEngine } from './engines/file.js'
+import { makeDefaultFolder } from './engines/folder.js'
+import { SessionCache } from './engines/session-cache.js'
+import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
 import { KeyQueue } from './key-queue.js'
 import { Model } from './model.js'
@@ -18,7 +26,7 @@ import type { SessionContext } from './saving.js'
 import { jsonSerializer, wrapSerializer } from './serializer.js'
 import { CompatSession as Session } from './session/compat.js'
 import { isSessionKey } from './session-key.js'
-import { checkClearExpired, type Settings } from './settings.js'
+import { checkClearExpired, checkMadeEngine, type EngineClass, type EngineName, type Settings } from './settings.js'
 import { saltedHmac } from './signing.js'
 import { within } from './within.js'
 
@@ -27,6 +35,7 @@ const VERIFY_TIMEOUT = 1
 
 /** Everything that `Sessions` is made from. */
 interface Parts {
+  settings: Settings
   context: SessionContext
   /** Null without a database, as the model. */
   database: Database | null
@@ -36,12 +45,14 @@ interface Parts {
 
 /** Sessions outside requests: `fastify.sessions`. */
 export class Sessions {
+  readonly #settings: Settings
   readonly #context: SessionContext
   readonly #database: Database | null
   readonly #model: Model | null
   readonly #close: () => Promise<void>
 
-  private constructor({ context, database, model, close }: Parts) {
+  private constructor({ settings, context, database, model, close }: Parts) {
+    this.#settings = settings
     this.#context = context
     this.#database = database
     this.#model = model
@@ -59,7 +70,7 @@ export class Sessions {
       const model = database === null ? null : new Model({ ...settings, database, codec })
       const engine = createEngine({ settings, codec, model, log })
       const context = { engine, codec, queue: new KeyQueue(settings.storeTimeout), settings, log }
-      return new Sessions({ context, database, model, close })
+      return new Sessions({ settings, context, database, model, close })
     } catch (error) {
       await close()
       throw error
@@ -74,14 +85,14 @@ export class Sessions {
    * @throws TableMismatch
    */
   async verify(): Promise<void> {
-    const { settings, log } = this.#context
-    if (this.#database === null || (settings.engine !== 'db' && settings.engine !== 'cached_db')) return
+    const { engine, tableName } = this.#settings
+    if (this.#database === null || (engine !== 'db' && engine !== 'cached_db')) return
     const overdue = () => new StoreUnavailable(`no answer within ${VERIFY_TIMEOUT} second`)
     try {
-      await within(verifyTable(this.#database, settings.tableName), VERIFY_TIMEOUT, overdue)
+      await within(verifyTable(this.#database, tableName), VERIFY_TIMEOUT, overdue)
     } catch (error) {
       if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
-      log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
+      this.#context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
     }
   }
 
@@ -97,7 +108,7 @@ export class Sessions {
 
   /** The option `cookie.name`. */
   get cookieName(): string {
-    return this.#context.settings.cookie.name
+    return this.#settings.cookie.name
   }
 
   /**
@@ -126,7 +137,7 @@ export class Sessions {
    * @param keySalt the namespace of the signature
    */
   saltedHmacs(keySalt: string, text: string): [Buffer, ...Buffer[]] {
-    const { secretKey, secretKeyFallbacks } = this.#context.settings
+    const { secretKey, secretKeyFallbacks } = this.#settings
     const hmac = (secret: string) => saltedHmac(keySalt, text, secret)
     return [hmac(secretKey), ...secretKeyFallbacks.map(hmac)]
   }
@@ -169,4 +180,75 @@ export function createDatabase(knex: Knex, { storeTimeout: timeout, preparedStat
 /** @throws InvalidOptions */
 export function createModel(knex: Knex, codec: Codec, settings: DatabaseSettings & Pick<Settings, 'tableName' | 'batching'>): Model {
   return new Model({ ...settings, database: createDatabase(knex, settings), codec })
+}
+
+// --- engines by name ---------------------------------------------------------------
+
+interface EngineParts {
+  settings: Settings
+  codec: Codec
+  /** Null where no database was given, which is checked with the options. */
+  model: Model | null
+  log: SessionLog
+}
+
+const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
+  db(parts) {
+    const db = createDb(parts)
+    const { djangoCache } = parts.settings
+    return djangoCache === undefined ? db : new DjangoCacheEngine({ db, djangoCache, timeout: parts.settings.storeTimeout, log: parts.log })
+  },
+  // The cache gets a part of the time only, so that the database can still answer when it hangs.
+  cached_db: (parts) =>
+    new CachedDbEngine({
+      db: createDb(parts),
+      cache: createSessionCache(parts, 'cached_db', parts.settings.storeTimeout / 5),
+      log: parts.log
+    }),
+  cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache', parts.settings.storeTimeout)),
+  file: ({ settings, codec }) => {
+    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock, storeTimeout } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock, timeout: storeTimeout })
+  },
+  signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
+    new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })
+}
+
+function createEngine(parts: EngineParts): Engine {
+  const { engine, clock } = parts.settings
+  if (typeof engine === 'string') return factories[engine](parts)
+  return typeof engine === 'function' ? createOwn(engine, clock) : engine
+}
+
+/** @throws InvalidOptions, or what the constructor throws */
+function createOwn(engineClass: EngineClass, clock: () => Date): Engine {
+  const engine = new engineClass({ clock })
+  checkMadeEngine(engine, engineClass)
+  return engine
+}
+
+/** The salt of what an engine stores, where it is known before the engine is made. */
+function saltOf(engine: Settings['engine']): string | undefined {
+  if (engine === 'signed_cookies') return COOKIE_SALT
+  return typeof engine === 'string' ? undefined : engine.salt
+}
+
+/** The option `maxSize`, or less: what comes with every request must not inflate to more than a cookie is for. */
+function maxSizeOf({ engine, maxSize }: Settings): number {
+  return engine === 'signed_cookies' ? Math.min(maxSize, MAX_DATA_SIZE) : maxSize
+}
+
+function createDb({ settings, model }: EngineParts): DbEngine {
+  return new DbEngine({ model: model as Model, clock: settings.clock, columns: settings.columns })
+}
+
+/** With the prefix of Django's own keys (`cache_key_prefix`), after one of ours: the entries are not Django's. */
+function createSessionCache({ settings }: EngineParts, name: string, timeout: number): SessionCache {
+  return new SessionCache({
+    cache: settings.cache as Cache,
+    // The last colon keeps apart names of which one begins with the other: cookies contain what follows.
+    prefix: `fastify:django.contrib.sessions.${name}:`,
+    clock: settings.clock,
+    timeout
+  })
 }

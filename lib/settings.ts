@@ -10,8 +10,8 @@ import type { DjangoCache } from './engines/django-cache.js'
 import type { ClearExpiredOptions, Engine } from './engines/engine.js'
 import { InvalidOptions } from './errors.js'
 import { MAX_AGE } from './expiry.js'
-import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
 import type { Serializer } from './serializer.js'
+import { type ClearExpiredSchedule, isCron, parseDuration } from './settings/schedule.js'
 import { placeholderProblems } from './settings/secret-key.js'
 
 /** The option `cookie`: Django's settings `SESSION_COOKIE_…`. */
