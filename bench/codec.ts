@@ -2,8 +2,8 @@
  * `npm run bench:codec`: the codec by itself, in this process, against one that is
  * written by hand with nothing but JSON, base64url and HMAC.
  */
-import { Codec, STORE_SALT } from '../dist/codec.js'
-import { jsonSerializer } from '../dist/serializer.js'
+import { Codec, STORE_SALT } from '../dist/django/codec.js'
+import { jsonSerializer } from '../dist/django/serializer.js'
 import { createCodec } from './contenders/django-codec.ts'
 import { decimal, table } from './report.ts'
 import { sessionData } from './server.ts'

@@ -8,5 +8,5 @@ declare module 'fastify' {
   }
 }
 
-export * from './public.js'
-export { default } from './public.js'
+export * from './untyped.js'
+export { default } from './untyped.js'

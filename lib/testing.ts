@@ -7,8 +7,8 @@
  */
 import assert from 'node:assert/strict'
 import type { Auth, AuthUser } from './auth/index.js'
-import type { Engine, SessionRecord } from './engines/engine.js'
-import type { Session, SessionData } from './session.js'
+import type { Engine, SessionRecord } from './contract.js'
+import type { Session, SessionData } from './session/session.js'
 import type { Sessions } from './sessions.js'
 
 /** What of a Fastify application is needed: the plugin is registered in it, or is about to be. */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Batcher, type BatcherOptions, leftOut } from '../lib/batcher.ts'
+import { Batcher, type BatcherOptions, leftOut } from '../lib/database/batcher.ts'
 import { gate } from './fixtures/app.ts'
 
 /** A batcher whose batches wait until they are let go. */

@@ -6,7 +6,7 @@ import passport from '@fastify/passport'
 import secureSession from '@fastify/secure-session'
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify'
 import t, { type Test } from 'tap'
-import sessions, { getSession } from '../lib/public.ts'
+import sessions, { getSession } from '../lib/untyped.ts'
 import { Browser, createServer, memorySettings, secretKey, warnings } from './fixtures/app.ts'
 import { type Neighbour, neighbours } from './fixtures/neighbours.ts'
 

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { inspect, isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import { Codec, type CodecOptions, STORE_SALT } from '../lib/codec.ts'
-import { jsonSerializer, type Members, toObject } from '../lib/serializer.ts'
-import { dumps, TimestampSigner } from '../lib/signing.ts'
+import { Codec, type CodecOptions, STORE_SALT } from '../lib/django/codec.ts'
+import { jsonSerializer, type Members, toObject } from '../lib/django/serializer.ts'
+import { dumps, TimestampSigner } from '../lib/django/signing.ts'
 import { plain as plainMembers } from './fixtures/members.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 

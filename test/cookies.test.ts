@@ -1,5 +1,5 @@
 import t from 'tap'
-import { isCookieValue, readCookie } from '../lib/cookies.ts'
+import { isCookieValue, readCookie } from '../lib/django/cookie-header.ts'
 
 const read = (header: string | undefined) => readCookie(header, 'sessionid')
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Dialect, dialectOf } from '../lib/dialect.ts'
+import { type Dialect, dialectOf } from '../lib/database/dialect.ts'
 
 for (const driver of ['better-sqlite3', 'pg', 'mysql2']) {
   t.test(`${driver} binds each date as what it is, also between others`, async (t) => {

@@ -3,7 +3,7 @@ import csrfProtection from '@fastify/csrf-protection'
 import fastifyPassport from '@fastify/passport'
 import { Strategy as LocalStrategy } from 'passport-local'
 import t, { type Test } from 'tap'
-import { getSession, type SessionOptions } from '../lib/public.ts'
+import { getSession, type SessionOptions } from '../lib/untyped.ts'
 import { Browser, createApp } from './fixtures/app.ts'
 import { openDatabase } from './fixtures/databases.ts'
 

@@ -3,7 +3,7 @@ import etag from '@fastify/etag'
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
-import sessions, { getSession } from '../lib/public.ts'
+import sessions, { getSession } from '../lib/untyped.ts'
 import { Browser, createServer, memorySettings, warnings } from './fixtures/app.ts'
 
 /** A cache that reads nothing and refuses to be written. */

@@ -2,8 +2,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { runInNewContext } from 'node:vm'
 import createKnex from 'knex'
 import t from 'tap'
+import { joinObject, parse, splitObject } from '../lib/django/json.ts'
 import { stringify } from '../lib/django/json-writer.ts'
-import { joinObject, parse, splitObject } from '../lib/json.ts'
 import { plain } from './fixtures/members.ts'
 
 /** Random numbers from 0 up to 1 that are the same in every run (mulberry32). */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { KeyQueue } from '../lib/key-queue.ts'
+import { KeyQueue } from '../lib/session/key-queue.ts'
 
 /** Work that says when it starts, and ends when told to. */
 function gatedWork(log: string[], name: string) {

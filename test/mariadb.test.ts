@@ -1,9 +1,9 @@
 /** What is special about MariaDB and MySQL; what holds for every database is tested where it loops over them. */
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
+import type { SessionRecord } from '../lib/contract.ts'
 import type { Columns } from '../lib/database/columns.ts'
 import { DbEngine } from '../lib/engines/db.ts'
-import type { SessionRecord } from '../lib/engines/engine.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { createModel } from '../lib/sessions.ts'
 import { engineContract } from '../lib/testing.ts'

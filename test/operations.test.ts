@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Operations } from '../lib/operations.ts'
+import { Operations } from '../lib/session/operations.ts'
 
 /** Lets everything happen that waits for nothing but the event loop; what was rejected and not handled would end the process. */
 const idle = () => new Promise((resolve) => setImmediate(resolve))

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { jsonSerializer, type Member, toObject, wrapSerializer } from '../lib/serializer.ts'
+import { jsonSerializer, type Member, toObject, wrapSerializer } from '../lib/django/serializer.ts'
 
 /** A serializer of an application: JSON, backwards. */
 const backwards = {

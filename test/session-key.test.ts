@@ -1,5 +1,5 @@
 import t from 'tap'
-import { isSessionKey, newSessionKey } from '../lib/session-key.ts'
+import { isSessionKey, newSessionKey } from '../lib/django/keys.ts'
 
 t.test('a key is 32 characters from a–z and 0–9', async (t) => {
   for (let count = 0; count < 1000; count++) {

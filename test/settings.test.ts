@@ -1,8 +1,8 @@
 import createKnex from 'knex'
 import t from 'tap'
-import { MemoryCache } from '../lib/cache.ts'
-import type { Engine } from '../lib/engines/engine.ts'
-import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings.ts'
+import { MemoryCache } from '../lib/caches/memory.ts'
+import type { Engine } from '../lib/contract.ts'
+import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings/settings.ts'
 
 const secretKey = 'the secret key of the tests, as long as Django wants it'
 const knex = { client: 'better-sqlite3', connection: { filename: ':memory:' } }

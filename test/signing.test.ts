@@ -3,8 +3,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import { isDeepStrictEqual } from 'node:util'
 import { deflateSync, inflateSync } from 'node:zlib'
 import t from 'tap'
-import { parse } from '../lib/json.ts'
-import { dumps, loads, Signer, TimestampSigner } from '../lib/signing.ts'
+import { parse } from '../lib/django/json.ts'
+import { dumps, loads, Signer, TimestampSigner } from '../lib/django/signing.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
 const secretKey = 'the secret key of the tests'

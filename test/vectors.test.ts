@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { Sessions } from '../lib/sessions.ts'
-import { resolveSettings } from '../lib/settings.ts'
+import { resolveSettings } from '../lib/settings/settings.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
-import { within } from '../lib/within.ts'
+import { within } from '../lib/deadline.ts'
 
 const never = new Promise<never>(() => {})
 const overdue = () => new Error('overdue')
@@ -50,7 +50,7 @@ t.test('an answer that comes too late is nobody’s, and no unhandled rejection'
 })
 
 t.test('the timer keeps no process, but waits do', async (t) => {
-  const file = new URL('../lib/within.ts', import.meta.url)
+  const file = new URL('../lib/deadline.ts', import.meta.url)
   const program = `const { within } = await import(${JSON.stringify(file)})
     await within(new Promise(() => {}), 0.01, () => new Error()).catch(() => console.log('ended'))
     await within(Promise.resolve(), 600, () => new Error())`

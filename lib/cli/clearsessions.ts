@@ -1,5 +1,5 @@
 /** The command `clearsessions`. */
-import type { ClearExpiredReport } from '../engines/engine.js'
+import type { ClearExpiredReport } from '../contract.js'
 import type { Sessions } from '../sessions.js'
 import { integer } from './arguments.js'
 import type { Command, Task } from './command.js'

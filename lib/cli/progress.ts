@@ -1,5 +1,5 @@
 /** How far a cleanup is, on stderr: a bar on a terminal, elsewhere a line now and then. */
-import type { ClearExpiredReport } from '../engines/engine.js'
+import type { ClearExpiredReport } from '../contract.js'
 import { type Io, print, type Stream, widthOf } from './io.js'
 import { counted, duration, grouped } from './text.js'
 

@@ -1,9 +1,9 @@
 /** The command `show`: one session, decoded. */
-import { EXPIRY_NAME, fixedDate } from '../expiry.js'
 
-import { joinObject } from '../json.js'
-import type { Model } from '../model.js'
-import { isSessionKey } from '../session-key.js'
+import type { Model } from '../database/table.js'
+import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
+import { joinObject } from '../django/json.js'
+import { isSessionKey } from '../django/keys.js'
 import type { Command, Task } from './command.js'
 import { UsageError } from './errors.js'
 import { type Io, print, styled } from './io.js'

@@ -1,11 +1,12 @@
 /** The table of sessions as commands use it. */
-import { Codec, STORE_SALT } from '../codec.js'
-import type { Database } from '../database.js'
+
+import type { Database } from '../database/connections.js'
+import type { Model, SessionRow } from '../database/table.js'
+import { Codec, STORE_SALT } from '../django/codec.js'
+import { jsonSerializer, type Members } from '../django/serializer.js'
 import { SuspiciousSession } from '../errors.js'
-import type { Model, SessionRow } from '../model.js'
-import { jsonSerializer, type Members } from '../serializer.js'
 import { createDatabase, Sessions } from '../sessions.js'
-import { resolveSettings, type Settings } from '../settings.js'
+import { resolveSettings, type Settings } from '../settings/settings.js'
 import type { Task } from './command.js'
 import { type Io, print } from './io.js'
 import type { Secrets } from './secret.js'

@@ -1,5 +1,5 @@
 /** The values of the option `columns`: checked before anything is sent, and bound so that all databases store the same. */
-import type { Binding, Dialect } from '../dialect.js'
+import type { Binding, Dialect } from './dialect.js'
 
 /**
  * A value of an additional column. `undefined` is stored as NULL, and a Date in UTC as

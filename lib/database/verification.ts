@@ -1,6 +1,7 @@
 /** Looks at the start of an application whether the table of sessions is there. */
-import type { Database } from '../database.js'
+
 import { TableMismatch } from '../errors.js'
+import type { Database } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'
 
 /**

@@ -1,7 +1,8 @@
 /** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
+
+import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { SuspiciousSession } from '../errors.js'
 import { claimNewKey } from './claim-key.js'
-import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 import { attempts, type Entry, type SessionCache } from './session-cache.js'
 
 /** Seconds in which a key that was just given up cannot be taken again. */

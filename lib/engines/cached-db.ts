@@ -6,7 +6,7 @@
  * The cache never has what the database has not, but for the time in which it fails:
  * whoever fills it holds a lease, which any writer takes away before the fill.
  */
-import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
+import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import { attempts, type SessionCache } from './session-cache.js'
 
 /** Seconds for reading a row and filling the cache with it. */

@@ -1,5 +1,5 @@
+import { newSessionKey } from '../django/keys.js'
 import { StoreUnavailable } from '../errors.js'
-import { newSessionKey } from '../session-key.js'
 
 /**
  * New keys to try. Two random keys of 165 bits are never equal: a store that refuses a few

@@ -1,11 +1,12 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
-import { clearExpired } from '../cleanup.js'
+
+import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
+import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'
 import { isOutcomeUnknown } from '../database/statement-error.js'
-import type { Model } from '../model.js'
-import { newSessionKey } from '../session-key.js'
+import type { Model } from '../database/table.js'
+import { newSessionKey } from '../django/keys.js'
 import { claimNewKey } from './claim-key.js'
-import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 
 export interface DbEngineOptions {
   model: Model

@@ -3,10 +3,11 @@
  * out of that cache. A Django request that read the row just before may fill it again,
  * which only Django could prevent: hence once more some seconds later.
  */
+
+import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import { within } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { setTimeout } from '../timers.js'
-import { within } from '../within.js'
-import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from './engine.js'
 
 /** What Django's `cached_db` puts before the session key (its `cache_key_prefix`). */
 const CACHE_KEY_PREFIX = 'django.contrib.sessions.cached_db'

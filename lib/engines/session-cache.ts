@@ -1,8 +1,8 @@
 /** Sessions in a cache: the text of an entry, its time to live, and the bound on how long an answer may take. */
-import { type Cache, describe } from '../cache.js'
+import { type Cache, describe } from '../caches/memory.js'
+import type { StoredSession } from '../contract.js'
+import { within } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
-import { within } from '../within.js'
-import type { StoredSession } from './engine.js'
 
 /** Form, end in milliseconds, text. The form's number goes up when it changes: entries of other forms are no sessions. */
 const ENTRY = /^fds1 (\d+) (.*)$/s

@@ -4,10 +4,11 @@
  * cannot be ended but by its age, a copied cookie works after a logout, and of two
  * writers at once the browser keeps one.
  */
-import type { Codec } from '../codec.js'
+
+import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
+import type { Codec } from '../django/codec.js'
+import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
 import { CookieTooLarge } from '../errors.js'
-import { EXPIRY_NAME, expiryDate } from '../expiry.js'
-import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './engine.js'
 
 export const COOKIE_SALT = 'django.contrib.sessions.backends.signed_cookies'
 

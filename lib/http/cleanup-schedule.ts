@@ -1,6 +1,6 @@
 /** The loop in which the plugin removes expired sessions. */
 import { Cron } from 'croner'
-import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from '../engines/engine.js'
+import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from '../contract.js'
 import { type ClearExpiredSchedule, parseDuration } from '../settings/schedule.js'
 import { pause } from '../timers.js'
 

@@ -2,8 +2,8 @@
  * What a response does with the session: the decision table of `process_response` in
  * django/contrib/sessions/middleware.py (Django 5.2), in its order.
  */
-import type { Session } from '../session.js'
-import type { Settings } from '../settings.js'
+import type { Session } from '../session/session.js'
+import type { Settings } from '../settings/settings.js'
 
 /** What becomes of the browser's cookie. */
 export type CookieAction = 'set' | 'delete' | 'none'

@@ -1,9 +1,9 @@
 /** What a reply does with the session: one commit before its headers leave, and a warning for changes that come too late. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
-import { Observed } from '../operations.js'
 import type { CompatSession as Session } from '../session/compat.js'
-import type { Settings } from '../settings.js'
+import { Observed } from '../session/operations.js'
+import type { Settings } from '../settings/settings.js'
 import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
 import { type Head, PresentHead } from './head.js'

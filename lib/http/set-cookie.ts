@@ -1,9 +1,9 @@
 /** The session cookie in the reply: Set-Cookie as Django writes it, and the headers that have to go with it. */
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { isCookieValue } from '../cookies.js'
-import type { Session } from '../session.js'
-import type { Settings } from '../settings.js'
+import { isCookieValue } from '../django/cookie-header.js'
+import type { Session } from '../session/session.js'
+import type { Settings } from '../settings/settings.js'
 import type { CookieAction } from './commit.js'
 import { privateCacheControl } from './headers.js'
 

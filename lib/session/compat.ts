@@ -1,6 +1,6 @@
 /** What other session plugins call things: their methods and callbacks, in terms of ours. */
 import { callbackify } from 'node:util'
-import { protectProperties, Session } from '../session.js'
+import { protectProperties, Session } from './session.js'
 
 /** Called as those of Node.js are: with the error if there is one. */
 export type SessionCallback = (error: Error | null) => void

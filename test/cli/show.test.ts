@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import type { Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { STORE_SALT } from '../../lib/codec.ts'
+import { STORE_SALT } from '../../lib/django/codec.ts'
+import { TimestampSigner } from '../../lib/django/signing.ts'
 import { migrationSource } from '../../lib/migrations.ts'
-import { TimestampSigner } from '../../lib/signing.ts'
 import { fails, insertRow, openPlace, type Place, run } from '../fixtures/command.ts'
 import { type DatabaseName, databases, missing } from '../fixtures/databases.ts'
 

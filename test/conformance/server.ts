@@ -9,11 +9,11 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Knex } from 'knex'
-import { MemoryCache } from '../../lib/cache.ts'
+import { MemoryCache } from '../../lib/caches/memory.ts'
 import sessions, { type CookieOptions, type SessionOptions } from '../../lib/index.ts'
 import { migrationSource } from '../../lib/migrations.ts'
 import { openKnex } from '../../lib/sessions.ts'
-import type { EngineName } from '../../lib/settings.ts'
+import type { EngineName } from '../../lib/settings/settings.ts'
 
 const { PORT = '8001', CONFORMANCE_DB = 'sqlite:conformance.sqlite3', CONFORMANCE_SECRET_KEY = 'conformance' } = process.env
 

@@ -1,10 +1,10 @@
 /** The cache before the database: never stale for longer than it fails, never a way back for a session that was ended. */
 import t, { type Test } from 'tap'
-import { type Cache, MemoryCache } from '../../lib/cache.ts'
+import { type Cache, MemoryCache } from '../../lib/caches/memory.ts'
+import type { Engine, SessionRecord } from '../../lib/contract.ts'
+import { newSessionKey } from '../../lib/django/keys.ts'
 import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
-import type { Engine, SessionRecord } from '../../lib/engines/engine.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
-import { newSessionKey } from '../../lib/session-key.ts'
 import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
 import { openDatabase, recordQueries } from '../fixtures/databases.ts'
 import { createDbEngine } from '../fixtures/engines.ts'

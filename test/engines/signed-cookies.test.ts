@@ -1,8 +1,8 @@
 /** The cookie is the session. */
 import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
+import { TimestampSigner } from '../../lib/django/signing.ts'
 import type { SessionOptions } from '../../lib/index.ts'
-import { TimestampSigner } from '../../lib/signing.ts'
 import { addKeyRoutes, Browser, createApp, secretKey } from '../fixtures/app.ts'
 
 const SALT = 'django.contrib.sessions.backends.signed_cookies'

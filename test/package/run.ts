@@ -228,7 +228,7 @@ function addCompiledSqlite(project: string): void {
 /** The repository's own promises about types, now about the installed package. */
 function writeTypes(project: string): void {
   cpSync(join(root, 'test/types'), join(project, 'types'), { recursive: true })
-  const entries = { index: '', public: '/plugin', 'auth/index': '/auth', testing: '/testing' }
+  const entries = { index: '', untyped: '/untyped', 'auth/index': '/auth', testing: '/testing' }
   for (const name of ['auth.ts', 'fastify.ts', 'session.ts', 'testing.ts']) {
     const file = join(project, 'types', name)
     const text = readFileSync(file, 'utf8').replaceAll(

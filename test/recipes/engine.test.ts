@@ -1,6 +1,6 @@
 /** Recipe: an engine of your own, as a class and as an object. The engine of the documentation is run by readme.test.ts. */
 import t from 'tap'
-import { MemoryCache } from '../../lib/cache.ts'
+import { MemoryCache } from '../../lib/caches/memory.ts'
 import { CacheEngine } from '../../lib/engines/cache.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { Browser, createApp } from '../fixtures/app.ts'

@@ -2,7 +2,7 @@
 import Fastify, { type FastifyRequest } from 'fastify'
 import type { Knex } from 'knex'
 import sessions, { errors, getSession, type Session, type SessionOptions, type Sessions, signing } from '../../lib/index.ts'
-import * as publicEntry from '../../lib/public.ts'
+import * as publicEntry from '../../lib/untyped.ts'
 import { typeOf } from './expect.ts'
 
 export async function application(knex: Knex): Promise<void> {
@@ -71,5 +71,5 @@ export async function outsideRequests(sessions: Sessions, request: FastifyReques
   typeOf(new errors.SessionNotLoaded('get').code).is<string>()
 }
 
-/** The entry `fastify-django-sessions/plugin` has the same names; that it types no `request.session` shows only in a program of its own. */
+/** The entry `fastify-django-sessions/untyped` has the same names; that it types no `request.session` shows only in a program of its own. */
 export const sameNames: typeof import('../../lib/index.ts') = publicEntry

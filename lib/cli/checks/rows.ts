@@ -1,5 +1,5 @@
 /** What the newest rows say about the secret key, and about the Django that shares them. */
-import { EXPIRY_NAME, expiryAge, fixedDate } from '../../expiry.js'
+import { EXPIRY_NAME, expiryAge, fixedDate } from '../../django/expiry.js'
 import type { Reading } from '../store.js'
 import { duration } from '../text.js'
 import { type Finding, finding } from './finding.js'

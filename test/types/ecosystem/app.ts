@@ -7,9 +7,9 @@ import flash from '@fastify/flash'
 import passport from '@fastify/passport'
 import Fastify from 'fastify'
 import { createAuth } from 'fastify-django-sessions/auth'
-import sessions, { getSession, type Session } from 'fastify-django-sessions/plugin'
+import sessions, { getSession, type Session } from 'fastify-django-sessions/untyped'
 
-declare module 'fastify-django-sessions/plugin' {
+declare module 'fastify-django-sessions/untyped' {
   interface SessionData {
     num_visits: number
   }

@@ -4,10 +4,10 @@
  */
 import { createHash, createHmac, hash } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
-import { constantTimeCompare } from './django/crypto.js'
-import { stringify } from './django/json-writer.js'
-import { BadSignature, SignatureExpired } from './errors.js'
+import { BadSignature, SignatureExpired } from '../errors.js'
+import { constantTimeCompare } from './crypto.js'
 import { parse } from './json.js'
+import { stringify } from './json-writer.js'
 
 const SEPARATOR = ':'
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'

@@ -4,14 +4,14 @@
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
 import { type InspectOptions, inspect } from 'node:util'
+import type { SessionLog, StoredSession } from '../contract.js'
+import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../django/expiry.js'
+import { isSessionKey } from '../django/keys.js'
+import { type Member, type Members, toObject } from '../django/serializer.js'
+import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from '../errors.js'
 import { applyStep, Changes, remove, type Step } from './changes.js'
-import type { SessionLog, StoredSession } from './engines/engine.js'
-import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from './errors.js'
-import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from './expiry.js'
 import { Operations } from './operations.js'
 import { type Attempt, decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
-import { type Member, type Members, toObject } from './serializer.js'
-import { isSessionKey } from './session-key.js'
 
 /**
  * The keys of your sessions and the types of their values, by declaration merging:

@@ -1,6 +1,7 @@
 /** A cache on any store that Keyv reaches. */
-import { type Cache, describe } from './cache.js'
-import { StoreUnavailable } from './errors.js'
+
+import { StoreUnavailable } from '../errors.js'
+import { type Cache, describe } from './memory.js'
 
 /** What Keyv has. Its times to live are milliseconds. */
 export interface KeyvStore {

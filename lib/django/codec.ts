@@ -1,6 +1,6 @@
 /** Session data to signed text and back: `encode` and `decode` of django/contrib/sessions/backends/base.py. */
 import { constants, inflateSync } from 'node:zlib'
-import { BadSignature, SessionTooLarge, SignatureExpired, SuspiciousSession } from './errors.js'
+import { BadSignature, SessionTooLarge, SignatureExpired, SuspiciousSession } from '../errors.js'
 import type { MemberSerializer, Members } from './serializer.js'
 import { TimestampSigner } from './signing.js'
 

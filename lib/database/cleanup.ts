@@ -1,7 +1,7 @@
 /** Removing expired sessions in small batches, so that nobody else waits for long. */
-import type { ClearExpiredOptions, ClearExpiredReport } from './engines/engine.js'
-import type { Model } from './model.js'
-import { monotonicNow, pause } from './timers.js'
+import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
+import { monotonicNow, pause } from '../timers.js'
+import type { Model } from './table.js'
 
 /** A batch aims to hold its locks no longer than this, where the size adapts. */
 const TARGET_MILLISECONDS = 5

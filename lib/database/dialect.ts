@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { connect } from 'node:net'
 import type { Knex } from 'knex'
-import { type DriverError, type Meaning, mysqlMeaning, postgresMeaning, sqliteMeaning } from './database/driver-errors.js'
+import { type DriverError, type Meaning, mysqlMeaning, postgresMeaning, sqliteMeaning } from './driver-errors.js'
 
 /** What a statement's `?` stands for. */
 export type Binding = string | number | bigint | boolean | Buffer | null | readonly (string | null)[]

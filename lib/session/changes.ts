@@ -2,7 +2,7 @@
  * What a request did to its session, in terms that can be applied to any data: to the
  * snapshot that it loaded, or to what another writer made of it.
  */
-import type { Member, Members } from './serializer.js'
+import type { Member, Members } from '../django/serializer.js'
 
 /** Computes a member from what is stored: a constant, a removal, or the function form of `set`. */
 export type Step = (current: Member | undefined) => Member | undefined

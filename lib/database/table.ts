@@ -3,15 +3,15 @@
  * queries. It knows keys, signed text and dates, and nothing of what they mean.
  */
 import type { Knex } from 'knex'
-import { Batches } from './batches.js'
-import type { Codec } from './codec.js'
-import { bindColumns, type Columns } from './database/columns.js'
-import { isKeyTaken } from './database/statement-error.js'
-import { type Database, undo } from './database.js'
+import type { SessionRecord, StoredSession } from '../contract.js'
+import type { Codec } from '../django/codec.js'
+import { toObject } from '../django/serializer.js'
+import { monotonicNow } from '../timers.js'
+import { Batches } from './batched-table.js'
+import { bindColumns, type Columns } from './columns.js'
+import { type Database, undo } from './connections.js'
 import type { Binding, Dialect, Row } from './dialect.js'
-import type { SessionRecord, StoredSession } from './engines/engine.js'
-import { toObject } from './serializer.js'
-import { monotonicNow } from './timers.js'
+import { isKeyTaken } from './statement-error.js'
 
 /** A row as Django's `Session` objects show it. */
 export interface SessionRow {

@@ -3,7 +3,7 @@
  * batches as allowed are under way. There is no timer: a lone call leaves at the end
  * of its turn. It knows nothing of what is sent.
  */
-import { monotonicNow, setImmediate } from './timers.js'
+import { monotonicNow, setImmediate } from '../timers.js'
 
 /** What `together` answers for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
 export const leftOut = Symbol('left out')

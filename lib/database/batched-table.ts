@@ -3,10 +3,11 @@
  * the server and the database a fraction of one statement each; a lone call goes out as
  * the single statement. Only the model uses it, and nothing above it knows.
  */
+
+import type { StoredSession } from '../contract.js'
 import { Batcher, leftOut } from './batcher.js'
-import { isRefused } from './database/statement-error.js'
-import type { Database } from './database.js'
-import type { StoredSession } from './engines/engine.js'
+import type { Database } from './connections.js'
+import { isRefused } from './statement-error.js'
 
 /** A key to look up at a moment. */
 export interface Read {

@@ -1,6 +1,7 @@
 /** A cache on Redis or Valkey, alone or as a cluster, through the client that the application has. */
-import { type Cache, describe } from './cache.js'
-import { StoreUnavailable } from './errors.js'
+
+import { StoreUnavailable } from '../errors.js'
+import { type Cache, describe } from './memory.js'
 
 /** What ioredis and iovalkey have, as Redis and as Cluster. */
 export interface IoRedisClient {

@@ -3,8 +3,8 @@
  * that keep the exact text of each value, so that a value that a request leaves alone
  * is written back as it was found.
  */
-import { endOfString, readJson } from './django/json-reader.js'
-import { quote } from './django/json-writer.js'
+import { endOfString, readJson } from './json-reader.js'
+import { quote } from './json-writer.js'
 
 /** Digits from which on a number may be beyond 2^53−1. */
 const LONG = 16

@@ -2,13 +2,14 @@
  * The stored form of a session's data, and saves that go on top of what other writers did
  * meanwhile. It knows an engine, and nothing of what a request does with its session.
  */
+
+import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import type { Codec } from '../django/codec.js'
+import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
+import { type Members, toObject } from '../django/serializer.js'
+import { SessionInterrupted, SuspiciousSession } from '../errors.js'
 import type { Changes } from './changes.js'
-import type { Codec } from './codec.js'
-import type { Engine, SessionLog, SessionRecord, StoredSession } from './engines/engine.js'
-import { SessionInterrupted, SuspiciousSession } from './errors.js'
-import { EXPIRY_NAME, expiryDate } from './expiry.js'
 import type { KeyQueue } from './key-queue.js'
-import { type Members, toObject } from './serializer.js'
 
 /** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
 export interface SessionSettings {

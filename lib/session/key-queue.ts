@@ -1,5 +1,5 @@
-import { StoreUnavailable } from './errors.js'
-import { within } from './within.js'
+import { within } from '../deadline.js'
+import { StoreUnavailable } from '../errors.js'
 
 const nothing = () => {}
 

@@ -2,8 +2,9 @@
  * How the members of a session become text and text becomes members. The JSON one
  * is lossless: what a request leaves alone keeps the exact text of its writer.
  */
-import { stringify } from './django/json-writer.js'
+
 import { type JsonMember, joinObject, parse, splitObject } from './json.js'
+import { stringify } from './json-writer.js'
 
 /** One value of a session, and its exact serialized text. */
 export type Member = JsonMember

@@ -3,16 +3,16 @@
  * once and all together. What comes out is frozen and trusted everywhere else.
  */
 import type { Knex } from 'knex'
-import type { Cache } from './cache.js'
-import type { Columns } from './database/columns.js'
-import { clientProblem, DRIVERS } from './dialect.js'
-import type { DjangoCache } from './engines/django-cache.js'
-import type { ClearExpiredOptions, Engine } from './engines/engine.js'
-import { InvalidOptions } from './errors.js'
-import { MAX_AGE } from './expiry.js'
-import type { Serializer } from './serializer.js'
-import { type ClearExpiredSchedule, isCron, parseDuration } from './settings/schedule.js'
-import { placeholderProblems } from './settings/secret-key.js'
+import type { Cache } from '../caches/memory.js'
+import type { ClearExpiredOptions, Engine } from '../contract.js'
+import type { Columns } from '../database/columns.js'
+import { clientProblem, DRIVERS } from '../database/dialect.js'
+import { MAX_AGE } from '../django/expiry.js'
+import type { Serializer } from '../django/serializer.js'
+import type { DjangoCache } from '../engines/django-cache.js'
+import { InvalidOptions } from '../errors.js'
+import { type ClearExpiredSchedule, isCron, parseDuration } from './schedule.js'
+import { placeholderProblems } from './secret-key.js'
 
 /** The option `cookie`: Django's settings `SESSION_COOKIE_…`. */
 export interface CookieOptions {

@@ -5,15 +5,15 @@
  * busy database, and turns every failure into an error without SQL or data.
  */
 import type { Knex } from 'knex'
+import { within } from '../deadline.js'
+import { StoreUnavailable } from '../errors.js'
+import { monotonicNow, pause } from '../timers.js'
 import { Batcher } from './batcher.js'
-import type { DriverError, ErrorKind } from './database/driver-errors.js'
-import { type Connection, type ConnectionPool, poolOf } from './database/pool.js'
-import { failure, isRefused, kindOfFailure, masked, notSent } from './database/statement-error.js'
 import type { Binding, Dialect } from './dialect.js'
-import { StoreUnavailable } from './errors.js'
+import type { DriverError, ErrorKind } from './driver-errors.js'
+import { type Connection, type ConnectionPool, poolOf } from './pool.js'
 import { Semaphore } from './semaphore.js'
-import { monotonicNow, pause } from './timers.js'
-import { within } from './within.js'
+import { failure, isRefused, kindOfFailure, masked, notSent } from './statement-error.js'
 
 interface Statement {
   sql: string
