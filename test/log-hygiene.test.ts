@@ -39,7 +39,7 @@ interface Storage {
 
 const forgeries = (sessionKey: string) => [
   'no signed text at all',
-  new TimestampSigner({ secretKey: 'another secret', salt: STORE_SALT }).signBytes(
+  new TimestampSigner({ secretKey: 'the secret key of a forger', salt: STORE_SALT }).signBytes(
     Buffer.from(JSON.stringify({ name: VALUE, sessionKey })),
     false
   ),
@@ -81,7 +81,7 @@ async function runThroughEverything(t: Test, { options, fail, write }: Storage):
       return 'did not wait'
     })
   })
-  const secrets = new Set([secretKey, FALLBACK, 'another secret', VALUE])
+  const secrets = new Set([secretKey, FALLBACK, 'the secret key of a forger', VALUE])
   const browser = new Browser(app)
   const visit = async (url: string, visitor = browser) => {
     if (visitor.cookie !== null) secrets.add(visitor.cookie)
@@ -229,7 +229,12 @@ t.test('a signed cookie that was forged is a warning, one that has expired is no
       clock: () => new Date(time)
     }).signBytes(Buffer.from('{"name":"somebody"}'), false)
   const options: Partial<SessionOptions> = { engine: 'signed_cookies', clock: () => new Date('2026-01-30') }
-  for (const cookie of [sign('another secret', '2026-01-29'), sign(secretKey, '2026-01-29').slice(0, -1), UNKNOWN_KEY, 'a:forged:cookie']) {
+  for (const cookie of [
+    sign('the secret key of a forger', '2026-01-29'),
+    sign(secretKey, '2026-01-29').slice(0, -1),
+    UNKNOWN_KEY,
+    'a:forged:cookie'
+  ]) {
     t.strictSame(await linesFor(t, options, cookie), [[WARN, 'FST_SESSION_SUSPICIOUS']], cookie)
   }
   t.strictSame(await linesFor(t, options, sign(secretKey, '2026-01-01')), [[DEBUG, 'FST_SESSION_UNKNOWN_KEY']], 'expired')
