@@ -1,12 +1,13 @@
 /** Fake timers in an application's tests: sessions go on, by timers that nobody has replaced. */
 import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import createKnex from 'knex'
 import t from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { createDatabase, databases, missing } from './fixtures/databases.ts'
 
-const program = new URL('fixtures/stopped-clock.ts', import.meta.url).pathname
+const program = fileURLToPath(new URL('fixtures/stopped-clock.ts', import.meta.url))
 
 for (const database of databases) {
   t.test(`with timers that never fire a session on ${database} is loaded and saved`, { skip: missing(database) }, async (t) => {
