@@ -17,7 +17,12 @@ function start(t: Test, databaseUrl: string, env: NodeJS.ProcessEnv = {}) {
     stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => child.kill('SIGKILL'))
-  return { child, exit: once(child, 'exit'), errors: text(child.stderr) }
+  const exit = once(child, 'exit')
+  const errors = text(child.stderr)
+  const failed = exit.then(async () => Promise.reject(new Error(await errors)))
+  const line = Promise.race([once(child.stdout, 'data').then(String), failed])
+  line.catch(() => {})
+  return { child, exit, errors, line }
 }
 
 t.test(
@@ -26,7 +31,7 @@ t.test(
   async (t) => {
     const { connection } = await createDatabase(t, 'postgres')
     const sites = [start(t, connection as string), start(t, connection as string)]
-    const lines = await Promise.all(sites.map(async ({ child }) => String((await once(child.stdout, 'data'))[0])))
+    const lines = await Promise.all(sites.map(({ line }) => line))
     const urls = lines.map((line) => /^The site is at (http:\/\/127\.0\.0\.1:30\d\d)\n$/.exec(line)?.[1] as string)
     t.equal(new Set(urls).size, 2, lines.join(''))
     for (const url of urls) t.match(await (await fetch(url)).text(), '<strong class="count">1</strong>')
