@@ -157,6 +157,15 @@ for (const database of databases) {
       t.match(errors, /needed/, 'the log names the column')
       t.notMatch(errors, /concern|4111|4\.111|411\.5|"true|\btrue\b/)
     })
+
+    t.test('binary data in a statement that fails does not hide the error', async (t) => {
+      const { visit } = await createSite(t, knex)
+      t.match((await visit({ nosuchcolumn: Buffer.from('TOPSECRET(') })).json(), {
+        statusCode: 500,
+        code: 'FST_SESSION_STORE_REFUSED',
+        message: 'The session store refused an operation'
+      })
+    })
   })
 }
 

@@ -354,3 +354,12 @@ t.test('a MariaDB server of its own', { skip: missingMariadbServer() }, async (t
     }
   }
 })
+
+t.test('a transaction that is read-only, as a Knex instance, is a 503 and stops nothing', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres', { pool: POOL, log: { warn: () => {} } })
+  const transaction = await knex.transaction()
+  t.teardown(() => transaction.rollback())
+  await transaction.raw('SET TRANSACTION READ ONLY')
+  const { browser } = await createSite(t, transaction, { verify: false })
+  t.match((await browser.get('/count')).json(), UNAVAILABLE)
+})

@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import websocket from '@fastify/websocket'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import sessions, { MemoryCache, type SessionOptions } from '../lib/index.ts'
 import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
@@ -287,6 +287,14 @@ t.test('a saveSession() that nothing waits for fails the reply, not the process'
         await nextTurn()
         return 'sent'
       })
+      app.get('/hijacked', async (request, reply) => {
+        request.session.set('a', 1)
+        reply.saveSession()
+        await cache.failed.reached
+        await nextTurn()
+        reply.hijack()
+        reply.raw.end('raw')
+      })
       app.get('/caught', async (request, reply) => {
         request.session.set('a', 1)
         return reply.saveSession().then(
@@ -298,9 +306,66 @@ t.test('a saveSession() that nothing waits for fails the reply, not the process'
     { cache }
   )
   t.match((await app.inject('/forgotten')).json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
-  t.equal(logs.filter(({ msg }) => msg === 'reply.saveSession() failed, and was not awaited').length, 1)
+  t.equal((await app.inject('/hijacked')).body, 'raw')
+  await nextTurn()
+  t.match(lateIn(logs), [{ route: '/hijacked' }], 'where no reply can fail, the log has it')
   t.match(await app.inject('/caught'), { statusCode: 200, body: 'FST_SESSION_STORE_UNAVAILABLE' })
 })
+
+t.test('a saveSession() that is awaited later than it failed is handled by its author', async (t) => {
+  const cache = new FailingCache()
+  const { app } = await createSite(
+    t,
+    (app) => {
+      app.get('/', async (request, reply) => {
+        request.session.set('a', 1)
+        const saving = reply.saveSession()
+        await cache.failed.reached
+        await nextTurn()
+        return saving.catch(() => 'handled')
+      })
+    },
+    { cache }
+  )
+  t.match(await app.inject('/'), { statusCode: 200, body: 'handled' })
+})
+
+t.test('a saveSession() that is not awaited before a Response: Vary and Cache-Control are right all the same', async (t) => {
+  const { app } = await createSite(t, (app) => {
+    app.get('/', async (request, reply) => {
+      request.session.set('a', 1)
+      reply.saveSession()
+      return new Response('x', { headers: { vary: 'Accept', 'cache-control': 'public, max-age=60' } })
+    })
+  })
+  const { headers } = await app.inject('/')
+  t.match(headers, { vary: 'Cookie, Accept', 'cache-control': 'private, max-age=60', 'set-cookie': /^sessionid=/ })
+})
+
+/** Replies that Fastify cannot send, which it finds out after the session was saved. */
+const unsendable: Record<string, (reply: FastifyReply) => unknown> = {
+  'a redirect that is not ASCII': (reply) => reply.redirect('/\u017elu\u0165'),
+  'a header that is not ASCII': (reply) => reply.header('content-disposition', 'filename="\u017elu\u0165"').send('x'),
+  'a header with a line break': (reply) => reply.header('x-next', 'a\r\nset-cookie: b').send('x'),
+  'an object that is no JSON': (reply) => reply.type('application/octet-stream').send({})
+}
+
+for (const [what, send] of Object.entries(unsendable)) {
+  t.test(`${what}, after the session was saved, is a 500 and does not end the process`, async (t) => {
+    const { app } = await createSite(t, (app) => {
+      app.get('/', async (request, reply) => {
+        request.session.set('a', 1)
+        send(reply)
+        return reply
+      })
+      app.get('/health', async () => 'healthy')
+    })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const { port } = app.server.address() as AddressInfo
+    t.equal((await fetch(`http://127.0.0.1:${port}/`, { redirect: 'manual' })).status, 500)
+    t.equal(await (await fetch(`http://127.0.0.1:${port}/health`)).text(), 'healthy')
+  })
+}
 
 // --- the protocol ------------------------------------------------------------------------------
 

@@ -52,14 +52,15 @@ const POSTGRES_KINDS: Kinds = {
   refused: ['09', '21', '22', '23', '27', '3F', '42', '44', '54', 'P0'],
   // Read-only transaction, prepared statement does not exist, exists already, and "cached plan must not change result type"
   outdated: ['25006', '26000', '42P05', '0A000'],
-  lost: ['08', '25P03', '25P04', '57P'] // connection exception, idle in transaction for too long, transaction timeout, shutdown
+  // Connection exception, completion unknown, idle in transaction for too long, transaction timeout, shutdown
+  lost: ['08', '40003', '25P03', '25P04', '57P']
 }
 
 const MYSQL_KINDS: Kinds = {
   // https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html, https://mariadb.com/kb/en/mariadb-error-codes/
   busy: ['1020', '1205', '1213'], // record has changed since last read (MariaDB), lock wait timeout, deadlock
-  // Disk full, table full, and statements that were interrupted: by KILL QUERY, max_statement_time, max_execution_time
-  unable: ['1021', '1114', '1317', '1969', '3024'],
+  // Disk full, table full, a limit per hour, and statements that were interrupted: by KILL QUERY, max_statement_time, max_execution_time
+  unable: ['1021', '1114', '1226', '1317', '1969', '3024'],
   // No default, wrong value, truncated, CHECK (MySQL), value for a generated column (MariaDB, MySQL). The rest has an SQLSTATE.
   refused: ['1364', '1366', '1265', '3819', '1906', '3105'],
   tooLarge: ['1153'], // packet larger than max_allowed_packet

@@ -50,14 +50,16 @@ export class ConnectionPool {
     return pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS
   }
 
+  /** Replaces outdated connections, at most as many as there may be: a client in a transaction has one, and gives it again. */
   async acquire(): Promise<Connection> {
     this.#observe()
-    for (;;) {
-      const connection = await this.client.acquireConnection()
-      if (this.#generationOf(connection) === this.#generation) return connection
+    let connection = await this.client.acquireConnection()
+    for (let round = 0; round < this.max && this.#generationOf(connection) !== this.#generation; round++) {
       this.discard(connection, 'it was outdated')
       await this.release(connection)
+      connection = await this.client.acquireConnection()
     }
+    return connection
   }
 
   async release(connection: Connection): Promise<void> {

@@ -45,7 +45,8 @@ export function notSent(reason: string): Error {
 
 /** A bound value in a driver's message is replaced by a question mark. */
 export function masked(message: string, bindings: readonly unknown[]): string {
-  const values = bindings.flat().filter((value) => value !== null && value !== '')
+  // Binary data does not appear in messages as it was bound.
+  const values = bindings.flat().filter((value) => typeof value !== 'object' && value !== '')
   // The longest first, since one may be a part of another.
   values.sort((a, b) => String(b).length - String(a).length)
   return values.reduce<string>((text, value) => text.replaceAll(patternOf(value), '?'), message)

@@ -10,7 +10,7 @@ import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type SessionOptions, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
 import { discard, SentHead } from './head.js'
-import { Committer, lateChangeWarning, type RequestState } from './reply.js'
+import { Committer, forgottenFailure, lateChangeWarning, type RequestState } from './reply.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
 declare module 'fastify' {
@@ -116,11 +116,11 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       )
     }
     const head = new SentHead(reply, payload)
-    if (state.forgotten !== null) {
-      const error = state.forgotten
-      state.forgotten = null
+    const forgotten = forgottenFailure(state)
+    if (forgotten !== null) {
+      state.failure = null
       head.discard()
-      return done(error)
+      return done(forgotten)
     }
     if (state.committed) {
       head.apply()
@@ -130,13 +130,22 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     state.sending = true
     const committing = committer.commit(reply, state, head)
     if (committing === null) return done(null, head.payload)
-    committing.then(
-      () => done(null, head.payload),
-      (error) => {
-        head.discard()
-        done(error)
-      }
-    )
+    committing
+      .then(
+        () => done(null, head.payload),
+        (error) => {
+          // What an un-awaited saveSession() failed with is reported here.
+          state.failure = null
+          head.discard()
+          done(error)
+        }
+      )
+      // Sending may throw, as for a header with a character that is not allowed. After a wait Fastify does not catch it.
+      .catch(done)
+      .catch((error) => {
+        request.log.error({ err: error }, 'The reply could not be sent')
+        reply.raw.destroy()
+      })
   })
   if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
@@ -191,7 +200,7 @@ class RequestSessions {
       session,
       cookieSent: sent !== null,
       commit: null,
-      forgotten: null,
+      failure: null,
       committed: false,
       sending: false,
       changedLate: false,

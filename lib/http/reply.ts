@@ -18,8 +18,8 @@ export interface RequestState {
   /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
   commit: Promise<void> | null
   committed: boolean
-  /** The failure of a `saveSession()` that nothing waited for. */
-  forgotten: Error | null
+  /** A `saveSession()` that failed. */
+  failure: { error: Error; saving: Observed<void> } | null
   /** A reply waits for the commit. */
   sending: boolean
   /** The session was changed after its commit. */
@@ -48,7 +48,9 @@ export class Committer {
    * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
    */
   commit(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
-    if (state.commit !== null || state.committed) return state.commit
+    // Begun by a saveSession() that was not awaited, and not for this head.
+    if (state.commit !== null) return state.commit.then(() => this.#join(reply, state, head))
+    if (state.committed) return null
     const committed = () => {
       state.committed = true
     }
@@ -58,17 +60,21 @@ export class Committer {
     return state.commit
   }
 
-  /** `reply.saveSession()`. Where nothing waits for it, its failure is logged, and fails the reply instead of the process. */
+  /** `reply.saveSession()` */
   save(reply: FastifyReply, state: RequestState): Promise<void> {
     const commit = this.commit(reply, state, new PresentHead(reply)) ?? Promise.resolve()
     const saving = new Observed<void>((resolve, reject) => commit.then(resolve, reject))
+    saving.ignore()
     commit.catch((error) => {
-      if (saving.observed) return
-      saving.ignore()
-      state.forgotten = error
-      reply.log.warn({ err: error }, 'reply.saveSession() failed, and was not awaited')
+      state.failure = { error, saving }
     })
     return saving
+  }
+
+  /** Puts a head into the reply whose session was committed before. */
+  #join(reply: FastifyReply, state: RequestState, head: Head): void {
+    head.apply()
+    this.protect(reply, state)
   }
 
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
@@ -132,6 +138,11 @@ export class Committer {
   }
 }
 
+/** The error of a `saveSession()` that failed before anything waited for it: the reply fails, instead of the process. */
+export function forgottenFailure({ failure }: RequestState): Error | null {
+  return failure === null || failure.saving.observed ? null : failure.error
+}
+
 /** In development: a change inside a value that is not saved, once for each route and key. */
 function discardedChangesLog() {
   const seen = new Set<string>()
@@ -156,7 +167,7 @@ export function lateChangeWarning(reply: FastifyReply, state: RequestState): () 
   let isWatched = false
   const warn = () => {
     // A client that goes away closes the response while the handler runs, whose reply is committed later.
-    const isLost = state.committed ? state.changedLate : reply.sent
+    const isLost = state.committed ? state.changedLate || forgottenFailure(state) !== null : reply.sent
     if (!isLost || !state.session.modified) return
     const error = new ChangedAfterReply()
     reply.log.warn({ code: error.code, route: reply.request.routeOptions.url }, error.message)
