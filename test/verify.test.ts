@@ -28,7 +28,7 @@ for (const name of databases) {
       await t.rejects(ready, {
         code: CODE,
         message:
-          'Sessions cannot be stored: there is no table django_session: create it with fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName'
+          'Sessions cannot be stored: there is no table django_session: create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName'
       })
     })
 

@@ -47,5 +47,6 @@ export function authHashes(sessions: Sessions, { password }: AuthUser): [string,
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (value === '') return 'an empty string'
-  return typeof value === 'number' ? 'a number that is no safe integer' : `a value of type ${typeof value}`
+  const isRounded = typeof value === 'number' && !Number.isSafeInteger(value)
+  return isRounded ? 'a number that is no safe integer' : `a value of type ${typeof value}`
 }

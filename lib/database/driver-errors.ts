@@ -91,7 +91,7 @@ const REASONS: Record<ErrorKind, string> = {
   unknown: 'a statement failed'
 }
 
-const TABLE_MISSING = 'its table is missing, run the migration first (fastify-django-sessions migrate)'
+const TABLE_MISSING = 'its table is missing, run the migration first (npx fastify-django-sessions migrate)'
 const COLUMN_MISSING = "a column is missing, compare the table with Django's (fastify-django-sessions check) and with the option columns"
 const DENIED = 'the user of the database lacks a privilege: grant reading, creating, changing and deleting of rows'
 const FULL = 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
@@ -160,7 +160,8 @@ export function sqliteMeaning({ code = '', message }: DriverError): Meaning {
 /** SQLite has one code for a missing table and a missing column. Its messages are always in English. */
 function sqliteReason(code: string, message: string): string | undefined {
   if (code === 'SQLITE_FULL') return FULL
-  if (code.startsWith('SQLITE_READONLY')) return 'its file is read-only, check the owner and the permissions of the file and its folder'
+  if (code.startsWith('SQLITE_READONLY'))
+    return 'its file is read-only, check the owner and the permissions of the file and its folder, and restart the application'
   if (message.startsWith('no such table')) return TABLE_MISSING
   return /no such column|has no column named/.test(message) ? COLUMN_MISSING : undefined
 }

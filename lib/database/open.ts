@@ -9,7 +9,8 @@ import type { Knex } from 'knex'
 export async function createKnex(config: Knex.Config): Promise<Knex> {
   const { default: create } = await import('knex')
   try {
-    return withPlainHost(create(config))
+    // Each failure is an error of ours, with its reason. Knex would print it as well, with a stack.
+    return withPlainHost(create({ ...config, log: { warn() {}, error() {}, ...config.log } }))
   } catch (error) {
     throw explained(error as Error)
   }

@@ -13,13 +13,13 @@ export async function verifyTable(database: Database, table: string): Promise<vo
   const columns = await readColumns(database, table)
   if (columns.length === 0) {
     throw new TableMismatch(
-      `there is no table ${table}: create it with fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
+      `there is no table ${table}: create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
     )
   }
   const names = new Set(columns.map(({ name }) => name))
   const missing = Object.keys(inspectionOf(database).django).filter((name) => !names.has(name))
   if (missing.length === 0) return
   throw new TableMismatch(
-    `the table ${table} has no column ${missing.join(', ')}: it is not a table of Django's sessions. Correct the option tableName, or rename the table and run fastify-django-sessions migrate`
+    `the table ${table} has no column ${missing.join(', ')}: it is not a table of Django's sessions. Correct the option tableName, or rename the table and run npx fastify-django-sessions migrate`
   )
 }

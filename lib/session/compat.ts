@@ -1,5 +1,6 @@
 /** What other session plugins call things: their methods and callbacks, in terms of ours. */
 import { callbackify } from 'node:util'
+import { SessionNotLoaded } from '../errors.js'
 import { protectProperties, Session } from './session.js'
 
 /** Called as those of Node.js are: with the error if there is one. */
@@ -45,6 +46,7 @@ export class CompatSession extends Session {
     if (typeof keep === 'function') return this.regenerate([], keep)
     if (!Array.isArray(keep))
       throw new TypeError(`session.regenerate(keep): expected an array of names, got a value of type ${typeof keep}`)
+    if (keep.length > 0 && !this.isLoaded) throw new SessionNotLoaded('regenerate')
     const isKept = ([name]: [string, unknown]) => keep.includes(name) || keep.includes(ALL_NAMES)
     const kept = keep.length === 0 ? [] : this.entries().filter(isKept)
     const regenerate = () => {
