@@ -281,7 +281,7 @@ t.test('the table of engines has every engine', async (t) => {
 })
 
 t.test('the table of options has every option with its default', async (t) => {
-  const settings = resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3' } })
+  const settings = resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3', connection: ':memory:' } })
   const defaults: Record<string, unknown> = { ...settings }
   for (const [name, value] of Object.entries(settings.cookie)) defaults[`cookie.${name}`] = value
   const rows = table('README.md', 'Options')
@@ -296,7 +296,7 @@ t.test('the table of options has every option with its default', async (t) => {
 /** The names of the options, as the error about an unknown one lists them. */
 function known(options: object, prefix: string): string[] {
   try {
-    resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3' }, ...options })
+    resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3', connection: ':memory:' }, ...options })
   } catch (error) {
     const list = /unknown option; there are (.*)/.exec((error as Error).message)?.[1] ?? ''
     return list.split(', ').map((name) => prefix + name)

@@ -47,7 +47,7 @@ t.test('a client that Knex would give the wrong advice for is refused with the r
 })
 
 t.test('the names that Knex has for pg are as good', async (t) => {
-  for (const client of ['postgres', 'postgresql']) t.strictSame(await problemsOf(t, { knex: { client } }), [])
+  for (const client of ['postgres', 'postgresql']) t.strictSame(await problemsOf(t, { knex: { client, connection: {} } }), [])
 })
 
 t.test('an instance with another client is refused likewise', async (t) => {
@@ -64,6 +64,7 @@ t.test('a knexfile with environments is told which part to pass', async (t) => {
   t.strictSame(await problemsOf(t, { knex: knexfile as Knex.Config }), [
     '- knex: expected a configuration, got a knexfile that has no client: pass knexfile.development or knexfile.production'
   ])
+  t.strictSame(await problemsOf(t, { knex: { client: 'pg' } }), ['- knex.connection: expected the database to connect to, got nothing'])
   t.match(await problemsOf(t, { knex: { connection: {} } }), [/^- knex: expected a Knex instance .*, got an object that has no client$/])
 })
 

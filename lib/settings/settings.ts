@@ -397,7 +397,9 @@ function checkKnex(knex: unknown): string[] {
   if (!isObject(knex)) return []
   if (knex.client !== undefined) {
     const problem = clientProblem(knex.client)
-    return problem === null ? [] : [`knex.client: ${problem}`]
+    if (problem !== null) return [`knex.client: ${problem}`]
+    const hasConnection = (knex.connection ?? knex.connectionPool) != null
+    return hasConnection ? [] : ['knex.connection: expected the database to connect to, got nothing']
   }
   const environments = Object.keys(knex).filter((name) => isObject(knex[name]) && 'client' in knex[name])
   if (environments.length === 0) return [`knex: expected ${CHECKS.knex[0]}, got an object that has no client`]
