@@ -1,5 +1,6 @@
 import t from 'tap'
-import { type Dialect, dialectOf } from '../lib/database/dialect.ts'
+import type { Dialect } from '../lib/database/dialect.ts'
+import { dialectOf } from '../lib/database/dialects.ts'
 
 for (const driver of ['better-sqlite3', 'pg', 'mysql2']) {
   t.test(`${driver} binds each date as what it is, also between others`, async (t) => {

@@ -1,6 +1,7 @@
 /** What a database says about a table and the time, and what Django makes there: one object for each database. */
 import type { Database } from './connections.js'
-import { type Dialect, dialectOf, type Row } from './dialect.js'
+import type { Dialect, Row } from './dialect.js'
+import { dialectOf } from './dialects.js'
 
 export interface Column {
   name: string

@@ -1,0 +1,41 @@
+/** The dialects by the names that Knex has for their drivers. */
+import type { Dialect } from './dialect.js'
+import { mysql } from './mysql.js'
+import { postgres } from './postgres.js'
+import { sqlite } from './sqlite.js'
+
+const dialects: Record<string, Dialect> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }
+
+/**
+ * @param driver what Knex calls it: `knex.client.driverName`
+ * @returns null for a database that is not supported
+ */
+export function dialectOf(driver: string): Dialect | null {
+  return Object.hasOwn(dialects, driver) ? (dialects[driver] as Dialect) : null
+}
+
+export const DRIVERS = Object.keys(dialects)
+
+/** Knex's other names of its client `pg`. */
+const POSTGRES_ALIASES = ['postgres', 'postgresql']
+
+const LIKELY_DRIVERS: readonly [name: RegExp, driver: string][] = [
+  [/^(?:pg|postgres)/i, 'pg'],
+  [/sqlite/i, 'better-sqlite3'],
+  [/mysql|maria/i, 'mysql2']
+]
+
+/**
+ * What is wrong with a Knex client, and which one to use; null for one that is supported.
+ * For some names Knex itself would advise to install the package of another driver.
+ *
+ * @param client its name; a class is judged when there is an instance
+ */
+export function clientProblem(client: unknown): string | null {
+  if (typeof client === 'function' || [...DRIVERS, ...POSTGRES_ALIASES].includes(client as string)) return null
+  const expected = `expected ${DRIVERS.slice(0, -1).join(', ')} or ${DRIVERS.at(-1)}`
+  if (typeof client !== 'string') return `${expected}, got ${client === null ? 'null' : `a value of type ${typeof client}`}`
+  const driver = LIKELY_DRIVERS.find(([name]) => name.test(client))?.[1]
+  const advice = driver === undefined ? '' : `: install ${driver} and use client: '${driver}'`
+  return `${expected}, got ${JSON.stringify(client)}${advice}`
+}

@@ -1,0 +1,86 @@
+/** PostgreSQL, by the driver pg. */
+import { createHash } from 'node:crypto'
+import { connect } from 'node:net'
+import { type Binding, type Dialect, doubleQuote, type Row, remembered } from './dialect.js'
+import { postgresMeaning } from './driver-errors.js'
+
+interface PostgresResult {
+  rows: Row[]
+  rowCount: number | null
+}
+
+interface PostgresClient {
+  query(query: { name?: string; text: string; values: readonly Binding[]; types: typeof AS_TEXT }): Promise<PostgresResult>
+  connection: { stream: { destroy(): void } }
+  host: string
+  port: number
+  processID: number
+  secretKey: number
+}
+
+/** Instead of parsers that applications set for the driver, and of its option `binary`: every column that we read is a text. */
+const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => String(value) }
+
+/** How long the server is tried to be reached, in milliseconds, when it is to give up a statement. */
+const CANCEL_TIMEOUT = 5000
+
+/** PostgreSQL's CancelRequest, over a connection of its own, without login and answer (its manual, "Canceling Requests in Progress"). */
+function cancelRequest({ host, port, processID, secretKey }: PostgresClient): void {
+  const message = Buffer.alloc(16)
+  for (const [index, number] of [message.length, 80877102, processID, secretKey].entries()) message.writeInt32BE(number, 4 * index)
+  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host)
+  socket.unref().on('error', () => {})
+  socket.setTimeout(CANCEL_TIMEOUT, () => socket.destroy())
+  socket.end(message)
+}
+
+/** PostgreSQL's own form of each statement, and its name: the text makes it, so that others who share a pool cannot take it. */
+const postgresForms = new Map<string, { text: string; name: string }>()
+
+function postgresForm(sql: string): { text: string; name: string } {
+  let form = postgresForms.get(sql)
+  if (form === undefined) {
+    let count = 0
+    const text = sql.replaceAll('?', () => `$${++count}`)
+    form = { text, name: `sessions_${createHash('sha256').update(text).digest('hex').slice(0, 32)}` }
+    postgresForms.set(sql, form)
+  }
+  return form
+}
+
+export const postgres: Dialect = {
+  quote: doubleQuote,
+  canBatch: true,
+  isInProcess: false,
+  execute: (connection, sql, values, prepare) => {
+    const { text, name } = postgresForm(sql)
+    return (connection as PostgresClient).query({ ...(prepare && { name }), text, values, types: AS_TEXT })
+  },
+  bindDate: remembered((date) => date.toISOString()),
+  bindBoolean: (value) => value,
+  bindBigInt: String,
+  dateParameter: '?::timestamptz',
+  exactParameter: '?',
+  selectDate: '(extract(epoch from expire_date) * 1000)::numeric::text',
+  readDate: (value) => new Date(Number(value)),
+  rows: (response) => (response as PostgresResult).rows,
+  affected: (response) => (response as PostgresResult).rowCount ?? 0,
+  onConflict: 'ON CONFLICT (session_key) DO NOTHING',
+  isKeyTaken: () => false,
+  begin: ['BEGIN'],
+  forUpdate: 'FOR UPDATE',
+  // By ctid it costs no more than one DELETE of all. The predicate again spares a session that was renewed meanwhile.
+  deleteExpired: (table, from, before, limit) => [
+    `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
+    [from, before, limit, before]
+  ],
+  tryLock: "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext(?)) THEN 'yes' END AS held",
+  unlock: null,
+  cleanup: { initialBatchSize: 10_000, adapts: false },
+  meaning: postgresMeaning,
+  describe: ({ message }) => message,
+  abort: (connection) => {
+    cancelRequest(connection as PostgresClient)
+    ;(connection as PostgresClient).connection.stream.destroy()
+  }
+}
