@@ -4,6 +4,8 @@ import { mysql } from './mysql.js'
 import { postgres } from './postgres.js'
 import { sqlite } from './sqlite.js'
 
+export { tuned } from './sqlite.js'
+
 const dialects: Record<string, Dialect> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }
 
 /**
