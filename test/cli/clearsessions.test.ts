@@ -60,7 +60,7 @@ for (const name of databases) {
       const { knex, database } = await openPlace(t, name)
       await knex.raw('CREATE TABLE something (id integer)')
       for (const args of [[], ['--dry-run']]) {
-        fails(t, await run(['clearsessions', ...args, ...database]), 1, /run the migration first \(fastify-django-sessions migrate\)/)
+        fails(t, await run(['clearsessions', ...args, ...database]), 1, /run the migration first \(npx fastify-django-sessions migrate\)/)
       }
       // Not even where it counts first.
       const { status, stderr } = await run(['clearsessions', ...database], { terminal: true })
