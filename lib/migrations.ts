@@ -7,6 +7,7 @@ import { migrationFor } from '../migrations/20261121000000_create_django_session
 // A bundle in CommonJS has no `import.meta`, and must load all the same.
 export const directory: string = join(import.meta.dirname ?? '', '../migrations')
 
+/** Options of `createMigrationSource`. */
 export interface MigrationSourceOptions {
   /** The option `tableName`; a schema of PostgreSQL or a database of MariaDB may stand before it, with a dot. @default 'django_session' */
   tableName?: string

@@ -18,7 +18,7 @@ export interface Checked extends Contender {
 }
 
 const require = createRequire(import.meta.url)
-const site = (...args: string[]) => node('./site.ts', ...args)
+const site = (...args: string[]) => node('../scoreboard/site.ts', ...args)
 
 async function createPgSimpleTable(databaseUrl: string): Promise<void> {
   const client = new pg.Client(databaseUrl)

@@ -25,6 +25,7 @@ export function describe(answer: unknown): string {
   return `an object (${answer.constructor?.name})`
 }
 
+/** Options of a `MemoryCache`. */
 export interface MemoryCacheOptions {
   /** Entries beyond which the oldest go, whoever they belong to: anonymous visitors can push out sessions of users. @default 100000 */
   maxEntries?: number

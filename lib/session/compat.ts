@@ -19,7 +19,9 @@ export class CompatSession extends Session {
    */
   readonly [ALL_NAMES] = true
 
+  /** As in `Session`, also with a callback. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
   override save(): Promise<void>
+  /** The same for code that has no promises. @param callback gets the error, or null */
   override save(callback: SessionCallback): void
   override save(callback?: SessionCallback): Promise<void> | void {
     return answer(() => super.save(), 'save', callback)

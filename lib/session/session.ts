@@ -81,6 +81,7 @@ export class Session {
     return this.#accessed
   }
 
+  /** False makes the reply independent of the cookie again. */
   set accessed(accessed: boolean) {
     this.#accessed = accessed
   }
