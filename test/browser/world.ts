@@ -89,7 +89,7 @@ async function createWorld(t: Test, options: CheckOptions, complaints: string[],
   const home = await mkdtemp(join(folder, 'check-'))
   const site = await buildSite({
     database: { client: 'better-sqlite3', connection: { filename: join(home, 'site.sqlite3') }, useNullAsDefault: true },
-    secretKey: 'the secret key of the browser checks',
+    secretKey: 'the secret key of the browser checks, which is long enough for Django',
     sessions: { clock: () => new Date(now), ...options.sessions },
     server: { logger: { level: 'warn', stream: { write: (line: string) => complaints.push(line) } }, ...options.server }
   })
