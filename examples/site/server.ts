@@ -47,7 +47,7 @@ function keptSecretKey(): string {
   if (!existsSync(file)) {
     // Two sites that start at once must end up with the same key: only one can link.
     const own = `${file}-${process.pid}`
-    writeFileSync(own, randomBytes(32).toString('base64url'), { mode: 0o600 })
+    writeFileSync(own, randomBytes(48).toString('base64url'), { mode: 0o600 })
     try {
       linkSync(own, file)
     } catch (error) {
