@@ -332,7 +332,8 @@ function refusedValues(): [unknown, string][] {
     [new Float64Array(0), opaque('Float64Array')],
     [new BigInt64Array(1), opaque('BigInt64Array')],
     [Buffer.from('x'), opaque('Buffer')],
-    [new Map().entries(), 'an instance of Object, whose content JSON does not carry, cannot be stored'],
+    // Newer engines have a global Iterator, which is the class of an iterator.
+    [new Map().entries(), opaque('Iterator' in globalThis ? 'Iterator' : 'Object')],
     [new Intl.NumberFormat('en'), opaque('NumberFormat')],
     [new Secret(), opaque('Secret')],
     [new (class {})(), 'an instance of a class, whose content JSON does not carry, cannot be stored'],
