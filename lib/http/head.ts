@@ -73,19 +73,6 @@ export class SentHead implements Head {
 /** Headers that describe the content of a reply, other than those that Fastify removes before it sends an error. */
 const CONTENT_HEADERS = ['etag', 'last-modified', 'cache-control', 'expires', 'content-encoding', 'content-disposition', 'content-range']
 
-/** The head that `saveSession()` commits for: the handler goes on with the reply. */
-export class PresentHead implements Head {
-  readonly statusCode: number
-
-  constructor({ statusCode }: FastifyReply) {
-    this.statusCode = statusCode
-  }
-
-  hold(): void {}
-
-  apply(): void {}
-}
-
 /** As Fastify recognises it: a Response may come from another realm, or from an undici package. */
 function isWebResponse(payload: unknown): payload is Response {
   return Object.prototype.toString.call(payload) === '[object Response]'

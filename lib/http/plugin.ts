@@ -9,8 +9,7 @@ import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type SessionOptions, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
-import { discard, SentHead } from './head.js'
-import { Committer, forgottenFailure, lateChangeWarning, type RequestState } from './reply.js'
+import { Committer, lateChangeWarning, type RequestState } from './reply.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
 declare module 'fastify' {
@@ -106,46 +105,8 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   })
   fastify.addHook('onSend', (request, reply, payload, done) => {
     const state = requests.dueStateOf(request)
-    if (state === null) return done(null, payload)
-    if (state.sending && !state.committed) {
-      // A second send() while the first one is being saved for: two replies would end the process.
-      discard(payload)
-      return request.log.warn(
-        { route: request.routeOptions.url },
-        'reply.send() was called twice: is a return or an await missing? The first reply is sent'
-      )
-    }
-    const head = new SentHead(reply, payload)
-    const forgotten = forgottenFailure(state)
-    if (forgotten !== null) {
-      state.failure = null
-      head.discard()
-      return done(forgotten)
-    }
-    if (state.committed) {
-      head.apply()
-      committer.protect(reply, state)
-      return done(null, head.payload)
-    }
-    state.sending = true
-    const committing = committer.commit(reply, state, head)
-    if (committing === null) return done(null, head.payload)
-    committing
-      .then(
-        () => done(null, head.payload),
-        (error) => {
-          // What an un-awaited saveSession() failed with is reported here.
-          state.failure = null
-          head.discard()
-          done(error)
-        }
-      )
-      // Sending may throw, as for a header with a character that is not allowed. After a wait Fastify does not catch it.
-      .catch(done)
-      .catch((error) => {
-        request.log.error({ err: error }, 'The reply could not be sent')
-        reply.raw.destroy()
-      })
+    if (state === null) done(null, payload)
+    else committer.send(reply, state, payload, done)
   })
   if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)

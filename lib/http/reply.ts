@@ -6,7 +6,7 @@ import { Observed } from '../session/operations.js'
 import type { Settings } from '../settings/settings.js'
 import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
-import { type Head, PresentHead } from './head.js'
+import { discard, type Head, SentHead } from './head.js'
 import { varyOnCookie } from './headers.js'
 import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
 
@@ -28,6 +28,8 @@ export interface RequestState {
   cookieAction: CookieAction
 }
 
+type SendDone = (error: Error | null, payload?: unknown) => void
+
 export class Committer {
   readonly #settings: Settings
   readonly #setCookie: SetSessionCookie
@@ -42,12 +44,60 @@ export class Committer {
   }
 
   /**
-   * Saves the session, and puts its cookie and Vary into the headers, once per reply. Returns null
-   * when there is nothing to wait for, as for most requests, which only read.
+   * The hook `onSend`: calls `done` with the payload, or with the error of the commit. It does so at once when
+   * there is nothing to wait for, as for most requests, which only read.
+   *
+   * @throws FST_ERR_REP_RESPONSE_BODY_CONSUMED
+   */
+  send(reply: FastifyReply, state: RequestState, payload: unknown, done: SendDone): void {
+    if (state.sending && !state.committed) {
+      // The first send() is being saved for: two replies would end the process.
+      discard(payload)
+      warnOfSecondSend(reply)
+      return
+    }
+    const head = new SentHead(reply, payload)
+    const pass = () => done(null, head.payload)
+    const fail = (error: Error) => {
+      // What an un-awaited saveSession() failed with is reported here.
+      state.failure = null
+      head.discard()
+      done(error)
+    }
+    const forgotten = forgottenFailure(state)
+    if (forgotten !== null) {
+      fail(forgotten)
+    } else if (state.committed) {
+      this.#join(reply, state, head)
+      pass()
+    } else {
+      state.sending = true
+      const commit = this.#commit(reply, state, head)
+      if (commit === null) pass()
+      // Sending may throw, as for a header with a character that is not allowed. After a wait Fastify does not catch it.
+      else commit.then(pass, fail).catch(done).catch(reportUnsendable(reply))
+    }
+  }
+
+  /**
+   * `reply.saveSession()`
    *
    * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
    */
-  commit(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
+  save(reply: FastifyReply, state: RequestState): Promise<void> {
+    // The handler goes on with this head.
+    const head = { statusCode: reply.statusCode, hold() {}, apply() {} }
+    const commit = this.#commit(reply, state, head) ?? Promise.resolve()
+    const saving = new Observed<void>((resolve, reject) => commit.then(resolve, reject))
+    saving.ignore()
+    commit.catch((error) => {
+      state.failure = { error, saving }
+    })
+    return saving
+  }
+
+  /** Saves the session, and puts its cookie and Vary into the headers, once per reply. Returns null when there is nothing to wait for. */
+  #commit(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
     // Begun by a saveSession() that was not awaited, and not for this head.
     if (state.commit !== null) return state.commit.then(() => this.#join(reply, state, head))
     if (state.committed) return null
@@ -60,21 +110,10 @@ export class Committer {
     return state.commit
   }
 
-  /** `reply.saveSession()` */
-  save(reply: FastifyReply, state: RequestState): Promise<void> {
-    const commit = this.commit(reply, state, new PresentHead(reply)) ?? Promise.resolve()
-    const saving = new Observed<void>((resolve, reject) => commit.then(resolve, reject))
-    saving.ignore()
-    commit.catch((error) => {
-      state.failure = { error, saving }
-    })
-    return saving
-  }
-
   /** Puts a head into the reply whose session was committed before. */
   #join(reply: FastifyReply, state: RequestState, head: Head): void {
     head.apply()
-    this.protect(reply, state)
+    this.#protect(reply, state)
   }
 
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
@@ -125,21 +164,32 @@ export class Committer {
     }
     state.cookieAction = action
     if (action !== 'none') this.#setCookie(reply, state.session, action)
-    this.protect(reply, state)
+    this.#protect(reply, state)
   }
 
   /**
    * Headers that keep the reply from other visitors. After `saveSession()` they may have been replaced:
    * @fastify/http-proxy sets those of the other server.
    */
-  protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
+  #protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
     if (session.accessed || cookieAction !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
     if (cookieAction !== 'none' && keepPrivate(reply)) this.#warnOfCaching(reply.request)
   }
 }
 
+function warnOfSecondSend({ log, request }: FastifyReply): void {
+  log.warn({ route: request.routeOptions.url }, 'reply.send() was called twice: is a return or an await missing? The first reply is sent')
+}
+
+function reportUnsendable({ log, raw }: FastifyReply) {
+  return (error: Error): void => {
+    log.error({ err: error }, 'The reply could not be sent')
+    raw.destroy()
+  }
+}
+
 /** The error of a `saveSession()` that failed before anything waited for it: the reply fails, instead of the process. */
-export function forgottenFailure({ failure }: RequestState): Error | null {
+function forgottenFailure({ failure }: RequestState): Error | null {
   return failure === null || failure.saving.observed ? null : failure.error
 }
 
