@@ -84,10 +84,14 @@ function isPlainScalar(value: unknown): boolean {
   )
 }
 
-/** An array, or an object without a class. Object.prototype of another realm has no prototype either. */
 function isPlainContainer(object: object): boolean {
-  if (Array.isArray(object)) return true
-  const prototype = Object.getPrototypeOf(object)
+  return Array.isArray(object) || isPlainObject(object)
+}
+
+/** Whether the value is an object without a class. Object.prototype of another realm has no prototype either. */
+export function isPlainObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: object | null = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null
 }
 

@@ -6,6 +6,7 @@
 import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog, StoredSession } from '../contract.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../django/expiry.js'
+import { isPlainObject } from '../django/json-writer.js'
 import { isSessionKey } from '../django/keys.js'
 import { type Member, type Members, toObject } from '../django/serializer.js'
 import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from '../errors.js'
@@ -675,13 +676,6 @@ function checkedName(method: string, name: unknown): string {
   const hint =
     method === 'delete' ? ': to end the session, await session.flush()' : method === 'set' ? ': for an object, session.update(object)' : ''
   throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${nameOfType(name)}${hint}`)
-}
-
-/** Objects from another realm, such as Jest's, count too. */
-function isPlainObject(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  const prototype: object | null = Object.getPrototypeOf(value)
-  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 function nameOfType(value: unknown): string {
