@@ -9,7 +9,7 @@ function stopSignal(): AbortSignal {
   return controller.signal
 }
 
-// Whoever reads the output has seen enough: `… | head -1`.
+// The reader of the output has seen enough: `… | head -1`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })

@@ -25,7 +25,7 @@ export interface SessionRecord extends StoredSession {
 }
 
 /**
- * What became of a save. `sessionKey` is the key from now on: the same one, unless
+ * The outcome of a save. `sessionKey` is the key from now on: the same one, unless
  * the key is the data (signed_cookies).
  */
 export type SaveResult =
@@ -52,7 +52,7 @@ export interface ClearExpiredOptions {
   onProgress?: (report: ClearExpiredReport) => unknown
 }
 
-/** What `clearExpired` did. */
+/** The outcome of `clearExpired`. */
 export interface ClearExpiredReport {
   /** Sessions removed so far. */
   deleted: number

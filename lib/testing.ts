@@ -11,7 +11,7 @@ import type { Engine, SessionRecord } from './contract.js'
 import type { Session, SessionData } from './session/session.js'
 import type { Sessions } from './sessions.js'
 
-/** What of a Fastify application is needed: the plugin is registered in it, or is about to be. */
+/** The part of a Fastify application in use: the plugin is registered in it, or is about to be. */
 export interface SessionsApp {
   /** Made by the plugin. */
   sessions: Sessions
@@ -66,9 +66,9 @@ export type CreateEngine = (clock: () => Date) => Engine | Promise<Engine>
 
 /** One sentence of the contract. */
 export interface ContractCase {
-  /** What holds, as a sentence. */
+  /** The property, as a sentence. */
   name: string
-  /** Rejects with an AssertionError where it does not. */
+  /** Rejects with an AssertionError where it does not hold. */
   run(createEngine: CreateEngine): Promise<void>
 }
 

@@ -42,7 +42,7 @@ const registrations: Record<string, (app: FastifyInstance, options: SessionOptio
 const DISABLED = 'The route %s has config: { session: false }, so its requests have no session'
 const seen = (statusCode: number, body: string, setsCookie: boolean) => ({ statusCode, body, setsCookie })
 
-/** What a visitor with a session sees who has counted once before. */
+/** The replies to a visitor with a session, who has counted once before. */
 const modes = {
   lazy: { read: seen(200, '1', false), write: seen(200, '2', true), 404: seen(404, 'Route GET:/404 not found', false) },
   eager: { read: seen(200, '1', false), write: seen(200, '2', true), 404: seen(404, 'Route GET:/404 not found', false) },
@@ -134,7 +134,7 @@ const cell = (statusCode: number, body: string, cookie: CookieChange, visits: nu
   user
 })
 
-/** What a visitor sees who has counted once before, and reads afterwards. */
+/** The replies to a visitor who has counted once before, and the data that is read afterwards. */
 const replies = {
   '/read': cell(200, '{"visits":1,"user":null}', 'no cookie', 1),
   '/write': cell(200, 'written', 'same key', 2),

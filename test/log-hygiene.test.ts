@@ -190,7 +190,7 @@ t.test('the log of file', async (t) => {
   })
 })
 
-/** What the log says of a cookie: its lines as level and code. */
+/** The log's lines about a cookie, as level and code. */
 async function linesFor(t: Test, options: Partial<SessionOptions>, cookie: string): Promise<[level: unknown, code: unknown][]> {
   const { app, logs } = await createApp(t, options, (app) => {
     app.get('/', async (request) => (await request.session.load()).toObject())

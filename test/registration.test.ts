@@ -128,7 +128,7 @@ t.test('a registration that fails closes the connections of its configuration', 
   t.equal(destroyed, 3, 'a decorator that exists: with app.close()')
 })
 
-/** What was logged about keys at the registration. */
+/** The log's lines about keys at the registration. */
 async function warnings(t: Test, options: Partial<SessionOptions>): Promise<unknown[]> {
   const { logs } = await createApp(t, { engine: 'signed_cookies', ...options })
   return logs.filter(({ level }) => level === 40).map(({ msg }) => msg)

@@ -7,7 +7,7 @@ export interface Page {
   title: string
   /** The path of the page, which the navigation marks. */
   path?: string | undefined
-  /** Who is signed in. */
+  /** The user who is signed in. */
   username?: string | undefined
   messages?: string[]
 }

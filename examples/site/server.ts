@@ -9,7 +9,7 @@ import { buildSite } from './site.ts'
 const { DATABASE_URL, HOST: host = '127.0.0.1', PORT, SECRET_KEY } = process.env
 const ports = PORT === undefined ? Array.from({ length: 10 }, (_, index) => 3000 + index) : [Number(PORT)]
 
-// What to check if the next step fails.
+// The thing to check if the next step fails.
 let advice = DATABASE_URL === undefined ? 'Check that the folder is writable.' : 'Check DATABASE_URL: expected postgres://user@host/name.'
 try {
   const secretKey = SECRET_KEY ?? keptSecretKey()

@@ -2,7 +2,7 @@
  * A small site on sessions: a visit counter, a cart, one comment each, and signing in
  * and out. Pages are plain HTML with forms, without JavaScript.
  *
- * Whatever matters is changed by POST, never by GET: with a POST from another site
+ * Everything that matters is changed by POST, never by GET: with a POST from another site
  * browsers do not send the session's cookie (SameSite=Lax).
  */
 import { readFile } from 'node:fs/promises'
@@ -24,7 +24,7 @@ declare module 'fastify-django-sessions' {
     /** How many of each item. */
     cart_items: Record<string, number>
     has_commented: boolean
-    /** What to tell the visitor on the next page. */
+    /** The message for the visitor on the next page. */
     messages: string[]
   }
 }

@@ -9,9 +9,9 @@ export type { AuthUser } from './users.js'
 
 const passwords = createPasswords()
 
-/** Whether a password is that of Django's field `password`: see `Passwords`. */
+/** Checks a password against Django's field `password`: see `Passwords`. */
 export const checkPassword: Passwords['checkPassword'] = passwords.checkPassword
-/** A new value of Django's field `password`: see `Passwords`. */
+/** Makes a new value of Django's field `password`: see `Passwords`. */
 export const hashPassword: Passwords['hashPassword'] = passwords.hashPassword
-/** Whether to hash a password anew after a successful check: see `Passwords`. */
+/** Tells whether to store a new hash after a successful check: see `Passwords`. */
 export const mustUpdate: Passwords['mustUpdate'] = passwords.mustUpdate

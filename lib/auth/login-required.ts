@@ -4,7 +4,7 @@ import { InvalidOptions, LoginRequired } from '../errors.js'
 import { kRefuse } from '../http/plugin.js'
 import { safeNext, withNext } from './safe-next.js'
 
-/** What `loginRequired` does with a request that no user makes. */
+/** Options of `loginRequired`: the answer to a request without a user. */
 export interface LoginRequiredOptions {
   /** `LOGIN_URL`, a path of this site. @default nobody is redirected */
   redirectTo?: string

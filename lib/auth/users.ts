@@ -1,4 +1,4 @@
-/** What a login needs of a user and of a request, checked where plain JavaScript could pass anything. */
+/** Checks of the user and the request that a login is given: plain JavaScript could pass anything. */
 import type { FastifyRequest } from 'fastify'
 import { getSession } from '../http/plugin.js'
 import type { CompatSession as Session } from '../session/compat.js'
@@ -6,7 +6,7 @@ import type { Sessions } from '../sessions.js'
 
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'
 
-/** What of a user is needed to sign in; yours may have more. */
+/** The fields of a user that a login needs; yours may have more. */
 export interface AuthUser {
   /** The primary key: a string that is not empty, a safe integer or a bigint. */
   id: string | number | bigint

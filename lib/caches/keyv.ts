@@ -3,7 +3,7 @@
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 
-/** What Keyv has. Its times to live are milliseconds. */
+/** The part of Keyv in use. Its times to live are milliseconds. */
 export interface KeyvStore {
   get(key: string): Promise<unknown>
   set(key: string, value: string, ttl: number): Promise<unknown>

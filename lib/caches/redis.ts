@@ -3,7 +3,7 @@
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 
-/** What ioredis and iovalkey have, as Redis and as Cluster. */
+/** The part of ioredis and iovalkey in use, as Redis and as Cluster. */
 export interface IoRedisClient {
   get(key: string): Promise<string | null>
   set(key: string, value: string, seconds: 'EX', ttl: number, condition: 'NX'): Promise<string | null>
@@ -12,7 +12,7 @@ export interface IoRedisClient {
   defineCommand: unknown
 }
 
-/** What node-redis has, as client and as cluster. */
+/** The part of node-redis in use, as client and as cluster. */
 export interface NodeRedisClient {
   get(key: string): Promise<unknown>
   set(key: string, value: string, options: { EX: number; NX: true }): Promise<unknown>

@@ -42,7 +42,7 @@ interface Limits {
   maxSeconds: number | undefined
 }
 
-/** What ended a cleanup before its time. */
+/** The reason for which a cleanup ended before its time. */
 type Stop = 'signal' | 'max-seconds' | null
 
 async function clear(

@@ -1,4 +1,4 @@
-/** What a command is, and what it gets to run. */
+/** The shape of a command, and of what it gets to run. */
 import type { Knex } from 'knex'
 import type { OptionName, Options } from './arguments.js'
 import type { Io } from './io.js'
@@ -6,7 +6,7 @@ import type { Io } from './io.js'
 export interface Task {
   knex: Knex
   options: Options
-  /** What stands after the command's name; empty for a command that takes nothing. */
+  /** The arguments after the command's name; empty for a command that takes none. */
   argument: string
   /** The path of a SQLite file that does not exist yet. */
   newFile: string | null

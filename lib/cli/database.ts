@@ -25,7 +25,7 @@ export async function connect(options: Options, env: NodeJS.ProcessEnv, createsF
   if (!createsFile && newFile !== null) {
     throw new CommandError(`the SQLite file ${newFile} does not exist: check its path, or run migrate first, which creates it`)
   }
-  // Whatever an application does to names and rows is not meant for Knex's own tables of migrations.
+  // The application's changes of names and rows are not meant for Knex's own tables of migrations.
   const { migrations, seeds, postProcessResponse, wrapIdentifier, ...connection } = config
   const knex = await createKnex({ ...connection, log: SILENT })
   const driver = knex.client.driverName

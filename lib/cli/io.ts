@@ -1,4 +1,4 @@
-/** What a command reads and writes, so that tests can run it in their own process. */
+/** Input and output of a command, so that tests can run it in their own process. */
 import { styleText } from 'node:util'
 import { wrap } from './text.js'
 

@@ -4,7 +4,7 @@ import { endOfString } from '../django/json-reader.js'
 
 const SIGN_OR_WORD = /\s*([{}[\],:]|[^\s"{}[\],:]+|(?="))/y
 
-/** What moves the cursor, changes colours or turns the direction of writing, and what no font has. */
+/** Characters that move the cursor, change colours or turn the direction of writing, and those that no font has. */
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu
 
 /** Indented by two spaces, with the numbers as their writer wrote them. */

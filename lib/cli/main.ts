@@ -59,7 +59,7 @@ function helpOn(name: string | undefined, io: Io): string {
 function commandOf(name: string): Command {
   if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
   const near = nearest(name, Object.keys(COMMANDS))
-  // What was given is not repeated: it may be a URL with a password.
+  // The argument is not repeated: it may be a URL with a password.
   if (near !== undefined) throw new UsageError(`there is no such command, did you mean ${near}?`)
   throw new UsageError(`expected one of the commands ${Object.keys(COMMANDS).join(', ')}`)
 }

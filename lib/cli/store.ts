@@ -30,7 +30,7 @@ export function openDatabase({ knex }: Task): Database {
   return createDatabase(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 
-/** What a secret key makes of a row. */
+/** A row as a secret key decodes it. */
 export interface Reading {
   row: SessionRow
   /** Null when no key fits. */

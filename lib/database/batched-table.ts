@@ -68,7 +68,7 @@ export class Batches {
     const isOverdue = (since: number) => database.isOverdue(since)
     const common = { maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused, isOverdue }
     const mayWait = () => database.mayWait
-    // What a statement has done to a row would be the result of all that have its key.
+    // The outcome of a statement for a row would be the result of all that have its key.
     const writes = { ...common, mayWait, keyOf: ({ sessionKey }: Item) => sessionKey }
     this.#reads = new Batcher({ ...common, alone: findLive, together: (items, since) => this.#findLive(items, since) })
     this.#saves = new Batcher({ ...writes, alone: update, together: (items, since) => this.#update(items, since) })

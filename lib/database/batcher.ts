@@ -5,7 +5,7 @@
  */
 import { monotonicNow, setImmediate } from '../timers.js'
 
-/** What `together` answers for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
+/** The answer of `together` for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
 export const leftOut = Symbol('left out')
 
 type Outcome<Result> = Result | typeof leftOut
@@ -111,7 +111,7 @@ export class Batcher<Item, Result> {
   #send(calls: readonly Call<Item, Result>[]): void {
     this.#underWay++
     const [first] = calls as [Call<Item, Result>]
-    // What goes alone may wait for a lock. If more than one did in the place of a batch, nothing else might be left to go on.
+    // An item alone may wait for a lock. If more than one did in the place of a batch, nothing else might be left to go on.
     const goesAlone = calls.length === 1 && this.#alone === 0 && this.#options.mayWait?.() !== false
     const ended = goesAlone ? this.#carryOutAlone(first) : this.#together(calls, first.since)
     ended.then(() => {

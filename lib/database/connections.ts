@@ -201,7 +201,7 @@ class Use {
     this.#waitsForTurn = false
   }
 
-  /** What was busy until the time is over; what met an outdated connection once, on a new one. */
+  /** Allows another try: to a busy statement until the time is over, and to one that met an outdated connection once, on a new one. */
   #mayTryAgain(error: unknown): boolean {
     const kind = kindOfFailure(error)
     if (kind === 'busy') this.#busy = (error as Error).cause

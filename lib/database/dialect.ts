@@ -1,7 +1,7 @@
 /** The interface of a database: what differs between them, as data. Each has a file of its own. */
 import type { DriverError, Meaning } from './driver-errors.js'
 
-/** What a statement's `?` stands for. */
+/** A value for a `?` of a statement. */
 export type Binding = string | number | bigint | boolean | Buffer | null | readonly (string | null)[]
 
 /** A row as the driver gives it, before any mapping that the Knex instance may be set up for. */
@@ -16,11 +16,11 @@ export interface Dialect {
   isInProcess: boolean
   /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. Returns a promise, unless `isInProcess`. */
   execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): unknown
-  /** What a Date is bound as. */
+  /** A Date as it is bound. */
   bindDate(date: Date): string
-  /** What a boolean is bound as. */
+  /** A boolean as it is bound. */
   bindBoolean(value: boolean): Binding
-  /** What an integer of 64 bits is bound as. */
+  /** An integer of 64 bits as it is bound. */
   bindBigInt(value: bigint): Binding
   /** SQL for a bound date where its type is not clear from the statement. */
   dateParameter: string
@@ -50,7 +50,7 @@ export interface Dialect {
   cleanup: { initialBatchSize: number; adapts: boolean }
   /** The consequences of an error, and its reason. */
   meaning(error: DriverError): Meaning
-  /** What went wrong, in the database's words, and without data that it quotes. */
+  /** The reason of a failure in the database's words, without data that it quotes. */
   describe(error: DriverError): string
   /** Ends a connection whose answer is overdue, and what the server does for it: a statement that waits for a lock must not be carried out later. */
   abort(connection: unknown): void

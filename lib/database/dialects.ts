@@ -28,7 +28,7 @@ const LIKELY_DRIVERS: readonly [name: RegExp, driver: string][] = [
 ]
 
 /**
- * What is wrong with a Knex client, and which one to use; null for one that is supported.
+ * The problem with a Knex client, and the one to use; null for one that is supported.
  * For some names Knex itself would advise to install the package of another driver.
  *
  * @param client its name; a class is judged when there is an instance

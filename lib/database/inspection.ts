@@ -1,4 +1,4 @@
-/** What a database says about a table and the time, and what Django makes there: one object for each database. */
+/** Queries about a table and the time, and the types that Django gives columns: one object for each database. */
 import type { Database } from './connections.js'
 import type { Dialect, Row } from './dialect.js'
 import { dialectOf } from './dialects.js'
@@ -19,7 +19,7 @@ export interface Index {
   unique: boolean
 }
 
-/** What a column of another type costs. */
+/** The cost of a column of another type. */
 interface Cost {
   type: RegExp
   status: 'ok' | 'warn' | 'fail'
@@ -37,7 +37,7 @@ export interface Inspection {
   columns: string
   /** One row for each column of an index, in order. */
   indexes: string
-  /** What the two queries bind for the name of a table. */
+  /** The values that the two queries bind for the name of a table. */
   bind(table: string): (string | null)[]
   /** The time in milliseconds since 1970; null for a database in our own process. */
   now: string | null

@@ -62,7 +62,7 @@ function statementErrorOf(error: unknown): StatementError | null {
   return cause instanceof StatementError ? cause : null
 }
 
-/** What became of a statement; null for an error that no statement ended in. */
+/** The outcome of a statement; null for an error that no statement ended in. */
 export function kindOfFailure(error: unknown): FailureKind | null {
   return statementErrorOf(error)?.kind ?? null
 }

@@ -20,7 +20,7 @@ const MAX_TIME = Date.UTC(9999, 11, 31, 23, 59, 59)
 /** About 950 years, which lead from today to a date in that range. Django stores ages beyond MAX_AGE too. */
 const MAX_STORED_AGE = 30_000_000_000
 
-/** What Python's `isoformat()` writes and its `fromisoformat()` reads in every version; without an offset it is UTC. */
+/** A date as Python's `isoformat()` writes it and its `fromisoformat()` reads it in every version; without an offset it is UTC. */
 const ISO = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[+-]\d\d:\d\d)?$/
 
 /** Whole seconds until the session ends, negative once it has ended. */

@@ -53,7 +53,7 @@ export interface JsonMember {
 export function splitObject(text: string): Map<string, JsonMember> {
   const values = parse(text)
   if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new SyntaxError('Expected a JSON object')
-  // Who only reads values needs no texts.
+  // A caller that only reads values needs no texts.
   let found: Map<string, string> | undefined
   const texts = () => {
     found ??= textsOf(text)

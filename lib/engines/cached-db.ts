@@ -98,7 +98,7 @@ export class CachedDbEngine implements Engine {
     return Boolean(entry?.stored) || this.#db.exists(sessionKey)
   }
 
-  /** What the database forgets, the cache has forgotten before. */
+  /** Deletes expired rows: the cache has forgotten them before. */
   clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport> {
     return this.#db.clearExpired(options)
   }

@@ -9,7 +9,7 @@ import { within } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { setTimeout } from '../timers.js'
 
-/** What Django's `cached_db` puts before the session key (its `cache_key_prefix`). */
+/** The prefix of Django's `cached_db` for session keys (its `cache_key_prefix`). */
 const CACHE_KEY_PREFIX = 'django.contrib.sessions.cached_db'
 
 /** The option `djangoCache`: how to reach the cache of Django's `cached_db`. */

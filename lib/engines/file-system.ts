@@ -12,7 +12,7 @@ const READ_ONLY = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.
 /** `open` of a symbolic link and of a socket, by READ_ONLY. */
 const SPECIAL_FILE = ['ELOOP', 'ENXIO']
 
-/** What a regular file holds, and when it was modified. */
+/** The content of a regular file, and when it was modified. */
 export interface Content {
   /** null where there is more than may be read */
   text: string | null
@@ -67,7 +67,7 @@ export async function* batchesOfNames(folder: string, size: number): AsyncGenera
   }
 }
 
-/** What `work` returns; when it fails, the file is gone. */
+/** Returns the result of `work`; when that fails, the file is gone. */
 export async function orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -96,7 +96,7 @@ const MISSING_FOLDER = 'the folder filePath is missing or no folder, create it'
 const DENIED = 'access to a file or the folder filePath was denied, check owner and permissions'
 const FULL = 'the disk or the quota of the folder filePath is full, make room (clearsessions)'
 
-/** What to do, where the code of an error says it. */
+/** Advice, where the code of an error allows it. */
 const REMEDIES: Record<string, string> = {
   ENOENT: MISSING_FOLDER,
   ENOTDIR: MISSING_FOLDER,

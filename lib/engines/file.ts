@@ -28,7 +28,7 @@ import { Lock, removeAbandoned } from './lock-file.js'
 export interface FileEngineOptions {
   /** Django's `SESSION_FILE_PATH`: a folder that exists. */
   folder: string
-  /** What the names of sessions' files start with. */
+  /** The beginning of the names of sessions' files. */
   cookieName: string
   /** Seconds from its last modification until a session ends that does not say when. */
   cookieAge: number
@@ -235,7 +235,7 @@ export class FileEngine implements Engine {
     })
   }
 
-  /** What a process left that died: an abandoned lock, or a temporary file, which belongs to nobody where the lock is free. */
+  /** Remains of a process that died: an abandoned lock, or a temporary file, which belongs to nobody where the lock is free. */
   async #clearLeftover(name: string): Promise<void> {
     const [, sessionKey] = LEFTOVER.exec(name.slice(this.#cookieName.length + 1)) ?? []
     if (sessionKey === undefined) return

@@ -1,11 +1,11 @@
 /**
- * What a response does with the session: the decision table of `process_response` in
+ * The decisions of a response about the session: the table of `process_response` in
  * django/contrib/sessions/middleware.py (Django 5.2), in its order.
  */
 import type { Session } from '../session/session.js'
 import type { Settings } from '../settings/settings.js'
 
-/** What becomes of the browser's cookie. */
+/** The change to the browser's cookie. */
 export type CookieAction = 'set' | 'delete' | 'none'
 
 export interface Response {
@@ -19,7 +19,7 @@ export function isDue(session: Session, { statusCode }: Response, settings: Sett
   return statusCode < 500 && (session.modified || (settings.saveEveryRequest && !session.isEmpty))
 }
 
-/** What a session that is not due means for the cookie. */
+/** The change to the cookie for a session that is not due. */
 export function unsaved(session: Session, { cookieSent }: Response): CookieAction {
   return session.isEmpty ? removal(cookieSent) : alreadyStored(session)
 }
@@ -55,7 +55,7 @@ function removal(cookieSent: boolean): CookieAction {
   return cookieSent ? 'delete' : 'none'
 }
 
-/** What an awaited save() or cycleKey() made, the browser must know, whatever became of the request. */
+/** The change to the cookie when the commit failed: the browser must know the key that an awaited save() or cycleKey() made. */
 export function alreadyStored(session: Session): CookieAction {
   return session.cookieIsDue && session.sessionKey !== null ? 'set' : 'none'
 }

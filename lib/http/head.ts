@@ -20,7 +20,7 @@ export interface Head {
  */
 export class SentHead implements Head {
   readonly statusCode: number
-  /** What is sent, once the head was applied. */
+  /** The payload to send, once the head was applied. */
   payload: unknown
   readonly #reply: FastifyReply
   readonly #response: Response | null

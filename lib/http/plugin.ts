@@ -181,7 +181,7 @@ class RequestSessions {
 }
 
 /**
- * What a route says about its session, undefined for nothing.
+ * The session setting of a route, undefined where it has none.
  *
  * @throws InvalidRouteConfig
  */

@@ -1,4 +1,4 @@
-/** What a reply does with the session: one commit before its headers leave, and a warning for changes that come too late. */
+/** The part of a reply in the session's life: one commit before its headers leave, and a warning for changes that come too late. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
 import type { CompatSession as Session } from '../session/compat.js'
@@ -24,7 +24,7 @@ export interface RequestState {
   sending: boolean
   /** The session was changed after its commit. */
   changedLate: boolean
-  /** What the commit did to the cookie. */
+  /** The commit's change to the cookie. */
   cookieAction: CookieAction
 }
 
@@ -59,7 +59,7 @@ export class Committer {
     const head = new SentHead(reply, payload)
     const pass = () => done(null, head.payload)
     const fail = (error: Error) => {
-      // What an un-awaited saveSession() failed with is reported here.
+      // The failure of an un-awaited saveSession() is reported here.
       state.failure = null
       head.discard()
       done(error)

@@ -9,7 +9,7 @@ import { privateCacheControl } from './headers.js'
 
 type Serialize = FastifyInstance['serializeCookie']
 
-/** What a reply does to the cookie of the browser. */
+/** Puts a change of the browser's cookie into a reply. */
 export type SetSessionCookie = (reply: FastifyReply, session: Session, action: Exclude<CookieAction, 'none'>) => void
 
 /**

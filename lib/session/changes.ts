@@ -1,5 +1,5 @@
 /**
- * What a request did to its session, in terms that can be applied to any data: to the
+ * The changes of a request to its session, in terms that can be applied to any data: to the
  * snapshot that it loaded, or to what another writer made of it.
  */
 import type { Member, Members } from '../django/serializer.js'

@@ -1,4 +1,4 @@
-/** What other session plugins call things: their methods and callbacks, in terms of ours. */
+/** The names of other session plugins: their methods and callbacks, in terms of ours. */
 import { callbackify } from 'node:util'
 import { SessionNotLoaded } from '../errors.js'
 import { protectProperties, Session } from './session.js'

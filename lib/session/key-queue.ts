@@ -29,7 +29,7 @@ export class KeyQueue {
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key)?.ended
     const mine = before ? this.#after(before).then(work) : work()
-    // Who gives up waiting does not end what it waited for.
+    // A caller that gives up waiting does not end what it waited for.
     const turn: Turn = { ended: before ? Promise.allSettled([before, mine]) : mine }
     this.#last.set(key, turn)
     const leave = () => {

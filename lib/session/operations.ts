@@ -7,7 +7,7 @@
 export class Observed<T> extends Promise<T> {
   observed = false
 
-  /** What `then` derives is an ordinary promise. */
+  /** `then` derives an ordinary promise. */
   static override get [Symbol.species]() {
     return Promise
   }

@@ -43,7 +43,7 @@ export interface Attempt {
 
 export interface Replacement {
   sessionKey: string
-  /** What the changes were made on. */
+  /** The record on which the changes were made. */
   snapshot: Snapshot
   /** The snapshot with the changes. */
   members: Members

@@ -25,7 +25,7 @@ export interface SessionData {
   _auth_user_backend?: string
   /** Django's hash of the user's password field. */
   _auth_user_hash?: string
-  /** What `setExpiry` stored. */
+  /** The value that `setExpiry` stored. */
   _session_expiry?: number | string
 }
 
@@ -607,7 +607,7 @@ export class Session {
     try {
       this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
     } catch (error) {
-      // What was sent is remembered, so that it is not applied twice if it was carried out.
+      // The record that was sent is remembered, so that it is not applied twice if it was carried out.
       if (this.#attempt === attempt) this.#changes = later.followedBy(this.#changes)
       this.#modified = true
       this.#nested ||= nested

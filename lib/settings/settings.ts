@@ -245,7 +245,7 @@ const COOKIE_CHECKS: Record<keyof CookieOptions, Check> = {
   priority: oneOf('low', 'medium', 'high')
 }
 
-/** What users of other session plugins, and of Django, write for options of ours. */
+/** Names that users of other session plugins, and of Django, write for options of ours. */
 const SUGGESTIONS = new Map([
   ['secret', 'secretKey'],
   ['secrets', 'secretKeyFallbacks'],
@@ -392,7 +392,7 @@ function checkSome(value: unknown, checks: Record<string, Check>, prefix: string
   return checkAll(Object.fromEntries(Object.keys(checks).map((name) => [name, value[name]])), checks, prefix)
 }
 
-/** What Knex itself would not say, or say wrongly. */
+/** Problems that Knex itself would not report, or report wrongly. */
 function checkKnex(knex: unknown): string[] {
   if (!isObject(knex)) return []
   if (knex.client !== undefined) {
@@ -436,7 +436,7 @@ function suggest(name: string, known: string[], prefix: string): string {
 /** Options whose strings may be shown. In the others a secret may stand by mistake, or a URL with a password. */
 const SHOWN = ['tableName', 'filePath', 'load', 'onConflict', ...Object.keys(SCHEDULE_CHECKS), ...Object.keys(COOKIE_CHECKS)]
 
-/** What was given, without its value where that may be a secret. */
+/** Describes a wrong value, without repeating one that may be a secret. */
 function received(name: string, value: unknown): string {
   if (value === null) return 'null'
   if (Array.isArray(value)) return `an array of ${value.length}`
@@ -445,7 +445,7 @@ function received(name: string, value: unknown): string {
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : `a value of type ${typeof value}`
 }
 
-/** What browsers demand of cookies (RFC 6265bis §4.1.3 and §5.6, CHIPS); a cookie that fails is dropped without a word. */
+/** Rules of browsers for cookies (RFC 6265bis §4.1.3 and §5.6, CHIPS); a cookie that fails is dropped without a word. */
 function checkCookieRules({
   name = 'sessionid',
   secure = 'auto',

@@ -63,7 +63,7 @@ export interface World {
 export interface CheckOptions extends Pick<SiteOptions, 'sessions' | 'server'> {
   /** The statuses from 400 that browsers get, on purpose and in this order. */
   refusals?: number[]
-  /** What the site's log warns of, in this order. */
+  /** The warnings in the site's log, in their order. */
   warnings?: RegExp[]
   /** Adds to the site what only this check needs. */
   prepare?: (site: FastifyInstance) => void

@@ -278,7 +278,7 @@ t.test('bad input', async (t) => {
     for (const [name, verb] of verbs) await refuses(t, name, verb(engine, sessionKey), 'ENOTDIR', sessionKey)
   })
 
-  /** What other programs put under the name of a session, and what reads of it cost. */
+  /** Things that other programs put under the name of a session. */
   const special: Record<string, (file: string) => void> = {
     'a directory': (file) => fs.mkdirSync(file),
     'a named pipe': (file) => execFileSync('mkfifo', [file]),
@@ -548,7 +548,7 @@ t.test('locks', async (t) => {
     await t.test(`a lock ${what} is abandoned after 30 seconds`, async (t) => {
       const { engine, sessionKey, lock, setTime } = await setUp(t, { timeout: 0.01 })
       fs.writeFileSync(lock, text)
-      // What a lock does not say itself, its creation does.
+      // The creation of a lock tells what the lock itself does not say.
       const made = text.includes(String(START.getTime())) ? 0 : (fs.statSync(lock).ctimeMs - START.getTime()) / 1000
       fs.utimesSync(lock, new Date('5138-01-01'), new Date('5138-01-01'))
       setTime(made + 29)

@@ -1,9 +1,9 @@
-/** What a check says. */
+/** The result of a check. */
 export interface Finding {
   /** `warn` works but costs something, `fail` does not work. */
   status: 'ok' | 'warn' | 'fail'
   check: string
-  /** What was found, and what to do. */
+  /** The finding, and the way out. */
   message: string
 }
 

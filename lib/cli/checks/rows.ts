@@ -1,4 +1,4 @@
-/** What the newest rows say about the secret key, and about the Django that shares them. */
+/** Checks of the newest rows: they show the secret key, and the Django that shares them. */
 import { EXPIRY_NAME, expiryAge, fixedDate } from '../../django/expiry.js'
 import type { Reading } from '../store.js'
 import { duration } from '../text.js'
