@@ -36,15 +36,21 @@ async function createEngine(t: Test) {
   return { knex, db, cache, warnings, engineOn, engine: engineOn(db) }
 }
 
-/** The database, with a door behind what `load` has read. */
-function slowToLoad(db: Engine) {
+/** A session that the cache does not have, and a reader who stands at the door with the row it has read. */
+async function startSlowRead(t: Test) {
+  const { engine, engineOn, db, cache, knex } = await createEngine(t)
+  const key = await engine.create(record('first'))
+  cache.clear()
   const door = gate()
   const load: Engine['load'] = async (sessionKey) => {
     const stored = await db.load(sessionKey)
     await door.pass()
     return stored
   }
-  return { door, slowDb: new Proxy(db, { get: (target, name) => (name === 'load' ? load : Reflect.get(target, name).bind(target)) }) }
+  const slowDb = new Proxy(db, { get: (target, name) => (name === 'load' ? load : Reflect.get(target, name).bind(target)) })
+  const reading = engineOn(slowDb).load(key)
+  await door.reached
+  return { engine, db, knex, key, door, reading }
 }
 
 t.test('what was read once is read from the cache', async (t) => {
@@ -69,12 +75,7 @@ const endings: Record<string, (engine: Engine, key: string) => Promise<unknown>>
 }
 for (const [what, end] of Object.entries(endings)) {
   t.test(`a fill after a miss cannot undo ${what} meanwhile`, async (t) => {
-    const { engine, engineOn, db, cache } = await createEngine(t)
-    const key = await engine.create(record('first'))
-    cache.clear()
-    const { door, slowDb } = slowToLoad(db)
-    const reading = engineOn(slowDb).load(key)
-    await door.reached
+    const { engine, key, door, reading } = await startSlowRead(t)
     await end(engine, key)
     door.open()
     t.equal((await reading)?.text, 'first', 'the reader was before')
@@ -84,12 +85,7 @@ for (const [what, end] of Object.entries(endings)) {
 }
 
 t.test('a fill after a miss cannot undo a logout of a session whose row somebody else has deleted', async (t) => {
-  const { engine, engineOn, db, cache } = await createEngine(t)
-  const key = await engine.create(record('first'))
-  cache.clear()
-  const { door, slowDb } = slowToLoad(db)
-  const reading = engineOn(slowDb).load(key)
-  await door.reached
+  const { engine, db, key, door, reading } = await startSlowRead(t)
   await db.delete(key)
   await engine.delete(key)
   door.open()
@@ -131,12 +127,7 @@ t.test('forged logouts leave nothing in the cache, real ones a mark', async (t) 
 })
 
 t.test('a fill after a miss cannot undo a save meanwhile', async (t) => {
-  const { engine, engineOn, db, cache } = await createEngine(t)
-  const key = await engine.create(record('first'))
-  cache.clear()
-  const { door, slowDb } = slowToLoad(db)
-  const reading = engineOn(slowDb).load(key)
-  await door.reached
+  const { engine, key, door, reading } = await startSlowRead(t)
   await engine.save(key, record('second'), 'first')
   door.open()
   await reading
@@ -144,12 +135,7 @@ t.test('a fill after a miss cannot undo a save meanwhile', async (t) => {
 })
 
 t.test('of two readers one fills the cache, and the other reads the database', async (t) => {
-  const { engine, engineOn, db, cache, knex } = await createEngine(t)
-  const key = await engine.create(record('first'))
-  cache.clear()
-  const { door, slowDb } = slowToLoad(db)
-  const first = engineOn(slowDb).load(key)
-  await door.reached
+  const { engine, knex, key, door, reading: first } = await startSlowRead(t)
   const queries = recordQueries(knex)
   t.equal((await engine.load(key))?.text, 'first')
   t.equal(queries.length, 1)
