@@ -1,5 +1,4 @@
 /** A cache on any store that Keyv reaches. */
-
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 

@@ -1,5 +1,4 @@
 /** A cache on Redis or Valkey, alone or as a cluster, through the client that the application has. */
-
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 

@@ -1,5 +1,4 @@
 /** The stored JSON of a session as it may go to a terminal: exact numbers, readable letters, no control character. */
-
 import { endOfString } from '../django/json-reader.js'
 
 const SIGN_OR_WORD = /\s*([{}[\],:]|[^\s"{}[\],:]+|(?="))/y

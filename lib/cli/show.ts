@@ -1,5 +1,4 @@
 /** The command `show`: one session, decoded. */
-
 import type { Model } from '../database/table.js'
 import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
 import { joinObject } from '../django/json.js'

@@ -1,5 +1,4 @@
 /** The table of sessions as commands use it. */
-
 import type { Database } from '../database/connections.js'
 import type { Model, SessionRow } from '../database/table.js'
 import { Codec, STORE_SALT } from '../django/codec.js'

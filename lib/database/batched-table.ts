@@ -3,7 +3,6 @@
  * the server and the database a fraction of one statement each; a lone call goes out as
  * the single statement. Only the model uses it, and nothing above it knows.
  */
-
 import type { StoredSession } from '../contract.js'
 import { Batcher, leftOut } from './batcher.js'
 import type { Database } from './connections.js'

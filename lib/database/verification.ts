@@ -1,5 +1,4 @@
 /** Looks at the start of an application whether the table of sessions is there. */
-
 import { TableMismatch } from '../errors.js'
 import type { Database } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'

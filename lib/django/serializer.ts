@@ -2,7 +2,6 @@
  * How the members of a session become text and text becomes members. The JSON one
  * is lossless: what a request leaves alone keeps the exact text of its writer.
  */
-
 import { type JsonMember, joinObject, parse, splitObject } from './json.js'
 import { stringify } from './json-writer.js'
 

@@ -1,5 +1,4 @@
 /** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
-
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { SuspiciousSession } from '../errors.js'
 import { claimNewKey } from './claim-key.js'

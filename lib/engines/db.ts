@@ -1,5 +1,4 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
-
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'

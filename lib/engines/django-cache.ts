@@ -3,7 +3,6 @@
  * out of that cache. A Django request that read the row just before may fill it again,
  * which only Django could prevent: hence once more some seconds later.
  */
-
 import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import { within } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'

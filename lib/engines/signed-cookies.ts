@@ -4,7 +4,6 @@
  * cannot be ended but by its age, a copied cookie works after a logout, and of two
  * writers at once the browser keeps one.
  */
-
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'

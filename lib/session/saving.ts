@@ -2,7 +2,6 @@
  * The stored form of a session's data, and saves that go on top of what other writers did
  * meanwhile. It knows an engine, and nothing of what a request does with its session.
  */
-
 import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
