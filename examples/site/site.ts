@@ -56,7 +56,10 @@ export async function buildSite({ database, secretKey, sessions: options, server
   return app
 }
 
-/** Of several sites that start on a new database at the same time, one migrates: the others are refused, and try again. */
+/**
+ * Several sites may start on a new database at the same time: one migrates, the others are refused and try again.
+ * One transaction holds it all, since Knex's lock could otherwise be created twice, and would then never be free.
+ */
 async function migrate(database: Knex.Config): Promise<void> {
   const knex = createKnex(database)
   try {
@@ -64,7 +67,7 @@ async function migrate(database: Knex.Config): Promise<void> {
     await knex.raw('SELECT 1')
     for (let refusals = 1; ; refusals++) {
       try {
-        return await knex.migrate.latest({ migrationSource })
+        return await knex.transaction((transaction) => transaction.migrate.latest({ migrationSource }))
       } catch (error) {
         if (refusals === 20) throw error
         await pause(250)

@@ -18,7 +18,10 @@ export const migrate: Command = {
     const { knex, newFile, io } = task
     const table = tableOf(task)
     const existed = await exists(task)
-    const [, names] = await knex.migrate.latest(migrationsOf(table)).catch((error) => explainLock(error, table))
+    // In one transaction, or two that run at once could create Knex's lock twice: it would then never be free.
+    const [, names] = await knex
+      .transaction((transaction) => transaction.migrate.latest(migrationsOf(table)))
+      .catch((error) => explainLock(error, table))
     const place = newFile === null ? '' : ` in the new file ${newFile}`
     if (names.length === 0) printSentence(io.stdout, 'Nothing to migrate.')
     else printSentence(io.stdout, existed ? `The table ${table} was there already, and stays.` : `Created the table ${table}${place}.`)
@@ -61,7 +64,7 @@ function migrationsOf(table: string): Knex.MigratorConfig {
 
 function explainLock(error: Error, table: string): never {
   if (error.name !== 'MigrationLocked' || error.message !== 'Migration table is already locked') throw error
-  throw new Error(`another migration is under way. If none is, one was cut off: UPDATE ${recordOf(table)}_lock SET is_locked = 0`, {
+  throw new Error(`another migration is under way. If none is, one was cut off: DROP TABLE ${recordOf(table)}_lock`, {
     cause: error
   })
 }
