@@ -175,7 +175,7 @@ function startLoad(model: Model, { expired, live }: Target): Load {
   const write = (turn: number) =>
     timed('writes', async () => {
       const sessionKey = turn % 10 === 0 ? pick('expired', expired) : pick('live', live)
-      const saved = await model.update(sessionKey, { text: `${TEXT}y`, expireDate: LATER }, {}, null)
+      const saved = await model.update(sessionKey, { sessionData: `${TEXT}y`, expireDate: LATER }, {}, null)
       if (saved && turn % 10 === 0) renewed.add(sessionKey)
     })
   const workers = [repeat(read), repeat(read), repeat(write)]

@@ -8,12 +8,19 @@
  *
  * `create` and `save` are two verbs, never an upsert: a save that made a row
  * again would undo a logout that happened meanwhile.
+ *
+ * Each method gets the deadline of the operation that it is a part of, in milliseconds of
+ * `performance.now()`. The session stops waiting when it passes. An engine should also stop what
+ * it has begun: until the call settles, other writers of the same session in this process wait.
  */
+import type { Deadline } from './deadline.js'
+
+export type { Deadline }
 
 /** A session as the storage has it. */
 export interface StoredSession {
   /** The signed text, exactly as it was written. */
-  readonly text: string
+  readonly sessionData: string
   /** The moment from which on the session is no longer found. */
   readonly expireDate: Date
 }
@@ -83,44 +90,48 @@ export interface Engine {
    *
    * @throws SuspiciousSession when what is there was forged or damaged: it is logged, and the session is unknown
    */
-  load(sessionKey: string): Promise<StoredSession | null>
+  load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null>
 
   /**
    * Stores a new session under a key that was unused, and returns the key. Whether
    * a key is unused is for the storage to say at the moment of writing.
    */
-  create(record: SessionRecord): Promise<string>
+  create(record: SessionRecord, deadline: Deadline): Promise<string>
 
   /**
    * Replaces a session that still holds exactly the text `snapshot`. With null it
    * replaces whatever is there. It never makes a session that is not there.
    */
-  save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult>
+  save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult>
 
   /**
    * Replaces a session by what `merge` makes of it while no other writer can change
    * it, so that it always ends. Does nothing when `merge` throws.
    */
-  saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord): Promise<Exclude<SaveResult, { outcome: 'changed' }>>
+  saveLocked(
+    sessionKey: string,
+    merge: (stored: StoredSession) => SessionRecord,
+    deadline: Deadline
+  ): Promise<Exclude<SaveResult, { outcome: 'changed' }>>
 
   /**
    * Moves the end of a session that holds exactly the text `snapshot`. One that
    * holds another text was renewed by its writer. False when there is none.
    */
-  touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean>
+  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean>
 
   /**
    * Moves a session to a new key, in one step: never are both keys alive, never
    * none. `expireDate` holds for the text `snapshot`; another text keeps its own.
    * Null when there is no session.
    */
-  rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null>
+  cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null>
 
   /** Nothing happens when there is no such session. */
-  delete(sessionKey: string): Promise<void>
+  delete(sessionKey: string, deadline: Deadline): Promise<void>
 
   /** Whether the key is taken, by a live session or an expired one. */
-  exists(sessionKey: string): Promise<boolean>
+  exists(sessionKey: string, deadline: Deadline): Promise<boolean>
 
   /** Removes expired sessions; does nothing where the storage does that by itself. */
   clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport>

@@ -1,70 +1,46 @@
 /**
- * Bounds the wait for what others have to answer. One timer serves all waits, since most
- * end sooner than it takes to make one of their own. It goes on when they have ended, and
- * keeps no process alive then.
+ * Deadlines. An operation of a session fixes its deadline when it is called, and hands it down to
+ * everything that it waits for: its mutex, the engine, a connection, the database.
  */
-import { clearTimeout, monotonicNow, setTimeout } from './timers.js'
+import { clearTimeout, monotonicNow, setImmediate, setTimeout } from './timers.js'
 
-interface Wait {
-  /** In milliseconds of `performance.now()`. */
-  due: number
-  expire(): void
+/** The moment by which an operation has to end, in milliseconds of `performance.now()`. */
+export type Deadline = number
+
+export function deadlineIn(seconds: number): Deadline {
+  return monotonicNow() + seconds * 1000
 }
 
-const nothing = () => {}
-const waits = new Set<Wait>()
-let timer: NodeJS.Timeout | undefined
-let timerDue = Number.POSITIVE_INFINITY
+export function hasPassed(deadline: Deadline): boolean {
+  return monotonicNow() >= deadline
+}
 
 /**
- * @param timeout seconds
- * @param overdue called when they have passed, for the error
- * @param since when the wait began, in milliseconds of `performance.now()`
- * @throws what `overdue` makes, or what the answer is rejected with
+ * Settles as `answer` does, unless the deadline passes first. The answer is then abandoned: it goes on, and
+ * nothing waits for it.
+ *
+ * @param timedOut called once the deadline has passed, for the error
+ * @throws the error of `timedOut`, or that of the answer
  */
-export function within<T>(answer: Promise<T>, timeout: number, overdue: () => Error, since = monotonicNow()): Promise<T> {
+export function withDeadline<T>(answer: Promise<T>, deadline: Deadline, timedOut: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {
-    const wait = { due: since + timeout * 1000, expire: () => reject(overdue()) }
-    waits.add(wait)
-    if (wait.due < timerDue) setTimer(wait.due)
-    else timer?.ref()
+    let hasSettled = false
+    // Node.js polls for I/O after timers and before immediates: an answer that arrived while the event loop was
+    // blocked is taken before anything has timed out.
+    const timer = setTimeout(() => setImmediate(() => hasSettled || reject(timedOut())), Math.max(0, deadline - monotonicNow()))
+    const settle = () => {
+      hasSettled = true
+      clearTimeout(timer)
+    }
     answer.then(
       (value) => {
-        end(wait)
+        settle()
         resolve(value)
       },
       (error) => {
-        end(wait)
+        settle()
         reject(error)
       }
     )
   })
-}
-
-function end(wait: Wait): void {
-  waits.delete(wait)
-  // Tables that a Set has outgrown hold it until the next great collection, and with it the answer.
-  wait.expire = nothing
-  if (waits.size === 0) timer?.unref()
-}
-
-function setTimer(due: number): void {
-  clearTimeout(timer)
-  timerDue = due
-  timer = setTimeout(expire, Math.max(due - monotonicNow(), 0))
-}
-
-function expire(): void {
-  timerDue = Number.POSITIVE_INFINITY
-  const now = monotonicNow()
-  let next = Number.POSITIVE_INFINITY
-  for (const wait of waits) {
-    if (wait.due > now) {
-      next = Math.min(next, wait.due)
-    } else {
-      waits.delete(wait)
-      wait.expire()
-    }
-  }
-  if (waits.size > 0) setTimer(next)
 }

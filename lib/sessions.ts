@@ -10,7 +10,7 @@ import { clientProblem, dialectOf, tuned } from './database/dialects.js'
 import { createKnex } from './database/open.js'
 import { Model } from './database/table.js'
 import { verifyTable } from './database/verification.js'
-import { within } from './deadline.js'
+import { deadlineIn, withDeadline } from './deadline.js'
 import { Codec, STORE_SALT } from './django/codec.js'
 import { readCookie } from './django/cookie-header.js'
 import { isSessionKey } from './django/keys.js'
@@ -89,7 +89,7 @@ export class Sessions {
     if (this.#database === null || (engine !== 'db' && engine !== 'cached_db')) return
     const overdue = () => new StoreUnavailable(`no answer within ${VERIFY_TIMEOUT} second`)
     try {
-      await within(verifyTable(this.#database, tableName), VERIFY_TIMEOUT, overdue)
+      await withDeadline(verifyTable(this.#database, tableName), deadlineIn(VERIFY_TIMEOUT), overdue)
     } catch (error) {
       if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
       this.#context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')

@@ -45,7 +45,7 @@ async function openStore(t: Test, name: DatabaseName): Promise<Store> {
       Promise.all(
         ends.map(async (end) => {
           const sessionKey = randomBytes(16).toString('hex')
-          await model.insert(sessionKey, { text: 'text', expireDate: at(end) }, {})
+          await model.insert(sessionKey, { sessionData: 'text', expireDate: at(end) }, {})
           return sessionKey
         })
       ),
@@ -161,7 +161,7 @@ for (const name of databases) {
     t.test('a session that is renewed before its batch stays', async (t) => {
       const { model, fill, keys } = await openStore(t, name)
       const [renewed] = (await fill(-20, -30, -10)) as [string, ...string[]]
-      const renew = () => model.update(renewed, { text: 'renewed', expireDate: at(60) }, {}, null)
+      const renew = () => model.update(renewed, { sessionData: 'renewed', expireDate: at(60) }, {}, null)
       t.match(await clearExpired(before(model, renew), NOW, {}), { deleted: 2 })
       t.strictSame(await keys(), [renewed])
     })

@@ -15,7 +15,7 @@ const pg = createRequire(import.meta.url)('pg')
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 const LATER = new Date('2026-01-16T03:04:05.678Z')
 
-const record = (text: string, expireDate: Date): SessionRecord => ({ text, expireDate, data: () => ({ text }) })
+const record = (text: string, expireDate: Date): SessionRecord => ({ sessionData: text, expireDate, data: () => ({ text }) })
 
 interface Setting {
   database: DatabaseName
@@ -86,8 +86,8 @@ for (const [name, setting] of Object.entries(settings)) {
             const model = createModel(knex, createCodec(), options)
             const keys = await Promise.all(['a', 'b'].map((text) => engine.create(record(text, LATER))))
             t.strictSame(await Promise.all(keys.map((key) => engine.load(key))), [
-              { text: 'a', expireDate: LATER },
-              { text: 'b', expireDate: LATER }
+              { sessionData: 'a', expireDate: LATER },
+              { sessionData: 'b', expireDate: LATER }
             ])
             await engine.create(record('ended', new Date('2026-01-01T00:00:00.001Z')))
             t.strictSame(await model.countExpired(NOW), { count: 1, oldest: new Date('2026-01-01T00:00:00.001Z') })

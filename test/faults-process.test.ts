@@ -68,7 +68,7 @@ t.test('killed while it saves files', async (t) => {
     )
     const visited = new Map<string, Visited>()
     for (const key of names.map((name) => name.slice('sessionid'.length))) {
-      const text = (await engine.load(key))?.text
+      const text = (await engine.load(key))?.sessionData
       // A name that was taken for a key which nobody got.
       if (text !== '') visited.set(key, decodeVisited(String(text)))
     }

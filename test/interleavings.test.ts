@@ -10,6 +10,7 @@ import { KeyvCache } from '../lib/caches/keyv.ts'
 import { type Cache, MemoryCache } from '../lib/caches/memory.ts'
 import type { Engine, StoredSession } from '../lib/contract.ts'
 import type { Model } from '../lib/database/table.ts'
+import { deadlineIn } from '../lib/deadline.ts'
 import { newSessionKey } from '../lib/django/keys.ts'
 import { toObject } from '../lib/django/serializer.ts'
 import { CacheEngine } from '../lib/engines/cache.ts'
@@ -66,7 +67,7 @@ const FILES: Steps = {
   save: writes('files'),
   saveLocked: writes('files'),
   touch: writes('files'),
-  rotate: writes('files'),
+  cycleKey: writes('files'),
   delete: writes('files'),
   clearExpired: writes('files')
 }
@@ -290,7 +291,9 @@ class Race {
     now = START
     await this.#store.empty()
     const expireDate = new Date(START.getTime() + LEFT * 1000)
-    this.sessionKey = await this.#store.engine(scheduler, 0).create({ text: FIRST_TEXT, expireDate, data: () => ({}) })
+    this.sessionKey = await this.#store
+      .engine(scheduler, 0)
+      .create({ sessionData: FIRST_TEXT, expireDate, data: () => ({}) }, deadlineIn(60))
     this.#store.cool?.()
     return this.#requests.map((request, client) => () => this.#run(scheduler, request, client))
   }
@@ -317,7 +320,7 @@ class Race {
     const stored = await this.#store.peek(sessionKey)
     if (stored === null) return null
     const renewed = stored.expireDate.getTime() > START.getTime() + LEFT * 1000
-    return JSON.stringify([renewed, Object.entries(toObject(codec.decode(stored.text))).sort()])
+    return JSON.stringify([renewed, Object.entries(toObject(codec.decode(stored.sessionData))).sort()])
   }
 
   /** What there can be in the end when these clients were served, and the others were not. */
@@ -494,9 +497,9 @@ function withMember(text: string, name: string): string {
 }
 
 function djangoRow(model: Model, sessionKey: string): DjangoRow {
-  const stored = (text: string) => ({ text, expireDate: new Date(START.getTime() + settings.cookieAge * 1000) })
+  const stored = (text: string) => ({ sessionData: text, expireDate: new Date(START.getTime() + settings.cookieAge * 1000) })
   return {
-    select: async () => (await model.findLive(sessionKey, clock()))?.text ?? null,
+    select: async () => (await model.findLive(sessionKey, clock()))?.sessionData ?? null,
     insert: (newKey, text) => model.insert(newKey, stored(text), {}),
     update: (text) => model.update(sessionKey, stored(text), {}, null),
     delete: async () => (await model.delete(sessionKey)) || true

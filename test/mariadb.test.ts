@@ -15,7 +15,7 @@ const skip = missing('mariadb')
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 const LATER = new Date('2026-01-16T03:04:05.678Z')
 
-const record = (text: string, expireDate = LATER): SessionRecord => ({ text, expireDate, data: () => ({ text }) })
+const record = (text: string, expireDate = LATER): SessionRecord => ({ sessionData: text, expireDate, data: () => ({ text }) })
 
 const modelOn = (knex: Knex, preparedStatements = false) =>
   createModel(knex, createCodec(), { storeTimeout: 5, tableName: 'django_session', preparedStatements, batching: true })
@@ -121,15 +121,15 @@ for (const [name, setting] of Object.entries(settings)) {
           'SELECT CAST(expire_date AS CHAR) AS text FROM django_session WHERE session_key = ?',
           [sessionKey]
         )
-        return row?.text
+        return row?.sessionData
       }
       t.equal(await stored(), '2026-01-16 03:04:05.678000')
       await engine.touch(sessionKey, new Date('2026-03-29T01:30:00.001Z'), 'text')
       t.equal(await stored(), '2026-03-29 01:30:00.001000')
-      const newKey = await engine.rotate(sessionKey, new Date('2026-10-25T01:30:00.002Z'), 'text')
-      t.strictSame(await engine.load(String(newKey)), { text: 'text', expireDate: new Date('2026-10-25T01:30:00.002Z') })
+      const newKey = await engine.cycleKey(sessionKey, new Date('2026-10-25T01:30:00.002Z'), 'text')
+      t.strictSame(await engine.load(String(newKey)), { sessionData: 'text', expireDate: new Date('2026-10-25T01:30:00.002Z') })
       await createKnexOn(t, knex).raw(`INSERT INTO django_session VALUES ('djangosownsession', 'text', '2026-01-02 03:04:05.678901')`)
-      t.strictSame(await engine.load('djangosownsession'), { text: 'text', expireDate: NOW })
+      t.strictSame(await engine.load('djangosownsession'), { sessionData: 'text', expireDate: NOW })
     })
 
     t.test('clearExpired() removes what has ended, and nothing else', async (t) => {
@@ -167,10 +167,10 @@ t.test('keys that the collation calls equal are other keys', { skip }, async (t)
     t.strictSame(await engine.save(other, record('stolen'), null), { outcome: 'gone' })
     t.strictSame(await engine.saveLocked(other, () => record('stolen')), { outcome: 'gone' })
     t.equal(await engine.touch(other, LATER, 'text'), false)
-    t.equal(await engine.rotate(other, LATER, 'text'), null)
+    t.equal(await engine.cycleKey(other, LATER, 'text'), null)
     await engine.delete(other)
   }
-  t.strictSame(await engine.load(sessionKey), { text: 'text', expireDate: LATER })
+  t.strictSame(await engine.load(sessionKey), { sessionData: 'text', expireDate: LATER })
 })
 
 t.test('texts that the collation calls equal are other texts', { skip }, async (t) => {
@@ -178,12 +178,12 @@ t.test('texts that the collation calls equal are other texts', { skip }, async (
   const engine = engineOn(knex)
   const sessionKey = await engine.create(record('text'))
   for (const other of ['TEXT', 'text ']) {
-    t.match(await engine.save(sessionKey, record('mine'), other), { outcome: 'changed', stored: { text: 'text' } })
+    t.match(await engine.save(sessionKey, record('mine'), other), { outcome: 'changed', stored: { sessionData: 'text' } })
     await engine.touch(sessionKey, NOW, other)
-    t.strictSame(await engine.load(sessionKey), { text: 'text', expireDate: LATER })
+    t.strictSame(await engine.load(sessionKey), { sessionData: 'text', expireDate: LATER })
   }
-  const newKey = String(await engine.rotate(sessionKey, NOW, 'TEXT'))
-  t.strictSame(await engine.load(newKey), { text: 'text', expireDate: LATER })
+  const newKey = String(await engine.cycleKey(sessionKey, NOW, 'TEXT'))
+  t.strictSame(await engine.load(newKey), { sessionData: 'text', expireDate: LATER })
 })
 
 t.test('no text ends its own string, whatever the sql_mode', { skip }, async (t) => {
@@ -195,12 +195,12 @@ t.test('no text ends its own string, whatever the sql_mode', { skip }, async (t)
       t.equal(await engine.load(key), null, key)
       await engine.delete(key)
     }
-    t.match(await engine.load(victim), { text: 'of the victim' })
+    t.match(await engine.load(victim), { sessionData: 'of the victim' })
     for (const text of ["it's", '\\', "\\'", "''", 'a "quoted" `one`', '\0\b\n\r\t\x1a%_?', '😀 é']) {
       const sessionKey = await engine.create(record(text))
-      t.strictSame(await engine.load(sessionKey), { text, expireDate: LATER }, text)
+      t.strictSame(await engine.load(sessionKey), { sessionData: text, expireDate: LATER }, text)
       t.match(await engine.save(sessionKey, record(`${text}${text}`), text), { outcome: 'saved' }, text)
-      t.match(await engine.load(sessionKey), { text: `${text}${text}` }, text)
+      t.match(await engine.load(sessionKey), { sessionData: `${text}${text}` }, text)
     }
   }
 })
@@ -210,7 +210,7 @@ t.test('a text of a megabyte is saved over another one', { skip }, async (t) => 
   const [first, second] = ['first...', 'second..'].map((text) => text.repeat(131_072)) as [string, string]
   const sessionKey = await engine.create(record(first))
   t.match(await engine.save(sessionKey, record(second), first), { outcome: 'saved' })
-  t.equal((await engine.load(sessionKey))?.text, second)
+  t.equal((await engine.load(sessionKey))?.sessionData, second)
 })
 
 t.test('no statement reads more of the table than it needs', { skip }, async (t) => {
@@ -233,7 +233,7 @@ t.test('no statement reads more of the table than it needs', { skip }, async (t)
   await engine.save(key, record('text'), null)
   await engine.saveLocked(key, () => record('text'))
   await engine.touch(key, LATER, 'text')
-  await engine.rotate('unknownunknownunknown', LATER, 'text')
+  await engine.cycleKey('unknownunknownunknown', LATER, 'text')
   await engine.delete('unknownunknownunknown')
   await modelOn(knex).deleteExpired(new Date('2023-01-01'), new Date('2024-01-01'), 5)
   const statements = sent.filter(({ sql }) => /^(SELECT .* FROM `|UPDATE|DELETE)/.test(sql))

@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { MemoryCache } from '../lib/caches/memory.ts'
 import type { Engine } from '../lib/contract.ts'
+import { deadlineIn } from '../lib/deadline.ts'
 import { toObject } from '../lib/django/serializer.ts'
 import { CacheEngine } from '../lib/engines/cache.ts'
 import { CachedDbEngine } from '../lib/engines/cached-db.ts'
@@ -63,8 +64,8 @@ class World {
   async #stored(): Promise<Map<string, Data>> {
     const stored = new Map<string, Data>()
     for (const key of this.#model.keys.values()) {
-      const session = await this.#engine.load(key)
-      if (session !== null) stored.set(key, toObject(codec.decode(session.text)))
+      const session = await this.#engine.load(key, deadlineIn(60))
+      if (session !== null) stored.set(key, toObject(codec.decode(session.sessionData)))
     }
     return stored
   }

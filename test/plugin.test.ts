@@ -176,7 +176,7 @@ t.test("an engine's key that would go on as attributes of the cookie is none", a
     save: async () => ({ outcome: 'gone' as const }),
     saveLocked: async () => ({ outcome: 'gone' as const }),
     touch: async () => false,
-    rotate: async () => null,
+    cycleKey: async () => null,
     delete: async () => {},
     exists: async () => false,
     clearExpired: async () => ({ deleted: 0, batches: 0, milliseconds: 0, backlogAge: 0 })

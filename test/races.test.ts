@@ -229,7 +229,7 @@ for (const database of databases) {
       const { app } = await createApp(t, { knex: await openDatabase(t, database) })
       const { model } = app.sessions
       const key = 'thekeyofthesession'
-      const make = (text: string) => model.insert(key, { text, expireDate: new Date(Date.now() + 60_000) }, {})
+      const make = (text: string) => model.insert(key, { sessionData: text, expireDate: new Date(Date.now() + 60_000) }, {})
       const made = await Promise.all(['one', 'other'].map(make))
       t.strictSame(made.toSorted(), [false, true])
       t.match(await model.find(key), { sessionData: made[0] ? 'one' : 'other' })

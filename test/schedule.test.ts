@@ -227,7 +227,16 @@ t.test('the plugin', async (t) => {
     const events: string[] = []
     const unused = async () => Promise.reject(new Error('unused'))
     const engine: Engine = {
-      ...{ load: unused, create: unused, save: unused, saveLocked: unused, touch: unused, rotate: unused, delete: unused, exists: unused },
+      ...{
+        load: unused,
+        create: unused,
+        save: unused,
+        saveLocked: unused,
+        touch: unused,
+        cycleKey: unused,
+        delete: unused,
+        exists: unused
+      },
       async clearExpired() {
         await batch.pass()
         events.push('batch')

@@ -140,7 +140,7 @@ t.test("Django's cache goes with the engine db only", async (t) => {
 
 t.test("an application's own engine has all the methods", async (t) => {
   const method = async () => {}
-  const names = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+  const names = ['load', 'create', 'save', 'saveLocked', 'touch', 'cycleKey', 'delete', 'exists', 'clearExpired']
   const engine = Object.fromEntries(names.map((name) => [name, method]))
   t.equal(resolveSettings({ secretKey, engine: engine as unknown as Engine }).engine, engine)
   for (const name of names) {

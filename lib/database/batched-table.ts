@@ -143,7 +143,7 @@ export class Batches {
     const { bindDate } = this.#options.database.dialect
     return [
       items.map(({ sessionKey }) => sessionKey),
-      items.map(({ stored }) => stored.text),
+      items.map(({ stored }) => stored.sessionData),
       items.map(({ stored }) => bindDate(stored.expireDate))
     ]
   }

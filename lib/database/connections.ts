@@ -5,7 +5,7 @@
  * busy database, and turns every failure into an error without SQL or data.
  */
 import type { Knex } from 'knex'
-import { within } from '../deadline.js'
+import { deadlineIn, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { monotonicNow, pause } from '../timers.js'
 import { Batcher } from './batcher.js'
@@ -132,7 +132,8 @@ export class Database {
   /** Gives `work` a connection, until the timeout has passed. */
   #bounded<T>(work: (send: Send) => Promise<T> | T, options: UseOptions): Promise<T> {
     const use = new Use(this.#pool, this.dialect, options)
-    return within(use.run(work), this.#timeout, () => use.expire(this.#timeout), options.since)
+    const deadline = options.since === undefined ? deadlineIn(this.#timeout) : options.since + this.#timeout * 1000
+    return withDeadline(use.run(work), deadline, () => use.expire(this.#timeout))
   }
 }
 

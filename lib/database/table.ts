@@ -80,8 +80,8 @@ export class Model {
     if (sessionKey.includes('\0')) return null
     const [row] = await this.#rows(this.#sql.find, [sessionKey])
     if (row === undefined) return null
-    const { text, expireDate } = this.#read(row)
-    return { sessionKey, sessionData: text, expireDate, decoded: () => toObject(this.#codec.decode(text)) }
+    const { sessionData, expireDate } = this.#read(row)
+    return { sessionKey, sessionData, expireDate, decoded: () => toObject(this.#codec.decode(sessionData)) }
   }
 
   /** The row of a key that ends after `now`. */
@@ -231,10 +231,10 @@ export class Model {
     return row === undefined ? null : this.#read(row)
   }
 
-  async #insert(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
+  async #insert(sessionKey: string, { sessionData, expireDate }: StoredSession, columns: Columns, since?: number): Promise<boolean> {
     const sql = isPlain(columns) ? this.#sql.insert : this.#insertStatement(columns)
     try {
-      const bindings = [sessionKey, text, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect)]
+      const bindings = [sessionKey, sessionData, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect)]
       return this.#dialect.affected(await this.#database.send(sql, bindings, since)) > 0
     } catch (error) {
       if (isKeyTaken(error)) return false
@@ -249,9 +249,9 @@ export class Model {
     return this.#writeLocking(swap, [...bindings, snapshot], since)
   }
 
-  #updateOf(sessionKey: string, { text, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
+  #updateOf(sessionKey: string, { sessionData, expireDate }: StoredSession, columns: Columns): [string, Binding[]] {
     const sql = isPlain(columns) ? this.#sql.update : this.#updateStatement(columns)
-    return [sql, [text, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect), sessionKey]]
+    return [sql, [sessionData, this.#dialect.bindDate(expireDate), ...bindColumns(columns, this.#dialect), sessionKey]]
   }
 
   #delete(sessionKey: string, since?: number): Promise<boolean> {
@@ -304,6 +304,6 @@ export class Model {
   }
 
   #read(row: Row): StoredSession {
-    return { text: row.session_data as string, expireDate: this.#dialect.readDate(row.expire_date) }
+    return { sessionData: row.session_data as string, expireDate: this.#dialect.readDate(row.expire_date) }
   }
 }

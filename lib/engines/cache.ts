@@ -27,7 +27,7 @@ export class CacheEngine implements Engine {
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
     const result = await this.#change(sessionKey, async (entry, stored) => {
-      if (snapshot !== null && stored.text !== snapshot) return stored
+      if (snapshot !== null && stored.sessionData !== snapshot) return stored
       return (await this.#cache.replace(sessionKey, entry, record)) && 'done'
     })
     if (result === null) return { outcome: 'gone' }
@@ -42,19 +42,19 @@ export class CacheEngine implements Engine {
   async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
     const result = await this.#change(
       sessionKey,
-      async (entry, stored) => stored.text !== snapshot || this.#cache.replace(sessionKey, entry, { ...stored, expireDate })
+      async (entry, stored) => stored.sessionData !== snapshot || this.#cache.replace(sessionKey, entry, { ...stored, expireDate })
     )
     return result !== null
   }
 
   /** The old key goes first: a crash between loses the session, and never doubles it. */
-  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
     const moved = await this.#change(
       sessionKey,
       async (entry, stored) => (await this.#cache.mark(sessionKey, entry, ROTATION_TTL)) && stored
     )
     if (moved === null) return null
-    const record = moved.text === snapshot ? { ...moved, expireDate } : moved
+    const record = moved.sessionData === snapshot ? { ...moved, expireDate } : moved
     const [newKey] = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record))
     return newKey
   }

@@ -6,7 +6,16 @@
  * The cache never has what the database has not, but for the time in which it fails:
  * whoever fills it holds a lease, which any writer takes away before the fill.
  */
-import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import type {
+  ClearExpiredOptions,
+  ClearExpiredReport,
+  Deadline,
+  Engine,
+  SaveResult,
+  SessionLog,
+  SessionRecord,
+  StoredSession
+} from '../contract.js'
 import { attempts, type SessionCache } from './session-cache.js'
 
 /** Seconds for reading a row and filling the cache with it. */
@@ -38,36 +47,36 @@ export class CachedDbEngine implements Engine {
     this.#log = log
   }
 
-  async load(sessionKey: string): Promise<StoredSession | null> {
+  async load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
     const entry = await this.#passOver(() => this.#cache.get(sessionKey))
     if (entry?.stored) return entry.stored
     // A mark: another reader fills the cache, or a writer forbids it.
     const lease = entry === null ? await this.#passOver(() => this.#cache.lease(sessionKey, LEASE_TTL)) : null
-    const stored = await this.#db.load(sessionKey)
+    const stored = await this.#db.load(sessionKey, deadline)
     if (stored !== null && lease !== null) await this.#passOver(() => this.#cache.replace(sessionKey, lease, stored))
     return stored
   }
 
-  async create(record: SessionRecord): Promise<string> {
-    const sessionKey = await this.#db.create(record)
+  async create(record: SessionRecord, deadline: Deadline): Promise<string> {
+    const sessionKey = await this.#db.create(record, deadline)
     await this.#passOver(() => this.#cache.add(sessionKey, record))
     return sessionKey
   }
 
-  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
-    const result = await this.#orStale(sessionKey, this.#db.save(sessionKey, record, snapshot))
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
+    const result = await this.#orStale(sessionKey, this.#db.save(sessionKey, record, snapshot, deadline))
     await this.#follow(sessionKey, snapshot, result.outcome === 'saved' ? record : null)
     return result
   }
 
-  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
-    const result = await this.#orStale(sessionKey, this.#db.saveLocked(sessionKey, merge))
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
+    const result = await this.#orStale(sessionKey, this.#db.saveLocked(sessionKey, merge, deadline))
     await this.#follow(sessionKey, null, null)
     return result
   }
 
-  async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    const isThere = await this.#orStale(sessionKey, this.#db.touch(sessionKey, expireDate, snapshot))
+  async touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    const isThere = await this.#orStale(sessionKey, this.#db.touch(sessionKey, expireDate, snapshot, deadline))
     await this.#follow(sessionKey, null, null)
     return isThere
   }
@@ -76,26 +85,26 @@ export class CachedDbEngine implements Engine {
    * First a barrier, which stays until no reader can be left that saw the row. When the
    * cache fails there, nothing has happened yet.
    */
-  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     await this.#cache.bar(sessionKey, BARRIER_TTL)
-    return this.#db.rotate(sessionKey, expireDate, snapshot)
+    return this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline)
   }
 
   /**
-   * First a barrier, as in `rotate`. Where neither cache nor database have the session,
+   * First a barrier, as in `cycleKey`. Where neither cache nor database have the session,
    * the lease of a reader that may have seen its row is enough to take away: a barrier for
    * each forged logout would fill the cache.
    */
-  async delete(sessionKey: string): Promise<void> {
+  async delete(sessionKey: string, deadline: Deadline): Promise<void> {
     const entry = await this.#cache.get(sessionKey)
-    if (!entry?.stored && !(await this.#db.exists(sessionKey))) return this.#follow(sessionKey, null, null)
+    if (!entry?.stored && !(await this.#db.exists(sessionKey, deadline))) return this.#follow(sessionKey, null, null)
     await this.#cache.bar(sessionKey, BARRIER_TTL)
-    await this.#db.delete(sessionKey)
+    await this.#db.delete(sessionKey, deadline)
   }
 
-  async exists(sessionKey: string): Promise<boolean> {
+  async exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
     const entry = await this.#passOver(() => this.#cache.get(sessionKey))
-    return Boolean(entry?.stored) || this.#db.exists(sessionKey)
+    return Boolean(entry?.stored) || this.#db.exists(sessionKey, deadline)
   }
 
   /** Deletes expired rows: the cache has forgotten them before. */
@@ -118,7 +127,7 @@ export class CachedDbEngine implements Engine {
     const follow = async () => {
       const entry = await this.#cache.get(sessionKey)
       if (entry === null || entry.isBarrier) return true
-      return stored !== null && entry.stored?.text === snapshot
+      return stored !== null && entry.stored?.sessionData === snapshot
         ? this.#cache.replace(sessionKey, entry, stored)
         : this.#cache.mark(sessionKey, entry, STALE_TTL)
     }

@@ -32,14 +32,14 @@ export class DbEngine implements Engine {
   async create(record: SessionRecord): Promise<string> {
     const [sessionKey] = await claimNewKey((sessionKey) => {
       const insert = () => this.#model.insert(sessionKey, record, this.#columnsOf(record, sessionKey))
-      return this.#settle(sessionKey, record.text, insert)
+      return this.#settle(sessionKey, record.sessionData, insert)
     })
     return sessionKey
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
     const update = () => this.#model.update(sessionKey, record, this.#columnsOf(record, sessionKey), snapshot)
-    if (await this.#settle(sessionKey, record.text, update)) return { outcome: 'saved', sessionKey }
+    if (await this.#settle(sessionKey, record.sessionData, update)) return { outcome: 'saved', sessionKey }
     const stored = snapshot === null ? null : await this.load(sessionKey)
     return stored === null ? { outcome: 'gone' } : { outcome: 'changed', stored }
   }
@@ -51,7 +51,7 @@ export class DbEngine implements Engine {
         written = merge(stored)
         return { record: written, columns: this.#columnsOf(written, sessionKey) }
       })
-    const saved = await this.#settle(sessionKey, () => written?.text, update)
+    const saved = await this.#settle(sessionKey, () => written?.sessionData, update)
     return saved ? { outcome: 'saved' as const, sessionKey } : { outcome: 'gone' as const }
   }
 
@@ -59,7 +59,7 @@ export class DbEngine implements Engine {
     return (await this.#model.updateExpireDate(sessionKey, expireDate, snapshot)) || (await this.load(sessionKey)) !== null
   }
 
-  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
     const newKey = newSessionKey()
     const move = () => this.#model.updateSessionKey(sessionKey, newKey, expireDate, snapshot)
     // The new key is ours alone: a row under it is the row that was moved, whatever it holds.
@@ -94,7 +94,7 @@ export class DbEngine implements Engine {
       if (!isOutcomeUnknown(error)) throw error
       const stored = await this.load(sessionKey).catch(() => null)
       const sent = typeof text === 'function' ? text() : text
-      if (stored !== null && (sent === null || stored.text === sent)) return true
+      if (stored !== null && (sent === null || stored.sessionData === sent)) return true
       throw error
     }
   }

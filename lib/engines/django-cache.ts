@@ -3,8 +3,8 @@
  * out of that cache. A Django request that read the row just before may fill it again,
  * which only Django could prevent: hence once more some seconds later.
  */
-import type { ClearExpiredOptions, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
-import { within } from '../deadline.js'
+import type { ClearExpiredOptions, Deadline, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import { deadlineIn, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { setTimeout } from '../timers.js'
 
@@ -44,41 +44,41 @@ export class DjangoCacheEngine implements Engine {
     this.#log = log
   }
 
-  load(sessionKey: string): Promise<StoredSession | null> {
-    return this.#db.load(sessionKey)
+  load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
+    return this.#db.load(sessionKey, deadline)
   }
 
-  create(record: SessionRecord): Promise<string> {
-    return this.#db.create(record)
+  create(record: SessionRecord, deadline: Deadline): Promise<string> {
+    return this.#db.create(record, deadline)
   }
 
-  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
-    return this.#followed(sessionKey, this.#db.save(sessionKey, record, snapshot))
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
+    return this.#followed(sessionKey, this.#db.save(sessionKey, record, snapshot, deadline))
   }
 
-  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
-    return this.#followed(sessionKey, this.#db.saveLocked(sessionKey, merge))
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
+    return this.#followed(sessionKey, this.#db.saveLocked(sessionKey, merge, deadline))
   }
 
   /** Django's entry has the same data and ends by itself, a little early. */
-  touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    return this.#db.touch(sessionKey, expireDate, snapshot)
+  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    return this.#db.touch(sessionKey, expireDate, snapshot, deadline)
   }
 
   /** When Django's cache fails here nothing has happened yet. */
-  async rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     await this.#delete(sessionKey)
-    return this.#followed(sessionKey, this.#db.rotate(sessionKey, expireDate, snapshot))
+    return this.#followed(sessionKey, this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline))
   }
 
-  /** As in `rotate`. */
-  async delete(sessionKey: string): Promise<void> {
+  /** As in `cycleKey`. */
+  async delete(sessionKey: string, deadline: Deadline): Promise<void> {
     await this.#delete(sessionKey)
-    await this.#followed(sessionKey, this.#db.delete(sessionKey))
+    await this.#followed(sessionKey, this.#db.delete(sessionKey, deadline))
   }
 
-  exists(sessionKey: string): Promise<boolean> {
-    return this.#db.exists(sessionKey)
+  exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
+    return this.#db.exists(sessionKey, deadline)
   }
 
   clearExpired(options?: ClearExpiredOptions) {
@@ -108,7 +108,7 @@ export class DjangoCacheEngine implements Engine {
       const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
       const overdue = () => new StoreUnavailable(`no answer of Django's cache within ${this.#timeout} seconds`)
       // A cache in this process may delete at once.
-      await within(Promise.resolve(deleted), this.#timeout, overdue)
+      await withDeadline(Promise.resolve(deleted), deadlineIn(this.#timeout), overdue)
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys into their messages.

@@ -3,7 +3,7 @@
  * django/contrib/sessions/backends/file.py, so that Django can use the same folder.
  *
  * Reading needs no lock: what stands under a session's name is complete, since rename(2)
- * put it there. Whatever depends on what is there (save, touch, rotate, delete,
+ * put it there. Whatever depends on what is there (save, touch, cycleKey, delete,
  * clearExpired) holds the session's lock file from looking until the change is made, so
  * that no save brings back what was deleted in between. Django knows no locks: between
  * its processes and ours it is as good as between Django's own.
@@ -96,7 +96,7 @@ export class FileEngine implements Engine {
     return this.#locked<SaveResult>(sessionKey, GONE, async (lock) => {
       const stored = await this.#find(sessionKey)
       if (stored === null) return GONE
-      if (snapshot !== null && stored.text !== snapshot) return this.#isLive(stored) ? { outcome: 'changed', stored } : GONE
+      if (snapshot !== null && stored.sessionData !== snapshot) return this.#isLive(stored) ? { outcome: 'changed', stored } : GONE
       await this.#replace(sessionKey, record, lock)
       return { outcome: 'saved', sessionKey }
     })
@@ -114,7 +114,7 @@ export class FileEngine implements Engine {
   touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
     return this.#locked(sessionKey, false, async (lock) => {
       const stored = await this.#renew(sessionKey, expireDate, snapshot, lock)
-      return stored !== null && (stored.text === snapshot || this.#isLive(stored))
+      return stored !== null && (stored.sessionData === snapshot || this.#isLive(stored))
     })
   }
 
@@ -128,7 +128,7 @@ export class FileEngine implements Engine {
    * moved before the name, because a session whose end was moved in vain is still there
    * under the key that its browser has.
    */
-  rotate(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  cycleKey(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
     return this.#locked(sessionKey, null, async (lock) => {
       if ((await this.#renew(sessionKey, expireDate, snapshot, lock)) === null) return null
       const [newKey, reserved] = await this.#reserve()
@@ -204,7 +204,7 @@ export class FileEngine implements Engine {
   /** Moves the end of a session that holds the text `snapshot`. What was there, null when nothing was. */
   async #renew(sessionKey: string, expireDate: Date, snapshot: string, lock: Lock): Promise<StoredSession | null> {
     const stored = await this.#find(sessionKey)
-    if (stored === null || stored.text !== snapshot) return stored
+    if (stored === null || stored.sessionData !== snapshot) return stored
     const modified = this.#modifiedFor(snapshot, expireDate)
     return (await lock.commit(() => lutimes(this.#path(sessionKey), modified, modified))) ? stored : null
   }
@@ -279,7 +279,7 @@ export class FileEngine implements Engine {
     if (content === null) await this.#checkFolder()
     if (content === null || content === 'unfit') return content
     if (content.text === null) throw new SessionTooLarge(this.#maxSize)
-    return { text: content.text, expireDate: this.#endOf(content) }
+    return { sessionData: content.text, expireDate: this.#endOf(content) }
   }
 
   #read(sessionKey: string, ...answers: string[]): Promise<Content | 'unfit' | null> {
@@ -298,11 +298,11 @@ export class FileEngine implements Engine {
   }
 
   /** Writes and closes a new file, or removes it. */
-  #fill(file: FileHandle, path: string, { text, expireDate }: StoredSession): Promise<void> {
+  #fill(file: FileHandle, path: string, { sessionData, expireDate }: StoredSession): Promise<void> {
     return orRemove(path, async () => {
       try {
-        await ask(file.writeFile(text, 'latin1'))
-        const modified = this.#modifiedFor(text, expireDate)
+        await ask(file.writeFile(sessionData, 'latin1'))
+        const modified = this.#modifiedFor(sessionData, expireDate)
         await ask(file.utimes(modified, modified))
       } finally {
         await ask(file.close())

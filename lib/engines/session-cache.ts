@@ -1,7 +1,7 @@
 /** Sessions in a cache: the text of an entry, its time to live, and the bound on how long an answer may take. */
 import { type Cache, describe } from '../caches/memory.js'
 import type { StoredSession } from '../contract.js'
-import { within } from '../deadline.js'
+import { deadlineIn, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 
 /** Form, end in milliseconds, text. The form's number goes up when it changes: entries of other forms are no sessions. */
@@ -125,9 +125,9 @@ export class SessionCache {
   }
 
   #parse(raw: string): StoredSession | null {
-    const [, time, text] = ENTRY.exec(raw) ?? []
+    const [, time, sessionData] = ENTRY.exec(raw) ?? []
     const expireDate = new Date(Number(time))
-    return text !== undefined && expireDate > this.#clock() ? { text, expireDate } : null
+    return sessionData !== undefined && expireDate > this.#clock() ? { sessionData, expireDate } : null
   }
 
   #ttl({ expireDate }: StoredSession): number {
@@ -138,7 +138,7 @@ export class SessionCache {
   async #bounded<T>(ask: () => Promise<T>): Promise<T> {
     try {
       const overdue = () => new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`)
-      return await within(Promise.resolve(ask()), this.#timeout, overdue)
+      return await withDeadline(Promise.resolve(ask()), deadlineIn(this.#timeout), overdue)
     } catch (error) {
       if (error instanceof StoreUnavailable) throw error
       // Clients put commands with keys and values into their messages and properties.
@@ -153,6 +153,6 @@ function unexpected(method: string, expected: string, answer: unknown): Error {
   )
 }
 
-function format({ text, expireDate }: StoredSession): string {
-  return `fds1 ${expireDate.getTime()} ${text}`
+function format({ sessionData, expireDate }: StoredSession): string {
+  return `fds1 ${expireDate.getTime()} ${sessionData}`
 }

@@ -39,13 +39,13 @@ export class SignedCookiesEngine implements Engine {
     const { codec, cookieAge, clock } = this.#options
     const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
     const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey))
-    return expireDate > clock() ? { text: sessionKey, expireDate } : null
+    return expireDate > clock() ? { sessionData: sessionKey, expireDate } : null
   }
 
-  async create({ text }: SessionRecord): Promise<string> {
-    const size = this.#options.cookieName.length + text.length
+  async create({ sessionData }: SessionRecord): Promise<string> {
+    const size = this.#options.cookieName.length + sessionData.length
     if (size > MAX_COOKIE_SIZE) throw new CookieTooLarge(size, MAX_COOKIE_SIZE)
-    return text
+    return sessionData
   }
 
   async save(_sessionKey: string, record: SessionRecord): Promise<SaveResult> {
@@ -63,7 +63,7 @@ export class SignedCookiesEngine implements Engine {
     return true
   }
 
-  async rotate(sessionKey: string): Promise<string> {
+  async cycleKey(sessionKey: string): Promise<string> {
     return sessionKey
   }
 

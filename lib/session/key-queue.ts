@@ -1,4 +1,4 @@
-import { within } from '../deadline.js'
+import { deadlineIn, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 
 const nothing = () => {}
@@ -42,6 +42,6 @@ export class KeyQueue {
 
   #after(promise: Promise<unknown>): Promise<void> {
     const overdue = () => new StoreUnavailable(`no turn to write the session within ${this.#timeout} seconds`)
-    return within(promise.then(nothing, nothing), this.#timeout, overdue)
+    return withDeadline(promise.then(nothing, nothing), deadlineIn(this.#timeout), overdue)
   }
 }

@@ -3,6 +3,7 @@
  * meanwhile. It knows an engine, and nothing of what a request does with its session.
  */
 import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import { deadlineIn } from '../deadline.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
 import { type Members, toObject } from '../django/serializer.js'
@@ -17,6 +18,7 @@ export interface SessionSettings {
   readonly touchAfter: number
   readonly saveNestedChanges: boolean
   readonly onConflict: 'merge' | 'reject' | 'overwrite'
+  readonly storeTimeout: number
   readonly clock: () => Date
 }
 
@@ -64,9 +66,9 @@ const HASH_NAME = '_auth_user_hash'
 const MAX_MISSES = 3
 
 /** Corrupt and forged data is empty; the row stays until it is saved again. */
-export function decode({ codec }: SessionContext, { text }: StoredSession, log: SessionLog): Members {
+export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog): Members {
   try {
-    return codec.decode(text)
+    return codec.decode(sessionData)
   } catch (error) {
     if (!(error instanceof SuspiciousSession)) throw error
     log.warn({ code: error.code }, error.message)
@@ -82,7 +84,7 @@ export function expireDateOf({ settings }: SessionContext, members: Members): Da
 export function recordOf(context: SessionContext, members: Members): SessionRecord {
   const { codec } = context
   return {
-    text: codec.encode(members),
+    sessionData: codec.encode(members),
     expireDate: expireDateOf(context, members),
     data: () => toObject(members, codec.serializer.copy)
   }
@@ -99,25 +101,26 @@ export function replace(
   { sessionKey, snapshot, members: ours, changes, attempt, later, log, onSend }: Replacement
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, queue, settings } = context
+  const deadline = deadlineIn(settings.storeTimeout)
   const save = async () => {
     let members = ours
     let record = recordOf(context, members)
     const send = () => {
-      onSend({ text: record.text, members, changes })
+      onSend({ text: record.sessionData, members, changes })
       return record
     }
     const mergeWith = (stored: StoredSession): SessionRecord => {
-      const landed = attempt !== null && attempt.text === stored.text
+      const landed = attempt !== null && attempt.text === stored.sessionData
       members = landed ? later.applyTo(attempt.members) : merge(context, snapshot, decode(context, stored, log), changes)
       record = recordOf(context, members)
       return send()
     }
-    let result = await engine.save(sessionKey, send(), settings.onConflict === 'overwrite' ? null : snapshot.text)
+    let result = await engine.save(sessionKey, send(), settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
     for (let misses = 1; result.outcome === 'changed' && misses < MAX_MISSES; misses++) {
       log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
-      result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.text)
+      result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
     }
-    if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith)
+    if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith, deadline)
     if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
     if (result.outcome !== 'saved') {
       const { outcome } = result as { outcome: unknown }

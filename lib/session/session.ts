@@ -3,8 +3,10 @@
  * store once. It knows no cookies, no HTTP and no SQL. The semantics are those of
  * django/contrib/sessions/backends/base.py (Django 5.x).
  */
+
 import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog, StoredSession } from '../contract.js'
+import { type Deadline, deadlineIn } from '../deadline.js'
 import { EXPIRY_NAME, expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../django/expiry.js'
 import { isPlainObject } from '../django/json-writer.js'
 import { isSessionKey } from '../django/keys.js'
@@ -421,7 +423,7 @@ export class Session {
       const expireDate = expireDateOf(this.#context, snapshot.members)
       const { engine, queue } = this.#context
       const key = this.#key
-      const newKey = await queue.run(key, () => engine.rotate(key, expireDate, snapshot.text))
+      const newKey = await queue.run(key, () => engine.cycleKey(key, expireDate, snapshot.sessionData, this.#deadline()))
       if (newKey === null) throw new SessionInterrupted('was deleted')
       this.#key = newKey
       this.#cookieIsDue = true
@@ -542,6 +544,10 @@ export class Session {
 
   // --- loading and saving -----------------------------------------------------------
 
+  #deadline(): Deadline {
+    return deadlineIn(this.#context.settings.storeTimeout)
+  }
+
   async #load(): Promise<this> {
     if (this.#members !== null) return this
     const stored = this.#key === null ? null : await this.#find(this.#key)
@@ -557,7 +563,7 @@ export class Session {
   /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
   async #find(sessionKey: string): Promise<StoredSession | null> {
     try {
-      const stored = await this.#context.engine.load(sessionKey)
+      const stored = await this.#context.engine.load(sessionKey, this.#deadline())
       if (stored === null) this.#logRefused('debug', new UnknownKey('it has expired, was deleted, or never existed'))
       return stored
     } catch (error) {
@@ -584,7 +590,7 @@ export class Session {
   async #flush(): Promise<void> {
     const { engine, queue } = this.#context
     const key = this.#key
-    if (key !== null) await queue.run(key, () => engine.delete(key))
+    if (key !== null) await queue.run(key, () => engine.delete(key, this.#deadline()))
     this.#key = null
     this.#snapshot = null
     this.#cookieIsDue = false
@@ -631,7 +637,7 @@ export class Session {
 
   async #create(members: Members): Promise<Snapshot> {
     const record = recordOf(this.#context, members)
-    this.#key = await this.#context.engine.create(record)
+    this.#key = await this.#context.engine.create(record, this.#deadline())
     return { ...record, members }
   }
 
@@ -657,13 +663,14 @@ export class Session {
     const { engine, queue, settings } = this.#context
     const key = this.#key
     if (key === null || this.#snapshot === null) return
-    const { text } = this.#snapshot
+    const { sessionData } = this.#snapshot
     const expiry = this.#snapshot.members.get(EXPIRY_NAME)?.value
     if (fixedDate(expiry) !== null) return
     const expireDate = expireDateOf(this.#context, this.#snapshot.members)
     if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save()
-    if (!(await queue.run(key, () => engine.touch(key, expireDate, text)))) throw new SessionInterrupted('was deleted')
+    if (!(await queue.run(key, () => engine.touch(key, expireDate, sessionData, this.#deadline()))))
+      throw new SessionInterrupted('was deleted')
     this.#snapshot = { ...this.#snapshot, expireDate }
   }
 }

@@ -157,7 +157,7 @@ const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
 const FUNCTION: Check = ['a function', (value) => typeof value === 'function']
 
 const ENGINE_NAMES: readonly string[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies'] satisfies EngineName[]
-const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'cycleKey', 'delete', 'exists', 'clearExpired']
 const CACHE_METHODS = ['get', 'add', 'replace', 'delete']
 
 const CHECKS: Record<keyof SessionOptions, Check> = {

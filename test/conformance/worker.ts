@@ -136,7 +136,7 @@ const abstractEngine: Engine = {
   save: unimplemented,
   saveLocked: unimplemented,
   touch: unimplemented,
-  rotate: unimplemented,
+  cycleKey: unimplemented,
   delete: unimplemented,
   exists: unimplemented,
   clearExpired: unimplemented
@@ -326,7 +326,7 @@ class Store {
 
   /** What a session makes of the text that it finds stored. */
   async decode(text: string): Promise<Wire> {
-    const engine = { ...abstractEngine, load: async () => ({ text, expireDate: clock() }) }
+    const engine = { ...abstractEngine, load: async () => ({ sessionData: text, expireDate: clock() }) }
     const sessions = await createSessions(this.engine, this.serializer, { engine })
     return json((await sessions.open(newSessionKey()).load()).toObject())
   }

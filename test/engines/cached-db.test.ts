@@ -8,8 +8,9 @@ import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
 import { openDatabase, recordQueries } from '../fixtures/databases.ts'
 import { createDbEngine } from '../fixtures/engines.ts'
+import { type UnhurriedEngine, unhurried } from '../fixtures/unhurried.ts'
 
-const record = (text: string): SessionRecord => ({ text, expireDate: new Date('2999-01-01'), data: () => ({}) })
+const record = (text: string): SessionRecord => ({ sessionData: text, expireDate: new Date('2999-01-01'), data: () => ({}) })
 
 /** A cache that can fail. */
 class FlakyCache extends MemoryCache {
@@ -33,12 +34,12 @@ async function createEngine(t: Test) {
   const log = { debug: () => {}, warn: (_details: object, message: string) => void warnings.push(message) }
   const engineOn = (database: Engine) =>
     new CachedDbEngine({ db: database, cache: new SessionCache({ cache, prefix: '', clock: () => new Date(), timeout: 0.2 }), log })
-  return { knex, db, cache, warnings, engineOn, engine: engineOn(db) }
+  return { knex, database: db, db: unhurried(db), cache, warnings, engineOn, engine: unhurried(engineOn(db)) }
 }
 
 /** A session that the cache does not have, and a reader who stands at the door with the row it has read. */
 async function startSlowRead(t: Test) {
-  const { engine, engineOn, db, cache, knex } = await createEngine(t)
+  const { engine, engineOn, database, db, cache, knex } = await createEngine(t)
   const key = await engine.create(record('first'))
   cache.clear()
   const door = gate()
@@ -47,8 +48,8 @@ async function startSlowRead(t: Test) {
     await door.pass()
     return stored
   }
-  const slowDb = new Proxy(db, { get: (target, name) => (name === 'load' ? load : Reflect.get(target, name).bind(target)) })
-  const reading = engineOn(slowDb).load(key)
+  const slowDb = new Proxy(database, { get: (target, name) => (name === 'load' ? load : Reflect.get(target, name).bind(target)) })
+  const reading = unhurried(engineOn(slowDb)).load(key)
   await door.reached
   return { engine, db, knex, key, door, reading }
 }
@@ -57,28 +58,28 @@ t.test('what was read once is read from the cache', async (t) => {
   const { engine, knex, cache } = await createEngine(t)
   const key = await engine.create(record('first'))
   const queries = recordQueries(knex)
-  t.equal((await engine.load(key))?.text, 'first', 'a new session is in the cache')
+  t.equal((await engine.load(key))?.sessionData, 'first', 'a new session is in the cache')
   t.equal(await engine.exists(key), true)
   t.equal(queries.length, 0)
   cache.clear()
-  t.equal((await engine.load(key))?.text, 'first')
-  t.equal((await engine.load(key))?.text, 'first')
+  t.equal((await engine.load(key))?.sessionData, 'first')
+  t.equal((await engine.load(key))?.sessionData, 'first')
   t.equal(queries.length, 1)
   await engine.save(key, record('second'), 'first')
-  t.equal((await engine.load(key))?.text, 'second')
+  t.equal((await engine.load(key))?.sessionData, 'second')
   t.equal(queries.filter((sql) => sql.startsWith('SELECT')).length, 1, 'a save takes the cache along')
 })
 
-const endings: Record<string, (engine: Engine, key: string) => Promise<unknown>> = {
+const endings: Record<string, (engine: UnhurriedEngine, key: string) => Promise<unknown>> = {
   'a logout': (engine, key) => engine.delete(key),
-  'a new key': (engine, key) => engine.rotate(key, new Date('2999-01-01'), 'first')
+  'a new key': (engine, key) => engine.cycleKey(key, new Date('2999-01-01'), 'first')
 }
 for (const [what, end] of Object.entries(endings)) {
   t.test(`a fill after a miss cannot undo ${what} meanwhile`, async (t) => {
     const { engine, key, door, reading } = await startSlowRead(t)
     await end(engine, key)
     door.open()
-    t.equal((await reading)?.text, 'first', 'the reader was before')
+    t.equal((await reading)?.sessionData, 'first', 'the reader was before')
     t.equal(await engine.load(key), null)
     t.equal(await engine.exists(key), false)
   })
@@ -131,13 +132,13 @@ t.test('a fill after a miss cannot undo a save meanwhile', async (t) => {
   await engine.save(key, record('second'), 'first')
   door.open()
   await reading
-  t.equal((await engine.load(key))?.text, 'second')
+  t.equal((await engine.load(key))?.sessionData, 'second')
 })
 
 t.test('of two readers one fills the cache, and the other reads the database', async (t) => {
   const { engine, knex, key, door, reading: first } = await startSlowRead(t)
   const queries = recordQueries(knex)
-  t.equal((await engine.load(key))?.text, 'first')
+  t.equal((await engine.load(key))?.sessionData, 'first')
   t.equal(queries.length, 1)
   door.open()
   await first
@@ -149,27 +150,27 @@ t.test('another writer of the table is noticed at the next save, and the cache i
   const { engine, db } = await createEngine(t)
   const key = await engine.create(record('first'))
   await db.save(key, record('other'), 'first')
-  t.equal((await engine.load(key))?.text, 'first', 'stale, which is why such tables need the engine db')
-  t.match(await engine.save(key, record('mine'), 'first'), { outcome: 'changed', stored: { text: 'other' } })
-  t.equal((await engine.load(key))?.text, 'other')
+  t.equal((await engine.load(key))?.sessionData, 'first', 'stale, which is why such tables need the engine db')
+  t.match(await engine.save(key, record('mine'), 'first'), { outcome: 'changed', stored: { sessionData: 'other' } })
+  t.equal((await engine.load(key))?.sessionData, 'other')
 })
 
 t.test('a failing cache is passed over on load and save, and refuses flush and cycleKey before anything happened', async (t) => {
   const { engine, cache, warnings, db } = await createEngine(t)
   const key = await engine.create(record('first'))
   cache.failing = true
-  t.equal((await engine.load(key))?.text, 'first')
+  t.equal((await engine.load(key))?.sessionData, 'first')
   t.match(await engine.save(key, record('second'), 'first'), { outcome: 'saved' })
   t.equal(await engine.exists(key), true)
   t.ok(warnings.length > 0)
   t.notMatch(warnings.join(), key)
   await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', statusCode: 503 })
-  await t.rejects(engine.rotate(key, new Date('2999-01-01'), 'second'), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
-  t.equal((await db.load(key))?.text, 'second')
+  await t.rejects(engine.cycleKey(key, new Date('2999-01-01'), 'second'), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.equal((await db.load(key))?.sessionData, 'second')
 })
 
 t.test('a cache that does not answer is waited for no longer than its part of the time', async (t) => {
-  const { db } = await createEngine(t)
+  const { database, db } = await createEngine(t)
   const key = await db.create(record('first'))
   const never = () => new Promise<never>(() => {})
   const cache = new SessionCache({
@@ -178,21 +179,21 @@ t.test('a cache that does not answer is waited for no longer than its part of th
     clock: () => new Date(),
     timeout: 0.02
   })
-  const engine = new CachedDbEngine({ db, cache, log: { debug: () => {}, warn: () => {} } })
-  t.equal((await engine.load(key))?.text, 'first')
+  const engine = unhurried(new CachedDbEngine({ db: database, cache, log: { debug: () => {}, warn: () => {} } }))
+  t.equal((await engine.load(key))?.sessionData, 'first')
   await t.rejects(engine.delete(key), { code: 'FST_SESSION_STORE_UNAVAILABLE', cause: { message: /cache within 0.02 seconds/ } })
 })
 
 t.test('a save whose answer was lost leaves nothing stale in the cache', async (t) => {
-  const { db, engine, engineOn } = await createEngine(t)
+  const { database, engine, engineOn } = await createEngine(t)
   const key = await engine.create(record('first'))
-  const save: Engine['save'] = async (...args) => {
-    await db.save(...args)
+  const save: Engine['save'] = async (sessionKey, stored, snapshot) => {
+    await database.save(sessionKey, stored, snapshot)
     throw new Error('the answer was lost')
   }
-  const losing = new Proxy(db, { get: (target, name) => (name === 'save' ? save : Reflect.get(target, name).bind(target)) })
-  await t.rejects(engineOn(losing).save(key, record('second'), 'first'))
-  t.equal((await engine.load(key))?.text, 'second')
+  const losing = new Proxy(database, { get: (target, name) => (name === 'save' ? save : Reflect.get(target, name).bind(target)) })
+  await t.rejects(unhurried(engineOn(losing)).save(key, record('second'), 'first'))
+  t.equal((await engine.load(key))?.sessionData, 'second')
 })
 
 t.test('entries that are none of ours are not believed, and replaced', async (t) => {
@@ -201,9 +202,9 @@ t.test('entries that are none of ours are not believed, and replaced', async (t)
     const key = await engine.create(record('first'))
     cache.clear()
     await cache.add(key, garbage, 100)
-    t.equal((await engine.load(key))?.text, 'first', garbage)
+    t.equal((await engine.load(key))?.sessionData, 'first', garbage)
     t.match(await engine.save(key, record('second'), 'first'), { outcome: 'saved' })
-    t.equal((await engine.load(key))?.text, 'second')
+    t.equal((await engine.load(key))?.sessionData, 'second')
   }
 })
 

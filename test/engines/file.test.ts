@@ -22,7 +22,7 @@ const MAX_SIZE = 1_048_576
 const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
 const UNAVAILABLE = { code: 'FST_SESSION_STORE_UNAVAILABLE' }
 
-const record = (text: string, expireDate = at(100)): SessionRecord => ({ text, expireDate, data: () => ({}) })
+const record = (text: string, expireDate = at(100)): SessionRecord => ({ sessionData: text, expireDate, data: () => ({}) })
 
 /** The signed text of a session whose `_session_expiry` is the value. */
 function textWith(expiry: unknown): string {
@@ -142,7 +142,7 @@ t.test("files are Django's", async (t) => {
     check('second', [`sessionid${sessionKey}`])
     await engine.saveLocked(sessionKey, () => record('third'))
     check('third', [`sessionid${sessionKey}`])
-    const newKey = String(await engine.rotate(sessionKey, at(100), 'third'))
+    const newKey = String(await engine.cycleKey(sessionKey, at(100), 'third'))
     t.strictSame(fs.readdirSync(folder), [`sessionid${newKey}`])
     t.equal(fs.statSync(join(folder, `sessionid${newKey}`)).mode & 0o777, 0o600)
   })
@@ -163,7 +163,7 @@ t.test("files are Django's", async (t) => {
       const { engine, setTime, path } = await setUp(t)
       writeFile(path(`sessionid${KEY}`), text)
       setTime((end.getTime() - START.getTime() - 1) / 1000)
-      t.strictSame(await engine.load(KEY), { text, expireDate: end })
+      t.strictSame(await engine.load(KEY), { sessionData: text, expireDate: end })
       setTime((end.getTime() - START.getTime()) / 1000)
       t.equal(await engine.load(KEY), null)
       t.equal((await engine.clearExpired()).deleted, Number(end >= at(100)), 'at its end it is not over for longer than 0 seconds')
@@ -181,9 +181,9 @@ t.test("files are Django's", async (t) => {
       const text = textWith(expiry)
       const expireDate = expiryDate(expiry, COOKIE_AGE, at(3.21))
       await engine.save(sessionKey, record(text, expireDate), null)
-      t.strictSame(await engine.load(sessionKey), { text, expireDate })
+      t.strictSame(await engine.load(sessionKey), { sessionData: text, expireDate })
       t.equal(Math.round(fs.statSync(file).mtimeMs), at(3.21).getTime(), 'and for Django, which adds to the modification')
-      t.strictSame(await engine.load(await engine.create(record(text, expireDate))), { text, expireDate })
+      t.strictSame(await engine.load(await engine.create(record(text, expireDate))), { sessionData: text, expireDate })
     })
   }
 
@@ -200,7 +200,7 @@ t.test("files are Django's", async (t) => {
     const { engine, file, sessionKey } = await setUp(t)
     const text = textWith(undefined)
     writeFile(file, text.slice(0, -5))
-    t.match(await engine.load(sessionKey), { text: text.slice(0, -5) })
+    t.match(await engine.load(sessionKey), { sessionData: text.slice(0, -5) })
     t.equal((await engine.save(sessionKey, record(text), text.slice(0, -5))).outcome, 'saved')
     t.equal(fs.readFileSync(file, 'latin1'), text)
   })
@@ -228,7 +228,7 @@ t.test('bad input', async (t) => {
       t.strictSame(await engine.save(key, record('second'), null), { outcome: 'gone' })
       t.strictSame(await engine.saveLocked(key, () => record('second')), { outcome: 'gone' })
       t.equal(await engine.touch(key, at(200), 'first'), false)
-      t.equal(await engine.rotate(key, at(200), 'first'), null)
+      t.equal(await engine.cycleKey(key, at(200), 'first'), null)
       t.equal(await engine.delete(key), undefined)
       t.equal(await engine.exists(key), false)
     }
@@ -249,7 +249,7 @@ t.test('bad input', async (t) => {
     ['save', (engine, key) => engine.save(key, record('second'), 'first')],
     ['saveLocked', (engine, key) => engine.saveLocked(key, () => record('second'))],
     ['touch', (engine, key) => engine.touch(key, at(200), 'first')],
-    ['rotate', (engine, key) => engine.rotate(key, at(200), 'first')],
+    ['cycleKey', (engine, key) => engine.cycleKey(key, at(200), 'first')],
     ['delete', (engine, key) => engine.delete(key)],
     ['exists', (engine, key) => engine.exists(key)],
     ['clearExpired', (engine) => engine.clearExpired()]
@@ -307,7 +307,7 @@ t.test('bad input', async (t) => {
       t.strictSame(await engine.save(sessionKey, record('second'), null), { outcome: 'gone' })
       t.strictSame(await engine.saveLocked(sessionKey, () => record('second')), { outcome: 'gone' })
       t.equal(await engine.touch(sessionKey, at(200), 'first'), false)
-      t.equal(await engine.rotate(sessionKey, at(200), 'first'), null)
+      t.equal(await engine.cycleKey(sessionKey, at(200), 'first'), null)
       t.equal(await engine.exists(sessionKey), true, 'the key is taken')
       setTime(100_000)
       t.match(await engine.clearExpired(), { deleted: 0 })
@@ -327,7 +327,7 @@ t.test('bad input', async (t) => {
     const keys = Array.from({ length: 8 }, (_, number) => String(number).repeat(32))
     for (const key of keys) execFileSync('mkfifo', [path(`sessionid${key}`)])
     const loads = keys.map((key) => t.rejects(engine.load(key), { code: 'FST_SESSION_SUSPICIOUS' }))
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     await Promise.all(loads)
   })
 
@@ -335,7 +335,7 @@ t.test('bad input', async (t) => {
     const { engine, file, path, sessionKey, setTime } = await setUp(t, { maxSize: 300 })
     const longest = 'x'.repeat(500)
     writeFile(path(`sessionid${KEY}`), longest)
-    t.match(await engine.load(KEY), { text: longest })
+    t.match(await engine.load(KEY), { sessionData: longest })
     fs.appendFileSync(path(`sessionid${KEY}`), 'x')
     const tooLarge = { code: 'FST_SESSION_TOO_LARGE' }
     await t.rejects(engine.load(KEY), tooLarge)
@@ -356,7 +356,7 @@ t.test('bad input', async (t) => {
     async (t) => {
       const { engine, folder, sessionKey, file } = await setUp(t)
       for (const path of [folder, file]) fs.chownSync(path, NOBODY, NOBODY)
-      t.match(await createEngine(folder).load(sessionKey), { text: 'first' })
+      t.match(await createEngine(folder).load(sessionKey), { sessionData: 'first' })
       await t.rejects(engine.load(sessionKey), { code: 'FST_SESSION_SUSPICIOUS' })
     }
   )
@@ -373,7 +373,7 @@ t.test('bad input', async (t) => {
       await other.clearExpired()
       setTime(0)
     }
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     t.equal(fs.existsSync(file), true)
   })
 
@@ -393,7 +393,7 @@ t.test('bad input', async (t) => {
       fs.rmSync(folder, { recursive: true })
     })
     fs.chmodSync(folder, 0o500)
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     for (const [name, verb] of verbs.filter(([name]) => !['load', 'exists', 'clearExpired'].includes(name))) {
       await refuses(t, name, verb(engine, sessionKey), 'EACCES', sessionKey)
     }
@@ -504,16 +504,16 @@ t.test('locks', async (t) => {
       start({ name: index % 2 === 0 ? 'append by saveLocked' : 'append by save', folder, sessionKey, count })
     }
     for (const exit of await Promise.all(exits)) t.strictSame(exit, [0, null])
-    t.equal((await engine.load(sessionKey))?.text, '+'.repeat(writers.length * count))
+    t.equal((await engine.load(sessionKey))?.sessionData, '+'.repeat(writers.length * count))
     t.strictSame(fs.readdirSync(folder), [`sessionid${sessionKey}`])
   })
 
   await t.test('of many engines that find an abandoned lock one takes it at a time', async (t) => {
     const { folder, engine, sessionKey, lock } = await setUp(t)
     fs.writeFileSync(lock, '1 0 elsewhere')
-    const append = () => createEngine(folder).saveLocked(sessionKey, ({ text }) => record(`${text}+`))
+    const append = () => createEngine(folder).saveLocked(sessionKey, ({ sessionData }) => record(`${sessionData}+`))
     await Promise.all(Array.from({ length: 20 }, append))
-    t.equal((await engine.load(sessionKey))?.text, `first${'+'.repeat(20)}`)
+    t.equal((await engine.load(sessionKey))?.sessionData, `first${'+'.repeat(20)}`)
   })
 
   await t.test('a session is held as long as its holder lives, and free when it is killed', async (t) => {
@@ -523,7 +523,7 @@ t.test('locks', async (t) => {
     start({ name: 'hold the lock', folder, sessionKey, count: 0 })
     await once(child.stdout as NodeJS.ReadableStream, 'data')
 
-    t.match((await engine.load(sessionKey))?.text, 'first', 'reading needs no lock')
+    t.match((await engine.load(sessionKey))?.sessionData, 'first', 'reading needs no lock')
     await t.rejects(engine.save(sessionKey, record('second'), 'first'), UNAVAILABLE)
     await t.rejects(engine.delete(sessionKey), UNAVAILABLE)
     fs.utimesSync(file, new Date(0), new Date(0))
@@ -634,7 +634,7 @@ t.test('locks', async (t) => {
       return record('late')
     })
     await t.rejects(late, UNAVAILABLE)
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     t.equal(fs.existsSync(lock), true, 'the lock may be of another holder by now')
     t.strictSame(fs.readdirSync(folder).sort(), [`.sessionid${sessionKey}.lock`, `sessionid${sessionKey}`])
   })
@@ -654,11 +654,11 @@ t.test('locks', async (t) => {
     const { engine, folder, sessionKey } = await setUp(t)
     let rotation: Promise<string | null> | undefined
     await engine.saveLocked(sessionKey, () => {
-      rotation = createEngine(folder).rotate(sessionKey, at(200), 'first')
+      rotation = createEngine(folder).cycleKey(sessionKey, at(200), 'first')
       return record('second', at(300))
     })
     const newKey = String(await rotation)
-    t.strictSame(await engine.load(newKey), { text: 'second', expireDate: at(300) })
+    t.strictSame(await engine.load(newKey), { sessionData: 'second', expireDate: at(300) })
     t.strictSame(fs.readdirSync(folder), [`sessionid${newKey}`])
   })
 })
@@ -679,7 +679,7 @@ t.test('a process that is killed', async (t) => {
   await t.test('while it saves leaves the session as it was, and nothing that is taken for one', async (t) => {
     const { engine, folder, sessionKey } = await setUpNow(t)
     await runUntilDead(t, { name: 'die before rename in save', folder, sessionKey, count: 0 })
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     const left = fs.readdirSync(folder).filter((name) => name !== `sessionid${sessionKey}`)
     t.equal(left.length, 2, 'a temporary file and a lock')
     for (const name of left) t.notOk(name.startsWith('sessionid'), "Django's clearsessions looks at no such name")
@@ -691,7 +691,7 @@ t.test('a process that is killed', async (t) => {
     const { engine, folder, sessionKey } = await setUpNow(t)
     await runUntilDead(t, { name: 'die before rename in rotate', folder, sessionKey, count: 0 })
     t.strictSame(live(folder), [sessionKey])
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
     t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'saved' })
   })
 
@@ -700,7 +700,7 @@ t.test('a process that is killed', async (t) => {
     await runUntilDead(t, { name: 'die after rename in rotate', folder, sessionKey, count: 0 })
     t.equal(await engine.load(sessionKey), null)
     t.equal(live(folder).length, 1)
-    t.match(await engine.load(String(live(folder)[0])), { text: 'first' })
+    t.match(await engine.load(String(live(folder)[0])), { sessionData: 'first' })
     t.match(await engine.save(sessionKey, record('second'), 'first'), { outcome: 'gone' })
   })
 })
@@ -756,7 +756,7 @@ t.test('clearExpired()', async (t) => {
     })
     t.match(await engine.clearExpired(), { deleted: 0 })
     t.equal(renewed, true)
-    t.match(await engine.load(sessionKey), { text: 'first' })
+    t.match(await engine.load(sessionKey), { sessionData: 'first' })
   })
 
   await t.test('leaves what is not its own', async (t) => {

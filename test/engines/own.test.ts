@@ -3,7 +3,7 @@ import t from 'tap'
 import type { EngineClass } from '../../lib/index.ts'
 import { createApp } from '../fixtures/app.ts'
 
-const NAMES = ['load', 'create', 'save', 'saveLocked', 'touch', 'rotate', 'delete', 'exists', 'clearExpired']
+const NAMES = ['load', 'create', 'save', 'saveLocked', 'touch', 'cycleKey', 'delete', 'exists', 'clearExpired']
 const invalid = (problem: string) => ({
   code: 'FST_SESSION_INVALID_OPTIONS',
   message: `fastify-django-sessions: invalid options\n- ${problem}`
@@ -15,7 +15,7 @@ class Whole {
   save() {}
   saveLocked() {}
   touch() {}
-  rotate() {}
+  cycleKey() {}
   delete() {}
   exists() {}
   clearExpired() {}
