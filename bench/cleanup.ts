@@ -14,12 +14,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import createKnex, { type Knex } from 'knex'
 import { tuned } from '../lib/database/dialects.ts'
-import type { Model } from '../lib/database/table.ts'
-import { Codec, STORE_SALT } from '../lib/django/codec.ts'
-import { jsonSerializer } from '../lib/django/serializer.ts'
+import type { SessionTable } from '../lib/database/session-table.ts'
 import { migrationSource } from '../lib/migrations.ts'
-import { createModel } from '../lib/sessions.ts'
 import { PostgresServer } from '../test/fixtures/postgres.ts'
+import { createRows, createTable, soon } from '../test/fixtures/tables.ts'
 import type { Job, Outcome } from './cleaner.ts'
 import { decimal, table } from './report.ts'
 
@@ -155,7 +153,8 @@ interface Load {
 }
 
 /** Two readers and a writer; every tenth write renews an expired session, where it is there yet. */
-function startLoad(model: Model, { expired, live }: Target): Load {
+function startLoad(table: SessionTable, { expired, live }: Target): Load {
+  const rows = createRows(table)
   let samples = { reads: [] as number[], writes: [] as number[] }
   const renewed = new Set<string>()
   let stopped = false
@@ -171,11 +170,11 @@ function startLoad(model: Model, { expired, live }: Target): Load {
       await pause(2)
     }
   }
-  const read = () => timed('reads', () => model.findLive(pick('live', live), NOW))
+  const read = () => timed('reads', () => rows.findLive(pick('live', live), NOW, soon()))
   const write = (turn: number) =>
     timed('writes', async () => {
       const sessionKey = turn % 10 === 0 ? pick('expired', expired) : pick('live', live)
-      const saved = await model.update(sessionKey, { sessionData: `${TEXT}y`, expireDate: LATER }, {}, null)
+      const saved = await rows.update(sessionKey, { sessionData: `${TEXT}y`, expireDate: LATER }, {}, null, soon())
       if (saved && turn % 10 === 0) renewed.add(sessionKey)
     })
   const workers = [repeat(read), repeat(read), repeat(write)]
@@ -208,21 +207,11 @@ interface Result extends Outcome {
 }
 
 const run = promisify(execFile)
-const codec = new Codec({
-  secretKey: 'nothing is signed',
-  secretKeyFallbacks: [],
-  salt: STORE_SALT,
-  clock: () => NOW,
-  serializer: jsonSerializer,
-  compressAbove: 1024,
-  maxSize: 1024 * 1024
-})
-
 async function measure(target: Target, way: (typeof WAYS)[number]): Promise<Result> {
   const config = await target.prepare(way)
   const knex = createKnex({ ...tuned(config), useNullAsDefault: true })
-  const model = createModel(knex, codec, { storeTimeout: 600, tableName: 'django_session', preparedStatements: true, batching: true })
-  const load = startLoad(model, target)
+  const table = createTable(knex, { storeTimeout: 600 })
+  const load = startLoad(table, target)
   await pause(IDLE_SECONDS * 100)
   load.take()
   await pause(IDLE_SECONDS * 1000)
@@ -232,18 +221,18 @@ async function measure(target: Target, way: (typeof WAYS)[number]): Promise<Resu
   const busy = load.take()
   await load.stop()
   const outcome: Outcome = JSON.parse(stdout)
-  const problems = await check(model, target, load.renewed, outcome)
+  const problems = await check(table, target, load.renewed, outcome)
   await knex.destroy()
   return { database: target.title, way, rows: target.expired, renewed: load.renewed.size, ...outcome, idle, busy, problems }
 }
 
 /** What is wrong with what is left. */
-async function check(model: Model, { expired, live }: Target, renewed: Set<string>, { deleted }: Outcome): Promise<string[]> {
+async function check(table: SessionTable, { expired, live }: Target, renewed: Set<string>, { deleted }: Outcome): Promise<string[]> {
   const count = async (query: Knex.QueryBuilder) => Number((await query.count({ total: '*' }))[0].total)
   let missing = 0
-  for (const sessionKey of renewed) if (!(await model.exists(sessionKey))) missing++
-  const { count: stayed } = await model.countExpired(NOW)
-  const total = await count(model.query())
+  for (const sessionKey of renewed) if (!(await table.exists(sessionKey, soon()))) missing++
+  const { count: stayed } = await table.countExpired(NOW)
+  const total = await count(table.connections.knex(table.tableName))
   return [
     ...(missing > 0 ? [`${missing} of ${renewed.size} renewed sessions are gone`] : []),
     ...(stayed > 0 ? [`${stayed} expired sessions stayed`] : []),

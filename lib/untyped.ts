@@ -5,7 +5,7 @@ export { type Cache, MemoryCache, type MemoryCacheOptions } from './caches/memor
 export { type IoRedisClient, type NodeRedisClient, RedisCache } from './caches/redis.js'
 export type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from './contract.js'
 export type { Columns, ColumnValue } from './database/columns.js'
-export type { Model, SessionRow } from './database/table.js'
+export type { SessionModel, SessionRow } from './database/session-model.js'
 export { newSessionKey } from './django/keys.js'
 export type { Serializer } from './django/serializer.js'
 export * as signing from './django/signing.js'

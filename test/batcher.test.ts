@@ -1,5 +1,7 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import t from 'tap'
-import { Batcher, type BatcherOptions, leftOut } from '../lib/database/batcher.ts'
+import { Batcher, type BatcherOptions } from '../lib/database/batcher.ts'
+import { deadlineIn } from '../lib/deadline.ts'
 import { gate } from './fixtures/app.ts'
 
 /** A batcher whose batches wait until they are let go. */
@@ -16,18 +18,19 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     alone: async (item) => (await together([item]))[0] as string,
     together,
     isRefused: () => false,
+    timedOut: () => new Error('timed out'),
     maxSize: 10,
     maxUnderWay: 2,
     ...options
   })
-  return { batches, add: (item: string) => batcher.add(item), started: () => started.reached }
+  return { batches, add: (item: string, deadline = deadlineIn(60)) => batcher.add(item, deadline), started: () => started.reached }
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 t.test('calls of one turn leave together, and each gets its own result', async (t) => {
   const { batches, add } = createBatcher()
-  const results = ['a', 'b', 'c'].map(add)
+  const results = ['a', 'b', 'c'].map((item) => add(item))
   await turn()
   t.strictSame(
     batches.map(({ items }) => items),
@@ -50,7 +53,7 @@ t.test('beyond maxUnderWay calls wait, and leave together when a batch has ended
     add(item)
     await turn()
   }
-  const waiting = ['c', 'd', 'e'].map(add)
+  const waiting = ['c', 'd', 'e'].map((item) => add(item))
   await turn()
   t.equal(batches.length, 2)
   const next = started()
@@ -91,20 +94,6 @@ t.test('results are handed out in parts, and who has one may be in the next batc
   t.strictSame(answered, ['a!', 'b!', 'c!', 'd!', 'a again!', 'e!'])
 })
 
-t.test('what is left out of a later part goes alone too', async (t) => {
-  const alone: string[] = []
-  const { add } = createBatcher({
-    resultsPerTurn: 1,
-    together: async (items) => items.map((item) => (item === 'b' ? leftOut : item)),
-    alone: async (item) => {
-      alone.push(item)
-      return 'alone'
-    }
-  })
-  t.strictSame(await Promise.all(['a', 'b', 'c'].map(add)), ['a', 'alone', 'c'])
-  t.strictSame(alone, ['b'])
-})
-
 t.test('calls of one key are in different batches, in their order', async (t) => {
   const { batches, add } = createBatcher({ keyOf: (item) => item[0] as string })
   for (const item of ['a1', 'b1', 'a2', 'a3']) add(item)
@@ -118,7 +107,7 @@ t.test('calls of one key are in different batches, in their order', async (t) =>
 
 t.test('an error fails the calls of its batch, and no others', async (t) => {
   const { batches, add } = createBatcher()
-  const failing = ['a', 'b'].map(add)
+  const failing = ['a', 'b'].map((item) => add(item))
   await turn()
   const working = add('c')
   await turn()
@@ -146,14 +135,14 @@ t.test('a batch that is refused is tried call by call, and each fails for itself
     isRefused: (error) => error === refused,
     maxUnderWay: 1
   })
-  const calls = ['a', 'b', 'c'].map(add)
+  const calls = ['a', 'b', 'c'].map((item) => add(item))
   await turn()
   batches[0]?.fail(refused)
   t.equal(await calls[0], 'a alone')
   await t.rejects(calls[1] as Promise<string>, { message: 'no b' })
   t.strictSame(tried, ['a', 'b', 'c'])
 
-  const next = ['d', 'e'].map(add)
+  const next = ['d', 'e'].map((item) => add(item))
   await turn()
   batches[1]?.finish()
   t.strictSame(await Promise.all(next), ['d!', 'e!'], 'no batch waits for the last of them')
@@ -172,114 +161,56 @@ t.test('what throws before it begins fails the call, and not the process', async
   await t.rejects(add('c'), { message: 'at once' }, 'none of them is under way any more')
 })
 
-t.test('what a batch leaves out goes alone, and no batch waits for it', async (t) => {
-  const locked = gate()
-  const { add } = createBatcher({
-    alone: async (item, since) => {
-      if (item === 'b') await locked.pass()
-      return `${item} alone, ${typeof since}`
-    },
-    together: async (items) => items.map((item) => (item === 'b' ? leftOut : `${item}!`)),
-    maxUnderWay: 1
-  })
-  const [a, b, c] = ['a', 'b', 'c'].map(add)
-  t.strictSame(await Promise.all([a, c]), ['a!', 'c!'])
-  t.strictSame(await Promise.all(['d', 'e'].map(add)), ['d!', 'e!'])
-  locked.open()
-  t.equal(await b, 'b alone, number')
-})
-
-t.test('calls that go alone and wait for a lock leave room for batches, however they came', async (t) => {
-  const locked = gate()
-  const alone: string[] = []
-  const { add } = createBatcher({
-    alone: async (item) => {
-      alone.push(item)
-      if (item.startsWith('locked')) await locked.pass()
-      return `${item} alone`
-    },
-    together: async (items) => items.map((item) => (item.startsWith('locked') ? leftOut : `${item}!`))
-  })
-  const calls: Promise<string>[] = []
-  for (const item of ['locked 1', 'locked 2', 'locked 3', 'locked 4', 'locked 5']) {
-    calls.push(add(item))
-    await turn()
-  }
-  t.equal(await add('a'), 'a!')
-  t.strictSame(await Promise.all(['b', 'c'].map(add)), ['b!', 'c!'])
-  t.strictSame(
-    alone,
-    [1, 2, 3, 4, 5].map((number) => `locked ${number}`)
-  )
-  locked.open()
-  t.strictSame(
-    await Promise.all(calls),
-    [1, 2, 3, 4, 5].map((number) => `locked ${number} alone`)
-  )
-  t.equal(await add('d'), 'd alone')
-})
-
-t.test('a result that takes longer is a promise, for which nothing else waits', async (t) => {
-  const slow = gate()
-  const alone: string[] = []
-  const { add } = createBatcher({
-    together: async (items) =>
-      items.map((item) => {
-        if (item === 'b') return slow.pass().then(() => leftOut)
-        if (item === 'c') return slow.pass().then(() => Promise.reject(new Error('no c')))
-        return `${item}!`
-      }),
-    alone: async (item) => {
-      alone.push(item)
-      return `${item} alone`
-    },
-    maxUnderWay: 1,
-    resultsPerTurn: 1
-  })
-  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map(add)
-  t.strictSame(await Promise.all([a, d]), ['a!', 'd!'])
-  t.strictSame(await Promise.all(['e', 'f'].map(add)), ['e!', 'f!'], 'the next batch')
-  t.strictSame(alone, [])
-  slow.open()
-  t.equal(await b, 'b alone')
-  await t.rejects(c as Promise<string>, { message: 'no c' })
-})
-
-t.test('what is overdue before it is sent fails for itself', async (t) => {
-  let overdue = Number.NEGATIVE_INFINITY
-  const { batches, add, started } = createBatcher({
-    alone: async (item) => {
-      throw new Error(`${item} is overdue`)
-    },
-    isOverdue: (since) => since <= overdue,
-    maxUnderWay: 1
-  })
-  const first = ['a', 'b'].map(add)
+t.test('a call whose deadline passed before it was sent fails, and the others go on', async (t) => {
+  const { batches, add } = createBatcher({ maxUnderWay: 1 })
+  const first = add('a')
   await turn()
-  const late = ['c', 'd'].map(add)
-  await turn()
-  overdue = performance.now()
-  while (performance.now() === overdue);
-  const inTime = ['e', 'f'].map(add)
-  const next = started()
+  const late = add('b', deadlineIn(0))
+  const inTime = add('c')
   batches[0]?.finish()
-  await Promise.all(first)
-  await t.rejects(late[0] as Promise<string>, { message: 'c is overdue' })
-  await t.rejects(late[1] as Promise<string>, { message: 'd is overdue' })
-  await next
-  t.strictSame(batches[1]?.items, ['e', 'f'])
+  await first
+  await t.rejects(late, { message: 'timed out' })
+  await turn()
+  t.strictSame(batches[1]?.items, ['c'])
   batches[1]?.finish()
-  t.strictSame(await Promise.all(inTime), ['e!', 'f!'])
+  t.equal(await inTime, 'c!')
 })
 
-t.test('a lone call is sent as a batch where it may not wait', async (t) => {
-  let mayWait = false
+t.test('a batch has the time of the call that has the most', async (t) => {
+  const given: number[] = []
   const { add } = createBatcher({
-    alone: async (item) => `${item} alone`,
-    together: async (items) => items.map((item) => `${item}!`),
-    mayWait: () => mayWait
+    alone: async (item, deadline) => {
+      given.push(deadline)
+      return item
+    },
+    together: async (items, deadline) => {
+      given.push(deadline)
+      return items
+    }
   })
-  t.equal(await add('a'), 'a!')
-  mayWait = true
-  t.equal(await add('b'), 'b alone')
+  const [sooner, later] = [deadlineIn(50), deadlineIn(60)]
+  await Promise.all([add('a', sooner), add('b', later), add('c', sooner)])
+  await add('d', sooner)
+  t.strictSame(given, [later, sooner])
+})
+
+t.test('a batch belongs to no request', async (t) => {
+  const requests = new AsyncLocalStorage<string>()
+  const seen: unknown[] = []
+  const { add } = createBatcher({
+    together: async (items) => {
+      seen.push(requests.getStore())
+      return items
+    }
+  })
+  const answered = await Promise.all(
+    ['a', 'b'].map((item) =>
+      requests.run(item, async () => {
+        await add(item)
+        return requests.getStore()
+      })
+    )
+  )
+  t.strictSame(seen, [undefined])
+  t.strictSame(answered, ['a', 'b'], 'each caller goes on in its own')
 })

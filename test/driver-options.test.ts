@@ -3,12 +3,11 @@ import { createRequire } from 'node:module'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
-import { DbEngine } from '../lib/engines/db.ts'
 import { migrationSource } from '../lib/migrations.ts'
-import { createModel } from '../lib/sessions.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, type DatabaseName, missing } from './fixtures/databases.ts'
-import { createCodec } from './fixtures/engines.ts'
+import { createDbEngine, createTable } from './fixtures/tables.ts'
+import { unhurried } from './fixtures/unhurried.ts'
 
 const pg = createRequire(import.meta.url)('pg')
 
@@ -74,23 +73,21 @@ for (const [name, setting] of Object.entries(settings)) {
     t.teardown(() => restore?.())
     for (const batching of [true, false]) {
       for (const preparedStatements of [true, false]) {
-        const options = { storeTimeout: 5, tableName: 'django_session', preparedStatements, batching }
-        const engineOn = (clock: () => Date) =>
-          new DbEngine({ model: createModel(knex, createCodec(), options), clock, columns: undefined })
+        const engineOn = (clock: () => Date) => createDbEngine(knex, clock, { preparedStatements, batching })
         t.test(`batching: ${batching}, preparedStatements: ${preparedStatements}`, async (t) => {
           for (const { name, run } of engineContract) await t.test(name, () => run(engineOn))
 
           await t.test('sessions that leave together are read, and expired ones counted and removed', async (t) => {
-            const engine = engineOn(() => NOW)
+            const engine = unhurried(engineOn(() => NOW))
             await engine.clearExpired()
-            const model = createModel(knex, createCodec(), options)
+            const table = createTable(knex, { preparedStatements })
             const keys = await Promise.all(['a', 'b'].map((text) => engine.create(record(text, LATER))))
             t.strictSame(await Promise.all(keys.map((key) => engine.load(key))), [
               { sessionData: 'a', expireDate: LATER },
               { sessionData: 'b', expireDate: LATER }
             ])
             await engine.create(record('ended', new Date('2026-01-01T00:00:00.001Z')))
-            t.strictSame(await model.countExpired(NOW), { count: 1, oldest: new Date('2026-01-01T00:00:00.001Z') })
+            t.strictSame(await table.countExpired(NOW), { count: 1, oldest: new Date('2026-01-01T00:00:00.001Z') })
             t.match(await engine.clearExpired(), { deleted: 1, backlogAge: 97_446 })
           })
         })

@@ -1,10 +1,12 @@
 /** Connections that are no longer fit for use are replaced, all others are kept, and each error is a 503 or a 500. */
+import { setImmediate as turn } from 'node:timers/promises'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { Browser, createApp } from './fixtures/app.ts'
 import { missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { MariadbServer, missingMariadbServer } from './fixtures/mariadb.ts'
+import { createProxy, type FaultyProxy } from './fixtures/proxy.ts'
 
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE', message: 'The session store is unavailable' }
 const REFUSED = { statusCode: 500, code: 'FST_SESSION_STORE_REFUSED', message: 'The session store refused an operation' }
@@ -198,7 +200,7 @@ for (const server of ['postgres', 'mariadb'] as const) {
       t.match((await browser.get('/count')).json(), response, code)
       t.match(reason(), expected, code)
       t.match(reason(), /of the trigger/, `${code}: the log has the words of the database`)
-      t.equal(queries.filter((sql) => sql.startsWith('UPDATE')).length, sent, `${code}: the statement is sent ${sent} times`)
+      t.equal(queries.filter((sql) => /^UPDATE|^\/\*M!.*UPDATE/.test(sql)).length, sent, `${code}: the statement is sent ${sent} times`)
       t.equal((await id()) === before ? 'kept' : 'replaced', connection, code)
       t.strictSame((await browser.get('/read')).json(), { count: 1 }, `${code}: the next request is served`)
     }
@@ -266,7 +268,7 @@ t.test('a row that is locked for longer than lock_timeout is waited for until st
   let refusals = 0
   const refusedTwice = new Promise<void>((resolve) =>
     knex.client.on('query', ({ sql }: { sql: string }) => {
-      if (sql.startsWith('UPDATE') && ++refusals === 3) resolve()
+      if (/^UPDATE|^\/\*M!.*UPDATE/.test(sql) && ++refusals === 3) resolve()
     })
   )
   const saving = browser.get('/count')
@@ -363,3 +365,57 @@ t.test('a transaction that is read-only, as a Knex instance, is a 503 and stops 
   const { browser } = await createSite(t, transaction, { verify: false })
   t.match((await browser.get('/count')).json(), UNAVAILABLE)
 })
+
+for (const server of ['postgres', 'mariadb'] as const) {
+  /** A site with connections of its own, through a proxy. */
+  async function openProxied(t: Test) {
+    const { client, connection } = (await openDatabase(t, server)).client.config
+    const proxy = await createProxy(t, connection)
+    const site = await createSite(t, { client, connection: proxy.url, pool: POOL }, { storeTimeout: 0.3, verify: false })
+    await site.browser.get('/count')
+    const visit = async (count: number) => {
+      const replies = await Promise.all(Array.from({ length: count }, () => site.browser.fork().get('/read')))
+      return replies.map(({ statusCode }) => statusCode)
+    }
+    return { ...site, proxy, visit }
+  }
+
+  const untilNoClient = async (proxy: FaultyProxy) => {
+    while (proxy.clients > 0) await turn()
+  }
+
+  t.test(
+    `${server} accepts connections and does not answer: no socket is left, and service resumes`,
+    { skip: missing(server) },
+    async (t) => {
+      const { app, proxy, visit } = await openProxied(t)
+      await visit(POOL.max)
+      proxy.silence('all')
+      for (let round = 0; round < 5; round++) t.strictSame(new Set(await visit(8)), new Set([503]))
+      await untilNoClient(proxy)
+      proxy.heal()
+      t.strictSame(await visit(1), [200])
+      t.strictSame(new Set(await visit(8)), new Set([200]))
+      t.ok(proxy.clients <= POOL.max, `${proxy.clients} connections`)
+      await app.close()
+      await untilNoClient(proxy)
+    }
+  )
+
+  t.test(`an application closes though ${server} does not answer`, { skip: missing(server) }, async (t) => {
+    const { app, proxy, visit } = await openProxied(t)
+    await visit(POOL.max)
+    proxy.silence('all')
+    const visiting = visit(8)
+    await app.close()
+    t.strictSame(new Set(await visiting), new Set([503]))
+    await untilNoClient(proxy)
+  })
+
+  t.test(`of connections to ${server} that went dead together one costs a 503`, { skip: missing(server) }, async (t) => {
+    const { proxy, visit } = await openProxied(t)
+    await visit(POOL.max)
+    proxy.silence('open')
+    t.strictSame([await visit(1), await visit(1), await visit(1), await visit(4)], [[503], [200], [200], [200, 200, 200, 200]])
+  })
+}

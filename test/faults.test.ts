@@ -4,9 +4,6 @@ import { PassThrough } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { Database } from '../lib/database/connections.ts'
-import type { Dialect } from '../lib/database/dialect.ts'
-import { dialectOf } from '../lib/database/dialects.ts'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
@@ -185,17 +182,47 @@ for (const server of ['postgres', 'mariadb'] as const) {
       const knex: Knex = createKnex({ ...config, connection: proxy.url, pool: { min: 0, max: 4 } })
       t.teardown(() => knex.destroy())
       await knex.migrate.latest({ migrationSource })
-      return { proxy, knex, ...(await createSite(t, { knex, ...options })) }
+      return { proxy, config, knex, ...(await createSite(t, { knex, ...options })) }
     }
 
-    t.test('a connection cut before an UPDATE: 503, and the next request is served', async (t) => {
-      const { proxy, browser, logs } = await createFaulty(t)
+    t.test('a connection cut before an UPDATE: the row is as it was, and the save is sent again', async (t) => {
+      const { proxy, browser } = await createFaulty(t)
       await browser.get('/count')
       proxy.fail('UPDATE', 'before')
-      t.match((await browser.get('/count')).json(), UNAVAILABLE)
-      await browser.get('/count')
+      t.equal((await browser.get('/count')).statusCode, 200)
+      t.equal(proxy.failures, 1)
       t.strictSame((await browser.get('/read')).json(), { count: 2 })
-      assertNothingLeaks(t, logs, browser.cookie)
+    })
+
+    t.test('a connection cut before an UPDATE, and the same text from another process: both count', async (t) => {
+      const now = new Date()
+      const options = { clock: () => now }
+      const { proxy, config, app, browser } = await createFaulty(t, options)
+      const { app: rival } = await createSite(t, { knex: config, ...options })
+      await browser.get('/count')
+      const [mine, theirs] = (await Promise.all([app, rival].map(({ sessions }) => sessions.open(browser.cookie).load()))) as [
+        Session,
+        Session
+      ]
+      for (const session of [mine, theirs]) session.set('count', (count = 0) => count + 1)
+      await theirs.save()
+      proxy.fail('UPDATE', 'before')
+      await mine.save()
+      t.equal(proxy.failures, 1)
+      t.strictSame((await browser.get('/read')).json(), { count: 3 })
+    })
+
+    t.test('a connection cut after an UPDATE of a column without microseconds: 503, and a second save does not count twice', async (t) => {
+      const { proxy, app, browser, knex } = await createFaulty(t)
+      await browser.get('/count')
+      const column = { postgres: 'ALTER expire_date TYPE timestamptz(0)', mariadb: 'MODIFY expire_date datetime NOT NULL' }
+      await knex.raw(`ALTER TABLE django_session ${column[server]}`)
+      const session = await app.sessions.open(browser.cookie).load()
+      session.set('count', (count = 0) => count + 1)
+      proxy.fail('UPDATE', 'after')
+      await t.rejects(session.save(), UNAVAILABLE)
+      await t.rejects(session.save(), { ...UNAVAILABLE, cause: { message: /an earlier save of the session failed/ } })
+      t.strictSame((await browser.get('/read')).json(), { count: 2 })
     })
 
     t.test('a connection cut after an UPDATE was committed: the row is read once, and counts as saved', async (t) => {
@@ -256,7 +283,7 @@ for (const server of ['postgres', 'mariadb'] as const) {
       proxy.fail('SELECT', 'silence')
       const response = await browser.get('/read')
       t.match(response.json(), UNAVAILABLE)
-      t.match(lastReason(logs), /no answer within 0.2 seconds/)
+      t.match(lastReason(logs), /no answer in time/)
       const { app } = await createSite(t, { knex })
       t.strictSame((await new Browser(app, browser.cookie).get('/read')).json(), { count: 1 })
       t.equal(knex.client.pool.numUsed(), 0)
@@ -287,21 +314,6 @@ for (const server of ['postgres', 'mariadb'] as const) {
       t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'the key that the browser has is the one in the table')
     })
 
-    t.test('a row locked by another transaction holds up nobody else', async (t) => {
-      const knex = await openDatabase(t, server)
-      const { app, browser } = await createSite(t, { knex, storeTimeout: 60 })
-      const other = new Browser(app)
-      await browser.get('/count')
-      await other.get('/count')
-      const trx = await knex.transaction()
-      await trx('django_session').where({ session_key: browser.cookie }).select().forUpdate()
-      await assertOthersAreServed(t, app, {
-        waiting: browser.get('/count'),
-        others: [other, browser.fork()],
-        release: () => trx.rollback()
-      })
-    })
-
     for (const code of BUSY[server].codes) {
       t.test(`what the server refuses with ${code} is sent again, and not for ever`, async (t) => {
         const knex = await openDatabase(t, server)
@@ -311,14 +323,14 @@ for (const server of ['postgres', 'mariadb'] as const) {
         for (const statement of BUSY[server].trigger(code)) await knex.raw(statement)
         const queries = recordQueries(knex)
         t.equal((await browser.get('/count')).statusCode, 200)
-        t.equal(queries.filter((sql) => sql.startsWith('UPDATE')).length, 4, 'three times in vain')
+        t.equal(queries.filter((sql) => /\bUPDATE .django_session/.test(sql)).length, 4, 'three times in vain')
         t.strictSame((await browser.get('/read')).json(), { count: 2 })
 
         await knex.raw('ALTER SEQUENCE refusals RESTART WITH -1000000000')
         const response = await new Browser(impatient.app, browser.cookie).get('/count')
         t.match(response.json(), UNAVAILABLE)
         // The last try may have been under way.
-        t.match(lastReason(impatient.logs), /(it was busy for|no answer within) 0.5 seconds/)
+        t.match(lastReason(impatient.logs), /was busy|no answer in time/)
         t.strictSame((await browser.get('/read')).json(), { count: 2 })
       })
     }
@@ -375,7 +387,7 @@ t.test('SQLite', async (t) => {
     served.push('others')
     const response = await locked
     t.match(response.json(), UNAVAILABLE)
-    t.match(lastReason(logs), /busy for 0.3 seconds/)
+    t.match(lastReason(logs), /was busy/)
     t.strictSame(served, ['others', 'locked'], 'others are served while a writer waits')
     t.strictSame((await browser.get('/read')).json(), { count: 1 }, 'readers are served all the while')
 
@@ -480,174 +492,6 @@ t.test('of reads that leave together a refused one fails alone, and nothing stay
   await knex.client.releaseConnection(connection)
 })
 
-/** Another process on the same database. */
-function connectAgain(t: Test, knex: Knex): Knex {
-  const rival = createKnex(knex.client.config)
-  t.teardown(() => rival.destroy())
-  return rival
-}
-
-for (const [connections, waiters] of [
-  [10, 8],
-  [4, 3],
-  [2, 1]
-] as const) {
-  const title = `rows that are locked elsewhere, more than there are connections (${connections}), hold up nobody else`
-  t.test(title, { skip: missing('postgres') }, async (t) => {
-    const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: connections } })
-    const rival = connectAgain(t, knex)
-    const { app } = await createSite(t, { knex, storeTimeout: 60 })
-    const [writer, leaver] = [new Browser(app), new Browser(app)]
-    const locked = Array.from({ length: connections + 2 }, () => new Browser(app))
-    for (const browser of [writer, leaver, ...locked]) await browser.get('/count')
-    const free = [writer, leaver].map(({ cookie }) => cookie as string)
-    const lock = await rival.transaction()
-    await lock('django_session').whereNotIn('session_key', free).forUpdate()
-    const waiting: ReturnType<Browser['get']>[] = []
-    // One after the other, and then the others at once.
-    for (const [index, browser] of locked.entries()) {
-      waiting.push(browser.get(index === 1 ? '/flush' : '/count'))
-      if (index < 2) await waitsForLock(rival, Math.min(index + 1, waiters))
-    }
-    await waitsForLock(rival, waiters)
-    t.equal((await leaver.get('/flush')).statusCode, 200)
-    const [first] = locked as [Browser]
-    await assertOthersAreServed(t, app, {
-      waiting: Promise.all(waiting).then(([response]) => response as Awaited<ReturnType<Browser['get']>>),
-      others: [writer, first.fork()],
-      release: () => lock.rollback()
-    })
-    const counts = await Promise.all(locked.map(async (browser) => (await browser.get('/read')).json().count))
-    t.strictSame(
-      counts,
-      locked.map((_browser, index) => (index === 1 ? undefined : 2))
-    )
-  })
-}
-
-t.test('a row that is locked elsewhere takes one turn, however many requests want it', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres')
-  const rival = connectAgain(t, knex)
-  const { app, browser } = await createSite(t, { knex, storeTimeout: 60, saveEveryRequest: true })
-  const [leaver, other] = [new Browser(app), new Browser(app)]
-  for (const visitor of [browser, leaver, other]) await visitor.get('/count')
-  const lock = await rival.transaction()
-  await lock('django_session').whereNot({ session_key: other.cookie }).forUpdate()
-  const ask = (visitor: Browser, url: string) => Array.from({ length: 12 }, () => visitor.fork().get(url))
-  const kept = [...ask(browser, '/read'), ...ask(browser, '/cycle')]
-  const left = ask(leaver, '/flush')
-  await waitsForLock(rival, 2)
-  for (const url of ['/read', '/count', '/cycle', '/flush']) t.equal((await other.get(url)).statusCode, 200, url)
-  t.equal(await lockWaiters(rival), 2)
-  await lock.rollback()
-  const statuses = async (replies: typeof kept) => new Set((await Promise.all(replies)).map(({ statusCode }) => statusCode))
-  t.strictSame(await statuses(kept), new Set([200, 400]), 'renewed, moved once, or gone by then')
-  t.strictSame(await statuses(left), new Set([200]))
-})
-
-t.test('whose row is changed or gone waits for no lock of others', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres')
-  const rival = connectAgain(t, knex)
-  const { app } = await createSite(t, { knex, storeTimeout: 60 })
-  const [shared, left, ...locked] = Array.from({ length: 11 }, () => app.sessions.open().set('count', 1)) as [
-    Session,
-    Session,
-    ...Session[]
-  ]
-  await Promise.all([shared, left, ...locked].map((session) => session.save()))
-  const lock = await rival.transaction()
-  await lock('django_session').whereNotIn('session_key', [shared.sessionKey, left.sessionKey]).forUpdate()
-  const waiting = locked.map((session) => session.set('count', 2).save())
-  await waitsForLock(rival, 8)
-  const [one, two] = (await Promise.all([1, 2].map(() => app.sessions.open(shared.sessionKey).load()))) as [Session, Session]
-  const goner = app.sessions.open(left.sessionKey)
-  await left.flush()
-  const queries = recordQueries(knex)
-  await one.set('one', true).save()
-  await two.set('two', true).save()
-  t.strictSame(two.toObject(), { count: 1, one: true, two: true })
-  t.equal(queries.length, 1 + 4, 'written; refused, looked at, read, and written')
-  await goner.flush()
-  t.equal(queries.length, 1 + 4 + 2, 'not deleted, and looked at')
-  await lock.rollback()
-  await Promise.all(waiting)
-})
-
-t.test('who waits for a turn to wait for a lock', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: 2 } })
-  const rival = connectAgain(t, knex)
-  const update = "UPDATE django_session SET session_data = 'new' WHERE session_key = ?"
-  for (const key of ['a', 'b']) await knex('django_session').insert({ session_key: key, session_data: 'old', expire_date: new Date() })
-  const databaseWith = (timeout: number) => new Database({ knex, dialect: dialectOf('pg') as Dialect, timeout, preparedStatements: true })
-  const turnIsFree = async (database: Database) => {
-    while (!database.mayWait) await new Promise((resolve) => setImmediate(resolve))
-  }
-
-  t.test('fails when it does not come, and is not sent', async (t) => {
-    const database = databaseWith(3)
-    const lock = await rival.transaction()
-    await lock('django_session').forUpdate()
-    const first = t.rejects(database.sendLocking(update, ['a']), { ...UNAVAILABLE, cause: { message: /no answer within 3 seconds/ } })
-    await waitsForLock(rival)
-    t.equal(database.mayWait, false)
-    const queries = recordQueries(knex)
-    const second = database.sendLocking(update, ['b'], performance.now() - 2900)
-    await t.rejects(second, { ...UNAVAILABLE, cause: { message: /no turn to write came within 3 seconds/ } })
-    await first
-    await turnIsFree(database)
-    t.strictSame(queries, [])
-    await lock.rollback()
-    await database.sendLocking(update, ['a'])
-    t.equal((await knex('django_session').where({ session_data: 'new' })).length, 1)
-  })
-
-  t.test('is not sent when it was overdue before', async (t) => {
-    const database = databaseWith(1)
-    const queries = recordQueries(knex)
-    const late = database.sendLocking(update, ['a'], performance.now() - 1000)
-    await t.rejects(late, { ...UNAVAILABLE, cause: { message: /no turn to be sent within 1 seconds/ } })
-    t.strictSame(queries, [])
-  })
-
-  t.test('leaves it to the next when it is refused, and when the database is out of reach', async (t) => {
-    const database = databaseWith(5)
-    for (const key of ['a', 'b']) await t.rejects(database.sendLocking('UPDATE nowhere SET x = ?', [key]), REFUSED)
-    await turnIsFree(database)
-    const nowhere = createKnex({ client: 'pg', connection: 'postgres://127.0.0.1:1/nowhere', pool: { min: 0, max: 2 } })
-    t.teardown(() => nowhere.destroy())
-    const away = new Database({ knex: nowhere, dialect: dialectOf('pg') as Dialect, timeout: 5, preparedStatements: true })
-    for (const key of ['a', 'b']) await t.rejects(away.sendLocking(update, [key]), { cause: { message: /cannot be reached/ } })
-    await turnIsFree(away)
-  })
-})
-
-for (const [operation, run] of [
-  ['save', (session: Session) => session.set('count', 2).save()],
-  ['flush', (session: Session) => session.flush()]
-] as const) {
-  t.test(`a row that is locked elsewhere holds up no other ${operation} of its batch`, { skip: missing('postgres') }, async (t) => {
-    const knex = await openDatabase(t, 'postgres')
-    const { app } = await createSite(t, { knex })
-    const sessions = ['a', 'b', 'c'].map((name) => app.sessions.open().set(name, 1))
-    await Promise.all(sessions.map((session) => session.save()))
-    const lock = await knex.transaction()
-    await lock('django_session').where({ session_key: sessions[1]?.sessionKey }).forUpdate()
-    const queries = recordQueries(knex)
-    const [first, second, third] = sessions.map(run)
-    await Promise.all([first, third])
-    await lock.rollback()
-    await second
-    const statements = queries.filter((sql) => sql.includes('session_key'))
-    t.equal(statements.length, 3, 'one statement for all, one that looks at what is left, and one for the row that is locked')
-    const found = await Promise.all(sessions.map(({ sessionKey }) => (sessionKey === null ? null : app.sessions.model.find(sessionKey))))
-    t.strictSame(
-      found.map((row) => row?.decoded().count),
-      operation === 'save' ? [2, 2, 2] : [undefined, undefined, undefined]
-    )
-    t.strictSame(await knex('django_session').count('*', { as: 'rows' }), [{ rows: operation === 'save' ? '3' : '0' }])
-  })
-}
-
 t.test('a statement that is overdue is taken back, though it was refused before', { skip: missing('postgres') }, async (t) => {
   const knex = await openDatabase(t, 'postgres')
   const { browser, logs } = await createSite(t, { knex, storeTimeout: 1 })
@@ -663,25 +507,10 @@ t.test('a statement that is overdue is taken back, though it was refused before'
   await lock.raw('SELECT pg_advisory_xact_lock(1)')
   const response = await browser.get('/count')
   t.match(response.json(), UNAVAILABLE)
-  t.match(lastReason(logs), /no answer within 1 seconds/)
+  t.match(lastReason(logs), /no answer in time/)
   while ((await lockWaiters(knex)) > 0);
   await lock.rollback()
   t.strictSame((await browser.get('/read')).json(), { count: 1 })
-})
-
-t.test('a save that was given up and is tried again counts once', { skip: missing('postgres') }, async (t) => {
-  const knex = await openDatabase(t, 'postgres')
-  const { app } = await createSite(t, { knex, storeTimeout: 0.2 })
-  const session = app.sessions.open().set('count', 1)
-  await session.save()
-  const lock = await knex.transaction()
-  await lock('django_session').select().forUpdate()
-  session.set('count', (count = 0) => count + 1)
-  await t.rejects(session.save(), UNAVAILABLE)
-  await lock.rollback()
-  // Whether the first one is carried out now or never is the server's choice.
-  await session.save()
-  t.equal((await app.sessions.open(session.sessionKey).load()).get('count'), 2)
 })
 
 t.test('a stream that is not sent, since its session could not be saved, is ended', async (t) => {

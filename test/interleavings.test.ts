@@ -9,7 +9,8 @@ import t, { type Test } from 'tap'
 import { KeyvCache } from '../lib/caches/keyv.ts'
 import { type Cache, MemoryCache } from '../lib/caches/memory.ts'
 import type { Engine, StoredSession } from '../lib/contract.ts'
-import type { Model } from '../lib/database/table.ts'
+import type { SessionTable } from '../lib/database/session-table.ts'
+import { SettledTable } from '../lib/database/settled-table.ts'
 import { deadlineIn } from '../lib/deadline.ts'
 import { newSessionKey } from '../lib/django/keys.ts'
 import { toObject } from '../lib/django/serializer.ts'
@@ -21,15 +22,15 @@ import { SessionCache } from '../lib/engines/session-cache.ts'
 import { SignedCookiesEngine } from '../lib/engines/signed-cookies.ts'
 import { SessionInterrupted } from '../lib/errors.ts'
 import { commit } from '../lib/http/commit.ts'
-import { KeyQueue } from '../lib/session/key-queue.ts'
+import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import { Session } from '../lib/session/session.ts'
-import { createModel } from '../lib/sessions.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { type DatabaseName, databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
 import { everyOrder, type Scheduler, type Steps, serially } from './fixtures/interleave.ts'
+import { createRows, createTable, soon } from './fixtures/tables.ts'
 
 const START = new Date('2030-01-01T00:00:00Z')
 /** Seconds that the session has left at the start, unless somebody renews it. */
@@ -48,15 +49,15 @@ const log = {
 const reads = (resource: 'database' | 'cache' | 'files') => ({ resource, writes: false }) as const
 const writes = (resource: 'database' | 'cache' | 'files') => ({ resource, writes: true }) as const
 
-const MODEL: Steps = {
+const TABLE: Steps = {
   findLive: reads('database'),
   exists: reads('database'),
   oldestExpired: reads('database'),
   insert: writes('database'),
   update: writes('database'),
   updateLocked: writes('database'),
-  updateExpireDate: writes('database'),
-  updateSessionKey: writes('database'),
+  touch: writes('database'),
+  cycleKey: writes('database'),
   delete: writes('database'),
   deleteExpired: writes('database')
 }
@@ -84,24 +85,29 @@ interface Store {
   peek(sessionKey: string): Promise<StoredSession | null>
 }
 
-async function openModel(t: Test, database: DatabaseName): Promise<Model> {
+async function openTable(t: Test, database: DatabaseName): Promise<SessionTable> {
   const inMemory = { connection: { filename: ':memory:' }, pool: { min: 1, max: 1 } }
   const knex = await openDatabase(t, database, database === 'sqlite' ? inMemory : {})
-  return createModel(knex, codec, { storeTimeout: 5, tableName: 'django_session', preparedStatements: true, batching: true })
+  return createTable(knex)
 }
 
-const dbEngine = (model: Model) => new DbEngine({ model, clock, columns: undefined })
-const keysOf = async (model: Model): Promise<string[]> =>
-  (await model.query().select('session_key')).map((row: { session_key: string }) => row.session_key)
+/** The engine on a table whose statements wait for their turn. */
+const dbEngine = (scheduler: Scheduler, client: number, table: SessionTable) => {
+  const gated = scheduler.gate(client, table, TABLE)
+  return new DbEngine({ table: gated, rows: new SettledTable(gated, table), clock, columns: undefined })
+}
+const query = ({ connections, tableName }: SessionTable) => connections.knex(tableName)
+const keysOf = async (table: SessionTable): Promise<string[]> =>
+  (await query(table).select('session_key')).map((row: { session_key: string }) => row.session_key)
 
-async function createDbStore(t: Test, database: DatabaseName): Promise<Store & { model: Model }> {
-  const model = await openModel(t, database)
+async function createDbStore(t: Test, database: DatabaseName): Promise<Store & { table: SessionTable }> {
+  const table = await openTable(t, database)
   return {
-    model,
-    empty: async () => void (await model.query().delete()),
-    engine: (scheduler, client) => dbEngine(scheduler.gate(client, model, MODEL)),
-    keys: () => keysOf(model),
-    peek: (sessionKey) => model.findLive(sessionKey, clock())
+    table,
+    empty: async () => void (await query(table).delete()),
+    engine: (scheduler, client) => dbEngine(scheduler, client, table),
+    keys: () => keysOf(table),
+    peek: (sessionKey) => table.findLive(sessionKey, clock(), soon())
   }
 }
 
@@ -121,23 +127,23 @@ class ListedCache extends MemoryCache {
 const sessionCache = (cache: Cache) => new SessionCache({ cache, prefix: '', clock, timeout: 5 })
 
 async function createCachedDbStore(t: Test, database: DatabaseName, startsCold: boolean): Promise<Store> {
-  const model = await openModel(t, database)
+  const table = await openTable(t, database)
   const cache = new MemoryCache({ clock })
   const entries = sessionCache(cache)
   return {
     empty: async () => {
-      await model.query().delete()
+      await query(table).delete()
       cache.clear()
     },
     cool: () => startsCold && cache.clear(),
     engine: (scheduler, client) =>
       new CachedDbEngine({
-        db: dbEngine(scheduler.gate(client, model, MODEL)),
+        db: dbEngine(scheduler, client, table),
         cache: sessionCache(scheduler.gate(client, cache, CACHE)),
         log
       }),
-    keys: () => keysOf(model),
-    peek: async (sessionKey) => (await entries.get(sessionKey))?.stored ?? model.findLive(sessionKey, clock())
+    keys: () => keysOf(table),
+    peek: async (sessionKey) => (await entries.get(sessionKey))?.stored ?? table.findLive(sessionKey, clock(), soon())
   }
 }
 
@@ -268,22 +274,22 @@ const FIRST_TEXT = codec.encode(
 type Pair = readonly [string, string]
 type Rival = (scheduler: Scheduler, client: number, sessionKey: string) => Promise<Result>
 
-/** Requests on a session that is there, of a process each or (with a queue) of one. */
+/** Requests on a session that is there, of a process each or (with a mutex) of one. */
 class Race {
   readonly #store: Store
   readonly #requests: readonly string[]
-  readonly #queue: KeyQueue | null
+  readonly #mutex: KeyedMutex | null
   readonly #rival: Rival | null
   sessionKey = ''
 
   constructor(
     store: Store,
     requests: readonly string[],
-    { queue = null, rival = null }: { queue?: KeyQueue | null; rival?: Rival | null } = {}
+    { mutex = null, rival = null }: { mutex?: KeyedMutex | null; rival?: Rival | null } = {}
   ) {
     this.#store = store
     this.#requests = requests
-    this.#queue = queue
+    this.#mutex = mutex
     this.#rival = rival
   }
 
@@ -303,7 +309,7 @@ class Race {
     const engine = this.#store.engine(scheduler, client)
     const gatedTime = scheduler.gate(client, time, { passes: { resource: 'time', writes: true } })
     if (request === CLEANUP) return cleanUp(engine, gatedTime)
-    const context = { engine, codec, queue: this.#queue ?? new KeyQueue(5), settings, log }
+    const context = { engine, codec, mutex: this.#mutex ?? new KeyedMutex(), settings, log }
     const session = new Session(context, this.sessionKey)
     return request === LATER ? gatedTime.passes(2).then(() => respond('read', session, client)) : respond(request, session, client)
   }
@@ -382,11 +388,11 @@ const takesAway = (request: string) => request === CLEANUP || REQUESTS[request]?
 async function assertEveryOrder(
   t: Test,
   store: Store,
-  { of = pairs, queue = null }: { of?: readonly Pair[]; queue?: KeyQueue | null } = {}
+  { of = pairs, mutex = null }: { of?: readonly Pair[]; mutex?: KeyedMutex | null } = {}
 ) {
   let total = 0
   for (const pair of of) {
-    const { orders, wrong } = await new Race(store, pair, { queue }).run(pair.some(takesAway))
+    const { orders, wrong } = await new Race(store, pair, { mutex }).run(pair.some(takesAway))
     t.strictSame(wrong.slice(0, 3), [], `${pair.join(' and ')}: ${orders} orders`)
     total += orders
   }
@@ -425,13 +431,13 @@ t.test('every order of two requests on cache', async (t) => assertEveryOrder(t, 
 t.test('every order of two requests on file', async (t) => assertEveryOrder(t, await createFileStore(t)))
 
 t.test('every order of two requests of one process', async (t) =>
-  assertEveryOrder(t, await createDbStore(t, 'sqlite'), { queue: new KeyQueue(5) })
+  assertEveryOrder(t, await createDbStore(t, 'sqlite'), { mutex: new KeyedMutex() })
 )
 
 t.test('a request that another one overtakes at each attempt is saved under the lock', async (t) => {
   const store = await createDbStore(t, 'sqlite')
   const thrice: Rival = async (scheduler, client, sessionKey) => {
-    const context = { engine: store.engine(scheduler, client), codec, queue: new KeyQueue(5), settings, log }
+    const context = { engine: store.engine(scheduler, client), codec, mutex: new KeyedMutex(), settings, log }
     const session = new Session(context, sessionKey)
     for (const name of ['first', 'second', 'third']) {
       session.set(name, 1).set('count', increment)
@@ -496,13 +502,14 @@ function withMember(text: string, name: string): string {
   return codec.encode(members)
 }
 
-function djangoRow(model: Model, sessionKey: string): DjangoRow {
+function djangoRow(table: SessionTable, sessionKey: string): DjangoRow {
+  const rows = createRows(table)
   const stored = (text: string) => ({ sessionData: text, expireDate: new Date(START.getTime() + settings.cookieAge * 1000) })
   return {
-    select: async () => (await model.findLive(sessionKey, clock()))?.sessionData ?? null,
-    insert: (newKey, text) => model.insert(newKey, stored(text), {}),
-    update: (text) => model.update(sessionKey, stored(text), {}, null),
-    delete: async () => (await model.delete(sessionKey)) || true
+    select: async () => (await table.findLive(sessionKey, clock(), soon()))?.sessionData ?? null,
+    insert: (newKey, text) => rows.insert(newKey, stored(text), {}, soon()),
+    update: (text) => rows.update(sessionKey, stored(text), {}, null, soon()),
+    delete: async () => (await rows.delete(sessionKey, soon())) || true
   }
 }
 
@@ -510,7 +517,7 @@ t.test('every order of a request and one of Django', async (t) => {
   const store = await createDbStore(t, 'sqlite')
   for (const [name, act] of Object.entries(DJANGO)) {
     const rival: Rival = async (scheduler, client, sessionKey) => {
-      const row = scheduler.gate(client, djangoRow(store.model, sessionKey), DJANGO_STEPS)
+      const row = scheduler.gate(client, djangoRow(store.table, sessionKey), DJANGO_STEPS)
       return { request: name, interrupted: !(await act(row, await row.select())), answer: null }
     }
     for (const request of Object.keys(REQUESTS)) {
@@ -561,7 +568,7 @@ t.test('on signed_cookies the browser keeps one of two changes, and a cookie out
   now = START
   const codec = createCodec(clock)
   const engine = new SignedCookiesEngine({ codec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
-  const open = (cookie: string | null) => new Session({ engine, codec, queue: new KeyQueue(5), settings, log }, cookie)
+  const open = (cookie: string | null) => new Session({ engine, codec, mutex: new KeyedMutex(), settings, log }, cookie)
   const first = open(null)
   first.set('start', 'here')
   await first.save()

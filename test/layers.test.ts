@@ -10,6 +10,7 @@ const LAYERS = [
   ['index', 'untyped', 'auth/', 'testing', 'cli'],
   ['cli/', 'http/'],
   ['sessions'],
+  ['assembly'],
   ['settings/'],
   ['session/', 'engines/'],
   ['database/'],

@@ -3,12 +3,11 @@ import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
 import type { Columns } from '../lib/database/columns.ts'
-import { DbEngine } from '../lib/engines/db.ts'
 import { migrationSource } from '../lib/migrations.ts'
-import { createModel } from '../lib/sessions.ts'
 import { engineContract } from '../lib/testing.ts'
-import { createDatabase, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
-import { createCodec } from './fixtures/engines.ts'
+import { createDatabase, holdUpdates, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
+import { createDbEngine, createRows, createTable, soon } from './fixtures/tables.ts'
+import { unhurried } from './fixtures/unhurried.ts'
 
 const skip = missing('mariadb')
 
@@ -17,12 +16,8 @@ const LATER = new Date('2026-01-16T03:04:05.678Z')
 
 const record = (text: string, expireDate = LATER): SessionRecord => ({ sessionData: text, expireDate, data: () => ({ text }) })
 
-const modelOn = (knex: Knex, preparedStatements = false) =>
-  createModel(knex, createCodec(), { storeTimeout: 5, tableName: 'django_session', preparedStatements, batching: true })
-
-function engineOn(knex: Knex, clock = () => NOW, preparedStatements = false): DbEngine {
-  return new DbEngine({ model: modelOn(knex, preparedStatements), clock, columns: undefined })
-}
+const engineOn = (knex: Knex, clock = () => NOW, preparedStatements = false) =>
+  unhurried(createDbEngine(knex, clock, { preparedStatements }))
 
 interface Setting {
   /** Options of the driver. */
@@ -108,7 +103,8 @@ for (const [name, setting] of Object.entries(settings)) {
     const knex = await openWith(t, setting)
     for (const prepared of [false, true]) {
       t.test(prepared ? 'prepared statements' : 'plain statements', async (t) => {
-        for (const { name, run } of engineContract) await t.test(name, () => run((clock) => engineOn(knex, clock, prepared)))
+        for (const { name, run } of engineContract)
+          await t.test(name, () => run((clock) => createDbEngine(knex, clock, { preparedStatements: prepared })))
       })
     }
 
@@ -121,15 +117,16 @@ for (const [name, setting] of Object.entries(settings)) {
           'SELECT CAST(expire_date AS CHAR) AS text FROM django_session WHERE session_key = ?',
           [sessionKey]
         )
-        return row?.sessionData
+        return row?.text
       }
-      t.equal(await stored(), '2026-01-16 03:04:05.678000')
+      t.match(await stored(), /^2026-01-16 03:04:05\.677(?!000)\d{3}$/, 'some microseconds before the millisecond')
+      const microseconds = String(await stored()).slice(-3)
       await engine.touch(sessionKey, new Date('2026-03-29T01:30:00.001Z'), 'text')
-      t.equal(await stored(), '2026-03-29 01:30:00.001000')
+      t.equal(await stored(), `2026-03-29 01:30:00.000${microseconds}`, 'which a renewal keeps')
       const newKey = await engine.cycleKey(sessionKey, new Date('2026-10-25T01:30:00.002Z'), 'text')
       t.strictSame(await engine.load(String(newKey)), { sessionData: 'text', expireDate: new Date('2026-10-25T01:30:00.002Z') })
       await createKnexOn(t, knex).raw(`INSERT INTO django_session VALUES ('djangosownsession', 'text', '2026-01-02 03:04:05.678901')`)
-      t.strictSame(await engine.load('djangosownsession'), { sessionData: 'text', expireDate: NOW })
+      t.strictSame(await engine.load('djangosownsession'), { sessionData: 'text', expireDate: new Date(NOW.getTime() + 1) })
     })
 
     t.test('clearExpired() removes what has ended, and nothing else', async (t) => {
@@ -161,7 +158,7 @@ t.test('keys that the collation calls equal are other keys', { skip }, async (t)
   t.equal(same, 1, 'the collation of this database ignores case and trailing spaces')
   for (const other of [sessionKey.toUpperCase(), `${sessionKey} `]) {
     t.equal(await engine.load(other), null)
-    t.equal(await modelOn(knex).find(other), null)
+    t.equal(await createTable(knex).find(other), null)
     t.equal(await engine.exists(other), false)
     t.strictSame(await engine.save(other, record('stolen'), 'text'), { outcome: 'gone' })
     t.strictSame(await engine.save(other, record('stolen'), null), { outcome: 'gone' })
@@ -228,18 +225,18 @@ t.test('no statement reads more of the table than it needs', { skip }, async (t)
   const key = rows[500]?.session_key as string
   await engine.load(key)
   await engine.exists(key)
-  await modelOn(knex).find(key)
+  await createTable(knex).find(key)
   await engine.save(key, record('text'), 'text')
   await engine.save(key, record('text'), null)
   await engine.saveLocked(key, () => record('text'))
   await engine.touch(key, LATER, 'text')
   await engine.cycleKey('unknownunknownunknown', LATER, 'text')
   await engine.delete('unknownunknownunknown')
-  await modelOn(knex).deleteExpired(new Date('2023-01-01'), new Date('2024-01-01'), 5)
-  const statements = sent.filter(({ sql }) => /^(SELECT .* FROM `|UPDATE|DELETE)/.test(sql))
+  await createTable(knex).deleteExpired(new Date('2023-01-01'), new Date('2024-01-01'), 5)
+  const statements = sent.filter(({ sql }) => /^(SELECT .* FROM `|UPDATE|DELETE|\/\*M!)/.test(sql))
   t.equal(statements.length, 11)
   for (const { sql, bindings } of statements) {
-    const [plan] = await rowsOf(knex, `EXPLAIN ${sql}`, bindings)
+    const [plan] = await rowsOf(knex, `EXPLAIN ${sql.replace(/^\/\*M!.*?\*\/ /, '')}`, bindings)
     if (plan?.Extra === 'Impossible WHERE noticed after reading const tables') continue
     const isCleanup = sql.startsWith('DELETE') && sql.includes('LIMIT')
     t.match(plan, { key: isCleanup ? 'django_session_expire_date_a5c62663' : 'PRIMARY', type: /^(const|range)$/ }, sql)
@@ -250,15 +247,16 @@ t.test('no statement reads more of the table than it needs', { skip }, async (t)
 t.test('the key of another row is taken, also in other letters; other errors are errors', { skip }, async (t) => {
   const knex = await openDatabase(t, 'mariadb')
   await knex.raw('ALTER TABLE django_session ADD email varchar(250) UNIQUE, ADD age int')
-  const model = modelOn(knex)
+  const table = createTable(knex)
+  const rows = createRows(table)
   const email = "o'PRIMARY'@example.org"
   // The server quotes only the first 192 characters.
   const long = 'not of your concern'.repeat(12)
-  t.equal(await model.insert('thekeyofthesession', record('text'), { email }), true)
-  t.equal(await model.insert('yetanotherkeyofyetanother', record('text'), { email: long }), true)
-  t.equal(await model.insert('thekeyofthesession', record('other'), {}), false)
-  t.equal(await model.insert('THEKEYOFTHESESSION', record('other'), {}), false)
-  t.match(await model.find('thekeyofthesession'), { sessionData: 'text' })
+  t.equal(await rows.insert('thekeyofthesession', record('text'), { email }, soon()), true)
+  t.equal(await rows.insert('yetanotherkeyofyetanother', record('text'), { email: long }, soon()), true)
+  t.equal(await rows.insert('thekeyofthesession', record('other'), {}, soon()), false)
+  t.equal(await rows.insert('THEKEYOFTHESESSION', record('other'), {}, soon()), false)
+  t.match(await table.find('thekeyofthesession'), { sessionData: 'text' })
   const errors: [Columns, string][] = [
     [{ email }, 'ER_DUP_ENTRY'],
     [{ age: 'not of your concern' }, 'ER_TRUNCATED_WRONG_VALUE_FOR_FIELD'],
@@ -267,7 +265,7 @@ t.test('the key of another row is taken, also in other letters; other errors are
     [{ email: long }, 'ER_DUP_ENTRY']
   ]
   for (const [columns, code] of errors) {
-    const failure = await model.insert('anotherkeyofanother', record('text'), columns).then(
+    const failure = await rows.insert('anotherkeyofanother', record('text'), columns, soon()).then(
       () => t.fail('no error'),
       (error: Error) => error
     )
@@ -284,10 +282,10 @@ t.test('the key of another row is taken, also in other letters; other errors are
 
 t.test('an error is understood in the language of the server', { skip }, async (t) => {
   for (const language of ['de_DE', 'ja_JP', 'ru_RU']) {
-    const model = modelOn(await openWith(t, { session: `SET lc_messages = '${language}'` }))
-    t.equal(await model.insert('thekeyofthesession', record('text'), {}), true)
-    t.equal(await model.insert('thekeyofthesession', record('text'), {}), false, language)
-    t.equal(await model.update('thekeyofthesession', record('text'), {}, 'text'), true, language)
+    const rows = createRows(createTable(await openWith(t, { session: `SET lc_messages = '${language}'` })))
+    t.equal(await rows.insert('thekeyofthesession', record('text'), {}, soon()), true)
+    t.equal(await rows.insert('thekeyofthesession', record('text'), {}, soon()), false, language)
+    t.equal(await rows.update('thekeyofthesession', record('text'), {}, 'text', soon()), true, language)
   }
 })
 
@@ -362,16 +360,15 @@ t.test('a connection that the server kills is lost, and not used again', { skip 
   const knex = await openDatabase(t, 'mariadb')
   const sessionKey = await engineOn(knex).create(record('text'))
   const single = await openSingle(t, { ...knex.client.config, log: { warn() {} } })
-  const rival = await knex.transaction()
-  await rival('django_session').forUpdate().select()
+  const hold = await holdUpdates(knex, 'mariadb')
   const saving = t.rejects(engineOn(single.knex).save(sessionKey, record('other'), 'text'), {
     code: 'FST_SESSION_STORE_UNAVAILABLE',
     cause: { message: /the connection was lost/ }
   })
-  await waitsForLock(knex)
+  await hold.reached()
   await rowsOf(knex, `KILL ${single.threadId}`)
   await saving
-  await rival.rollback()
+  await hold.release()
   t.match(await engineOn(single.knex).save(sessionKey, record('other'), 'text'), { outcome: 'saved' })
 })
 

@@ -12,15 +12,16 @@ import { CacheEngine } from '../lib/engines/cache.ts'
 import { CachedDbEngine } from '../lib/engines/cached-db.ts'
 import { FileEngine } from '../lib/engines/file.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
-import { KeyQueue } from '../lib/session/key-queue.ts'
+import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import { Session } from '../lib/session/session.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
-import { createCodec, createDbEngine } from './fixtures/engines.ts'
+import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
 import { SessionClient } from './fixtures/session-client.ts'
 import { type Command, type Data, Model } from './fixtures/session-model.ts'
+import { createDbEngine } from './fixtures/tables.ts'
 
 const seed = Number(process.env.SEED ?? 20_300_101)
 const BROWSERS = 3
@@ -43,7 +44,7 @@ class World {
     this.#engine = engine
     const log = { debug: () => {}, warn: (_details: object, message: string) => warn(message) }
     // Browsers whose requests meet different processes.
-    const context = () => ({ engine, codec, queue: new KeyQueue(5), settings, log })
+    const context = () => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
     this.#clients = Array.from({ length: BROWSERS }, context).map(
       (context) => new SessionClient((cookie) => new Session(context, cookie), settings)
     )

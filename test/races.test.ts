@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { SessionOptions } from '../lib/index.ts'
 import { addKeyRoutes, Browser, createApp, gate } from './fixtures/app.ts'
 import { type DatabaseName, databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createRows, createTable, soon } from './fixtures/tables.ts'
 
 /** Requests that load, wait at a gate, and then act. */
 async function createSite(t: Test, database: DatabaseName, options: Partial<SessionOptions> = {}) {
@@ -226,14 +227,14 @@ for (const database of databases) {
     })
 
     t.test('of two that make, or delete, the row of one key at once, one did', async (t) => {
-      const { app } = await createApp(t, { knex: await openDatabase(t, database) })
-      const { model } = app.sessions
+      const table = createTable(await openDatabase(t, database))
+      const rows = createRows(table)
       const key = 'thekeyofthesession'
-      const make = (text: string) => model.insert(key, { sessionData: text, expireDate: new Date(Date.now() + 60_000) }, {})
+      const make = (text: string) => rows.insert(key, { sessionData: text, expireDate: new Date(Date.now() + 60_000) }, {}, soon())
       const made = await Promise.all(['one', 'other'].map(make))
       t.strictSame(made.toSorted(), [false, true])
-      t.match(await model.find(key), { sessionData: made[0] ? 'one' : 'other' })
-      const deleted = await Promise.all([model.delete(key), model.delete(key)])
+      t.match(await table.find(key), { sessionData: made[0] ? 'one' : 'other' })
+      const deleted = await Promise.all([rows.delete(key, soon()), rows.delete(key, soon())])
       t.strictSame(deleted.toSorted(), [false, true])
     })
   })

@@ -11,7 +11,7 @@ import { toObject } from '../lib/django/serializer.ts'
 import { MemoryCache, type SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { createApp, gate } from './fixtures/app.ts'
-import { createDatabase, databases, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
+import { createDatabase, databases, holdUpdates, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 import { startSite } from './fixtures/site.ts'
 
@@ -388,13 +388,12 @@ for (const server of ['postgres', 'mariadb'] as const) {
     await knex.migrate.latest({ migrationSource })
     const site = await startSite(t, { knex: config, storeTimeout: 60 })
     const { cookie } = await site.get('/set/start')
-    const lock = await knex.transaction()
-    await lock('django_session').select().forUpdate()
+    const hold = await holdUpdates(knex, server)
     const saving = site.get('/set/late', cookie)
-    await waitsForLock(knex)
+    await hold.reached()
     const exit = once(site.child, 'exit')
     await site.beginClose()
-    await lock.rollback()
+    await hold.release()
     t.equal((await saving).status, 200)
     t.strictSame(await exit, [0, null])
     const [row] = await knex('django_session').select('session_data')

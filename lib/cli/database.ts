@@ -8,6 +8,9 @@ import { createKnex } from '../database/open.js'
 import type { Options } from './arguments.js'
 import { CommandError, firstLine, UsageError } from './errors.js'
 
+/** Seconds. */
+const CONNECT_TIMEOUT = 10
+
 export interface Connected {
   knex: Knex
   /** The path of a SQLite file that does not exist yet. */
@@ -27,7 +30,7 @@ export async function connect(options: Options, env: NodeJS.ProcessEnv, createsF
   }
   // The application's changes of names and rows are not meant for Knex's own tables of migrations.
   const { migrations, seeds, postProcessResponse, wrapIdentifier, ...connection } = config
-  const knex = await createKnex({ ...connection, log: SILENT })
+  const knex = await createKnex({ ...connection, log: SILENT }, CONNECT_TIMEOUT)
   const driver = knex.client.driverName
   if (!DRIVERS.includes(driver)) throw new Error(`expected a Knex client of ${DRIVERS.join(', ')}, got ${driver}`)
   return { knex, newFile }

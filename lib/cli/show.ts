@@ -1,5 +1,5 @@
 /** The command `show`: one session, decoded. */
-import type { Model } from '../database/table.js'
+import type { SessionModel } from '../database/session-model.js'
 import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
 import { joinObject } from '../django/json.js'
 import { isSessionKey } from '../django/keys.js'
@@ -49,7 +49,7 @@ async function readKey({ stdin }: Io): Promise<string> {
   return text.trim()
 }
 
-async function read(model: Model, reader: Reader, sessionKey: string): Promise<Readable> {
+async function read(model: SessionModel, reader: Reader, sessionKey: string): Promise<Readable> {
   const row = await model.find(sessionKey)
   if (row === null) throw new Error('no session has this key: it was signed out, removed after its end, or is in another database or table')
   const reading = reader.read(row)
@@ -58,7 +58,7 @@ async function read(model: Model, reader: Reader, sessionKey: string): Promise<R
   throw new Error('the session is signed with this secret key, but its data is no JSON: is SESSION_SERIALIZER another one?')
 }
 
-async function explainSignature(reader: Reader, model: Model): Promise<string> {
+async function explainSignature(reader: Reader, model: SessionModel): Promise<string> {
   const newest = await reader.readNewest(model, SAMPLE)
   const signed = newest.filter(({ signedAt }) => signedAt !== null).length
   if (signed > 0) {

@@ -1,10 +1,11 @@
 /** The table of sessions as commands use it. */
-import type { Database } from '../database/connections.js'
-import type { Model, SessionRow } from '../database/table.js'
+import { createConnections } from '../assembly.js'
+import type { Connections } from '../database/connections.js'
+import type { SessionModel, SessionRow } from '../database/session-model.js'
 import { Codec, STORE_SALT } from '../django/codec.js'
 import { jsonSerializer, type Members } from '../django/serializer.js'
 import { SuspiciousSession } from '../errors.js'
-import { createDatabase, Sessions } from '../sessions.js'
+import { Sessions } from '../sessions.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import type { Task } from './command.js'
 import { type Io, print } from './io.js'
@@ -25,8 +26,8 @@ export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessio
 }
 
 /** For questions about the table itself. */
-export function openDatabase({ knex }: Task): Database {
-  return createDatabase(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
+export function openDatabase({ knex }: Task): Connections {
+  return createConnections(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 
 /** A row as a secret key decodes it. */
@@ -59,7 +60,7 @@ export class Reader {
   }
 
   /** The sessions that end last, as a rule the latest. */
-  async readNewest(model: Model, count: number): Promise<Reading[]> {
+  async readNewest(model: SessionModel, count: number): Promise<Reading[]> {
     const keys: string[] = await model.query().orderBy('expire_date', 'desc').limit(count).pluck('session_key')
     const rows = await Promise.all(keys.map((key) => model.find(key)))
     return rows.filter((row) => row !== null).map((row) => this.read(row))

@@ -1,31 +1,21 @@
 /**
- * Sends together what is asked for in one turn of the event loop, or while as many
+ * Sends together all that is asked for in one turn of the event loop, or while as many
  * batches as allowed are under way. There is no timer: a lone call leaves at the end
- * of its turn. It knows nothing of what is sent.
+ * of its turn. A batcher knows nothing of the statements that it sends.
  */
-import { monotonicNow, setImmediate } from '../timers.js'
-
-/** The answer of `together` for an item that it left out, since it would have to wait for a lock, say: it is carried out alone. */
-export const leftOut = Symbol('left out')
-
-type Outcome<Result> = Result | typeof leftOut
+import { AsyncResource } from 'node:async_hooks'
+import { type Deadline, hasPassed } from '../deadline.js'
+import { setImmediate } from '../timers.js'
 
 export interface BatcherOptions<Item, Result> {
-  /** Carries out one item. `since` is when it came, in milliseconds of `performance.now()`. */
-  alone: (item: Item, since: number) => Promise<Result>
-  /**
-   * Carries out several, or one while another goes alone: a result for each, in their order, or `leftOut`,
-   * or a promise of it, for which neither the others wait nor the next batch. `since` is when the first one came.
-   */
-  together: (items: readonly Item[], since: number) => Promise<readonly (Outcome<Result> | Promise<Outcome<Result>>)[]>
-  /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other fails all of them. */
+  /** Carries out one item. */
+  alone: (item: Item, deadline: Deadline) => Promise<Result>
+  /** Carries out several, and returns a result for each, in their order. The deadline is that of the item with the most time left. */
+  together: (items: readonly Item[], deadline: Deadline) => Promise<readonly Result[]>
+  /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other error fails all of them. */
   isRefused: (error: unknown) => boolean
-  /**
-   * Whether who came then must not be waited for any longer: it is carried out alone, to fail for itself.
-   *
-   * @default never
-   */
-  isOverdue?: (since: number) => boolean
+  /** The error of an item whose deadline has passed before it was sent. */
+  timedOut: () => Error
   /** Items with the same key are never in one batch: the later one waits for the next. */
   keyOf?: (item: Item) => string
   /** Items in a batch. */
@@ -33,14 +23,8 @@ export interface BatcherOptions<Item, Result> {
   /** Batches under way, a lone call included. */
   maxUnderWay: number
   /**
-   * Whether a lone call may be carried out alone, which may wait for a lock.
-   *
-   * @default always
-   */
-  mayWait?: () => boolean
-  /**
-   * Results handed out in one turn of the event loop. Who has one may ask again before the others have theirs:
-   * otherwise all would come back at once, into one batch, and nothing be done here while it is under way.
+   * Results handed out in one turn of the event loop. Callers that have theirs may ask again before the others do:
+   * otherwise all would come back at once, into one batch, and the process would be idle while it is under way.
    *
    * @default all of a batch
    */
@@ -49,47 +33,48 @@ export interface BatcherOptions<Item, Result> {
 
 interface Call<Item, Result> {
   item: Item
-  since: number
+  deadline: Deadline
   resolve: (result: Result) => void
   reject: (error: unknown) => void
 }
 
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>
+  /** A batch belongs to no request: it must not run in the async context of its first caller. */
+  readonly #sendNext = AsyncResource.bind(() => this.#send(this.#take()))
   #waiting: Call<Item, Result>[] = []
   #underWay = 0
-  #scheduled = false
-  #alone = 0
+  #isScheduled = false
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = options
   }
 
-  add(item: Item): Promise<Result> {
+  add(item: Item, deadline: Deadline): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, since: monotonicNow(), resolve, reject })
+      this.#waiting.push({ item, deadline, resolve, reject })
       this.#schedule()
     })
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#waiting.length === 0 || this.#underWay >= this.#options.maxUnderWay) return
-    this.#scheduled = true
+    if (this.#isScheduled || this.#waiting.length === 0 || this.#underWay >= this.#options.maxUnderWay) return
+    this.#isScheduled = true
     // After the I/O of this turn, which may bring more.
     setImmediate(() => {
-      this.#scheduled = false
-      this.#passOverdue()
-      if (this.#waiting.length > 0) this.#send(this.#take())
+      this.#isScheduled = false
+      this.#rejectTimedOut()
+      if (this.#waiting.length > 0) this.#sendNext()
       this.#schedule()
     })
   }
 
-  /** A batch has the time that its first call has. */
-  #passOverdue(): void {
-    const { isOverdue = () => false } = this.#options
-    while (this.#waiting[0] !== undefined && isOverdue(this.#waiting[0].since)) {
-      this.#carryOutAlone(this.#waiting.shift() as Call<Item, Result>)
-    }
+  #rejectTimedOut(): void {
+    this.#waiting = this.#waiting.filter(({ deadline, reject }) => {
+      const isLate = hasPassed(deadline)
+      if (isLate) reject(this.#options.timedOut())
+      return !isLate
+    })
   }
 
   /** The calls of the next batch, in the order in which they came. */
@@ -108,60 +93,39 @@ export class Batcher<Item, Result> {
     return taken
   }
 
-  #send(calls: readonly Call<Item, Result>[]): void {
+  async #send(calls: readonly Call<Item, Result>[]): Promise<void> {
     this.#underWay++
-    const [first] = calls as [Call<Item, Result>]
-    // An item alone may wait for a lock. If more than one did in the place of a batch, nothing else might be left to go on.
-    const goesAlone = calls.length === 1 && this.#alone === 0 && this.#options.mayWait?.() !== false
-    const ended = goesAlone ? this.#carryOutAlone(first) : this.#together(calls, first.since)
-    ended.then(() => {
-      this.#underWay--
-      this.#schedule()
-    })
+    if (calls.length === 1) await this.#sendAlone(calls[0] as Call<Item, Result>)
+    else await this.#sendTogether(calls)
+    this.#underWay--
+    this.#schedule()
   }
 
-  async #together(calls: readonly Call<Item, Result>[], since: number): Promise<void> {
+  async #sendTogether(calls: readonly Call<Item, Result>[]): Promise<void> {
     const { together, isRefused } = this.#options
-    let results: readonly (Outcome<Result> | Promise<Outcome<Result>>)[]
     try {
-      results = await together(
-        calls.map(({ item }) => item),
-        since
-      )
+      const items = calls.map(({ item }) => item)
+      const results = await together(items, Math.max(...calls.map(({ deadline }) => deadline)))
+      this.#handOut(calls, results)
     } catch (error) {
       for (const call of calls) {
-        if (isRefused(error)) this.#carryOutAlone(call)
+        if (isRefused(error)) this.#sendAlone(call)
         else call.reject(error)
       }
-      return
     }
-    const outcomes: [Call<Item, Result>, Outcome<Result>][] = []
-    calls.forEach((call, index) => {
-      const result = results[index] as Outcome<Result> | Promise<Outcome<Result>>
-      if (result instanceof Promise) result.then((outcome) => this.#end(call, outcome), call.reject)
-      else outcomes.push([call, result])
-    })
-    this.#handOut(outcomes)
   }
 
-  #handOut(outcomes: readonly [Call<Item, Result>, Outcome<Result>][]): void {
-    const { resultsPerTurn = outcomes.length } = this.#options
-    for (const [call, outcome] of outcomes.slice(0, resultsPerTurn)) this.#end(call, outcome)
-    if (outcomes.length > resultsPerTurn) setImmediate(() => this.#handOut(outcomes.slice(resultsPerTurn)))
+  #handOut(calls: readonly Call<Item, Result>[], results: readonly Result[]): void {
+    const { resultsPerTurn = calls.length } = this.#options
+    for (const [index, call] of calls.slice(0, resultsPerTurn).entries()) call.resolve(results[index] as Result)
+    if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
   }
 
-  #end(call: Call<Item, Result>, outcome: Outcome<Result>): void {
-    if (outcome === leftOut) this.#carryOutAlone(call)
-    else call.resolve(outcome)
-  }
-
-  async #carryOutAlone({ item, since, resolve, reject }: Call<Item, Result>): Promise<void> {
-    this.#alone++
+  async #sendAlone({ item, deadline, resolve, reject }: Call<Item, Result>): Promise<void> {
     try {
-      resolve(await this.#options.alone(item, since))
+      resolve(await this.#options.alone(item, deadline))
     } catch (error) {
       reject(error)
     }
-    this.#alone--
   }
 }

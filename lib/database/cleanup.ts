@@ -1,7 +1,8 @@
 /** Removing expired sessions in small batches, so that nobody else waits for long. */
 import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
 import { monotonicNow, pause } from '../timers.js'
-import type { Model } from './table.js'
+import type { SessionTable } from './session-table.js'
+import { isOverdue } from './statement-error.js'
 
 /** A batch aims to hold its locks no longer than this, where the size adapts. */
 const TARGET_MILLISECONDS = 5
@@ -15,18 +16,22 @@ const TARGET_MILLISECONDS = 5
  * stay there until they are cleaned up (VACUUM, purge), and behind a long transaction do so
  * for as long as that lasts.
  */
-export async function clearExpired(model: Model, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
+export async function clearExpired(table: SessionTable, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
   const { grace = 0, batchSize, signal, onProgress } = options
-  const { initialBatchSize, adapts } = model.cleanup
+  const { initialBatchSize, adapts } = table.cleanup
   const before = new Date(now.getTime() - grace * 1000)
   const started = monotonicNow()
-  let oldest = await model.oldestExpired(before)
+  let oldest = await table.oldestExpired(before)
   const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
   const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
   let size = batchSize ?? initialBatchSize
   while (oldest !== null && !signal?.aborted) {
     const from = justBefore(oldest)
-    const batch = await model.deleteExpired(from, before, size)
+    const batch = await table.deleteExpired(from, before, size).catch((error) => smallerIfOverdue(error, size))
+    if (typeof batch === 'number') {
+      size = batch
+      continue
+    }
     if (batch === null) return { ...report, skipped: true }
     // Others hold what is left, to renew or to delete it.
     if (batch.deleted === 0) break
@@ -35,7 +40,7 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
     report.milliseconds = Math.round(monotonicNow() - started)
     await onProgress?.({ ...report })
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
-    oldest = await model.oldestExpired(before, from)
+    oldest = await table.oldestExpired(before, from)
     // Others get as much time as the batch took.
     if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
   }
@@ -48,6 +53,12 @@ export async function clearExpired(model: Model, now: Date, options: ClearExpire
  */
 function justBefore(date: Date): Date {
   return new Date(date.getTime() - 1)
+}
+
+/** The next size after a batch that took longer than its deadline. @throws any other error */
+function smallerIfOverdue(error: unknown, size: number): number {
+  if (isOverdue(error) && size > 1) return Math.ceil(size / 10)
+  throw error
 }
 
 /** At most twice as large, since a batch that was fast may have found its pages in memory. */

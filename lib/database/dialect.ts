@@ -16,19 +16,22 @@ export interface Dialect {
   isInProcess: boolean
   /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. Returns a promise, unless `isInProcess`. */
   execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): unknown
-  /** A Date as it is bound. */
-  bindDate(date: Date): string
+  /** A Date as it is bound. @param early microseconds to take off, less than 1000. @default 0 */
+  bindDate(date: Date, early?: number): string
   /** A boolean as it is bound. */
   bindBoolean(value: boolean): Binding
   /** An integer of 64 bits as it is bound. */
   bindBigInt(value: bigint): Binding
-  /** SQL for a bound date where its type is not clear from the statement. */
-  dateParameter: string
+  /** SQL for a bound `expire_date` that keeps the microseconds of the row (`StoredRow.early`). */
+  renewedDate: string
   /** SQL for a bound text that a column is compared with, byte for byte. */
   exactParameter: string
   /** SQL for the column `expire_date` in a form that `readDate` understands. */
   selectDate: string
+  /** The date, rounded up to the millisecond. */
   readDate(value: unknown): Date
+  /** The microseconds after the millisecond, from 0 to 999. */
+  readMicroseconds(value: unknown): number
   rows(response: unknown): Row[]
   /** Rows matched by an UPDATE or DELETE, changed or not; rows made by an INSERT. */
   affected(response: unknown): number
@@ -38,7 +41,16 @@ export interface Dialect {
   isKeyTaken(error: DriverError): boolean
   /** The statements that start a transaction that will write. */
   begin: readonly string[]
-  /** Ends a SELECT that locks its rows. */
+  /**
+   * An UPDATE or DELETE of the rows that meet `where`. If one is locked, it fails at once instead of waiting.
+   *
+   * @param statement the statement up to its WHERE
+   * @param movesKey whether it changes the key, or deletes the row
+   */
+  writeUnlocked(statement: string, table: string, where: string, movesKey: boolean): string
+  /** An INSERT that fails at once instead of waiting for a lock. */
+  insertUnlocked(statement: string): string
+  /** Ends a SELECT that locks its rows, and fails at once if one is locked. */
   forUpdate: string
   /** The statement that deletes at most `limit` sessions which ended from `from` on and before `before`, and its bindings. */
   deleteExpired(table: string, from: string, before: string, limit: number): [string, Binding[]]
@@ -52,27 +64,34 @@ export interface Dialect {
   meaning(error: DriverError): Meaning
   /** The reason of a failure in the database's words, without data that it quotes. */
   describe(error: DriverError): string
-  /** Ends a connection whose answer is overdue, and what the server does for it: a statement that waits for a lock must not be carried out later. */
+  /** Ends a connection whose answer is overdue, and the statement on the server: it must not be carried out later. */
   abort(connection: unknown): void
+  /** Closes the socket of a connection at once, without a word to the server. */
+  disconnect(connection: unknown): void
+  /** The driver's option for the milliseconds that connecting may take. Null where nothing connects. */
+  connectTimeout: string | null
 }
 
-/** Formats a date once for all that ask in the same millisecond, which under load are many. */
-export function remembered(format: (date: Date) => string): (date: Date) => string {
-  let time = Number.NaN
-  let text = ''
-  return (date) => {
-    if (date.getTime() !== time) {
-      text = format(date)
-      time = date.getTime()
-    }
-    return text
-  }
+/** A date in ISO 8601, in UTC to the microsecond, without its time zone. @param early microseconds to take off, less than 1000 */
+export function isoMicroseconds(date: Date, early: number): string {
+  const milliseconds = early === 0 ? date : new Date(date.getTime() - 1)
+  return milliseconds.toISOString().slice(0, -1) + String((1000 - early) % 1000).padStart(3, '0')
 }
 
 /** Django's format of a datetime, to the microsecond. */
-export const toDjangoText = remembered((date) => date.toISOString().replace('T', ' ').replace('Z', '000'))
+export const toDjangoText = (date: Date, early = 0) => isoMicroseconds(date, early).replace('T', ' ')
 
-export const fromDjangoText = (value: unknown) => new Date(`${String(value).replace(' ', 'T')}Z`)
+/** The digits after the milliseconds in Django's format, of which a fraction may be missing. */
+const fractionOf = (text: string) => text.slice('YYYY-MM-DD HH:MM:SS.mmm'.length)
+
+/** The date of a text in Django's format, rounded up to the millisecond. */
+export function fromDjangoText(value: unknown): Date {
+  const text = String(value)
+  const milliseconds = Date.parse(`${text.replace(' ', 'T')}Z`)
+  return new Date(Number(fractionOf(text)) > 0 ? milliseconds + 1 : milliseconds)
+}
+
+export const microsecondsOfDjangoText = (value: unknown) => Number(fractionOf(String(value)))
 
 export const doubleQuote = (identifier: string) =>
   identifier

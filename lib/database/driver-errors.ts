@@ -58,7 +58,7 @@ const POSTGRES_KINDS: Kinds = {
 
 const MYSQL_KINDS: Kinds = {
   // https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html, https://mariadb.com/kb/en/mariadb-error-codes/
-  busy: ['1020', '1205', '1213'], // record has changed since last read (MariaDB), lock wait timeout, deadlock
+  busy: ['1020', '1205', '1213', '3572'], // record has changed since last read (MariaDB), lock wait timeout, deadlock, NOWAIT is set (MySQL)
   // Disk full, table full, a limit per hour, and statements that were interrupted: by KILL QUERY, max_statement_time, max_execution_time
   unable: ['1021', '1114', '1226', '1317', '1969', '3024'],
   // No default, wrong value, truncated, CHECK (MySQL), value for a generated column (MariaDB, MySQL). The rest has an SQLSTATE.

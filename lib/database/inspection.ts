@@ -1,5 +1,5 @@
 /** Queries about a table and the time, and the types that Django gives columns: one object for each database. */
-import type { Database } from './connections.js'
+import type { Connections } from './connections.js'
 import type { Dialect, Row } from './dialect.js'
 import { dialectOf } from './dialects.js'
 
@@ -126,7 +126,7 @@ const mysql: Inspection = {
 
 const INSPECTIONS: Record<string, Inspection> = { pg: postgres, 'better-sqlite3': sqlite, mysql2: mysql }
 
-export function inspectionOf({ knex }: Database): Inspection {
+export function inspectionOf({ knex }: Connections): Inspection {
   return INSPECTIONS[knex.client.driverName] as Inspection
 }
 
@@ -135,9 +135,9 @@ export function inspectionOf({ knex }: Database): Inspection {
  *
  * @throws StoreUnavailable, StoreRefused
  */
-export async function readColumns(database: Database, table: string): Promise<Column[]> {
-  const { columns, bind } = inspectionOf(database)
-  const found = await select(database, columns, bind(table))
+export async function readColumns(connections: Connections, table: string): Promise<Column[]> {
+  const { columns, bind } = inspectionOf(connections)
+  const found = await select(connections, columns, bind(table))
   return found.map(({ name, type, nullable, has_default, collation = null }) => ({
     name: String(name),
     type: String(type),
@@ -148,10 +148,10 @@ export async function readColumns(database: Database, table: string): Promise<Co
 }
 
 /** @throws StoreUnavailable, StoreRefused */
-export async function readIndexes(database: Database, table: string): Promise<Index[]> {
-  const { indexes, bind } = inspectionOf(database)
+export async function readIndexes(connections: Connections, table: string): Promise<Index[]> {
+  const { indexes, bind } = inspectionOf(connections)
   const found = new Map<unknown, Index>()
-  for (const { name, column_name, is_primary, is_unique } of await select(database, indexes, bind(table))) {
+  for (const { name, column_name, is_primary, is_unique } of await select(connections, indexes, bind(table))) {
     const index = found.get(name) ?? { columns: [], primary: isTrue(is_primary), unique: isTrue(is_unique) }
     index.columns.push(String(column_name))
     found.set(name, index)
@@ -164,15 +164,15 @@ export async function readIndexes(database: Database, table: string): Promise<In
  *
  * @throws StoreUnavailable
  */
-export async function readClock(database: Database): Promise<Date | null> {
-  const { now } = inspectionOf(database)
+export async function readClock(connections: Connections): Promise<Date | null> {
+  const { now } = inspectionOf(connections)
   if (now === null) return null
-  const [row] = await select(database, now, [])
+  const [row] = await select(connections, now, [])
   return new Date(Number(row?.now))
 }
 
-async function select(database: Database, sql: string, bindings: (string | null)[]): Promise<Row[]> {
-  return database.dialect.rows(await database.send(sql, bindings))
+async function select(connections: Connections, sql: string, bindings: (string | null)[]): Promise<Row[]> {
+  return connections.dialect.rows(await connections.send(sql, bindings))
 }
 
 /** Drivers give true, 1 or '1'. */

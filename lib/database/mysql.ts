@@ -1,5 +1,5 @@
 /** MySQL and MariaDB, by the driver mysql2. */
-import { type Binding, type Dialect, fromDjangoText, type Row, toDjangoText } from './dialect.js'
+import { type Binding, type Dialect, fromDjangoText, microsecondsOfDjangoText, type Row, toDjangoText } from './dialect.js'
 import { mysqlMeaning } from './driver-errors.js'
 
 interface MysqlHeader {
@@ -77,6 +77,9 @@ function ask(connection: MysqlConnection, method: 'query' | 'execute', query: My
 /** Errors whose messages quote names only: a table or column that is missing, and columns without a default, NULL, out of range, truncated, too short. */
 const QUOTING_NAMES = [1146, 1054, 1364, 1048, 1264, 1265, 1406]
 
+/** For one statement of MariaDB, which has no NOWAIT for writes. */
+const NO_LOCK_WAIT = '/*M!100100 SET STATEMENT innodb_lock_wait_timeout = 0 FOR */'
+
 const bytesOf = (value: Binding) => (typeof value === 'string' || Buffer.isBuffer(value) ? Buffer.byteLength(value) : 0)
 
 export const mysql: Dialect = {
@@ -100,13 +103,15 @@ export const mysql: Dialect = {
   bindDate: toDjangoText,
   bindBoolean: Number,
   bindBigInt: String,
-  dateParameter: 'CAST(? AS DATETIME(6))',
+  // 0 stays 0, and 1 to 999 count from the millisecond before.
+  renewedDate: 'CAST(? AS DATETIME(6)) + INTERVAL ((MICROSECOND(expire_date) + 999) % 1000 - 999) MICROSECOND',
   // The usual collations ignore case and trailing spaces. Cast is the value, not the column: an index finds what is
   // equal by the collation, of which the bytes are compared then.
   exactParameter: 'CAST(? AS BINARY)',
   // Text, since drivers read a datetime in a time zone of their own, to the millisecond, or not at all (`dateStrings`).
   selectDate: 'CAST(expire_date AS CHAR(26))',
   readDate: fromDjangoText,
+  readMicroseconds: microsecondsOfDjangoText,
   rows: (response) => (response as [Row[]])[0],
   // The count of affected rows is that of changed ones where the flag FOUND_ROWS was taken off.
   affected: (response) => {
@@ -119,7 +124,11 @@ export const mysql: Dialect = {
   isKeyTaken: ({ errno, sqlMessage = '' }) => errno === 1062 && /['.]PRIMARY'[^']*$/.test(sqlMessage),
   // REPEATABLE READ would lock the gaps between rows too, and so stop others from making sessions.
   begin: ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED', 'START TRANSACTION'],
-  forUpdate: 'FOR UPDATE',
+  // MariaDB reads what is for it, and MySQL what is for 8.0.1 and later. Without LIMIT, MySQL would merge the derived table and wait.
+  writeUnlocked: (statement, table, where) =>
+    `${NO_LOCK_WAIT} ${statement} WHERE /*!80001 session_key = (SELECT session_key FROM (SELECT session_key FROM ${table} WHERE */ ${where} /*!80001 LIMIT 1 FOR UPDATE NOWAIT) AS free) */`,
+  insertUnlocked: (statement) => `${NO_LOCK_WAIT} ${statement}`,
+  forUpdate: 'FOR UPDATE NOWAIT',
   deleteExpired: (table, from, before, limit) => [
     `DELETE FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?`,
     [from, before, limit]
@@ -137,6 +146,8 @@ export const mysql: Dialect = {
   },
   abort: (connection) => {
     kill(connection as MysqlConnection)
-    ;(connection as MysqlConnection).stream.destroy()
-  }
+    mysql.disconnect(connection)
+  },
+  disconnect: (connection) => (connection as MysqlConnection).stream.destroy(),
+  connectTimeout: 'connectTimeout'
 }

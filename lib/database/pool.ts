@@ -1,5 +1,6 @@
 /** Knex's pool, which hands out only connections that are still fit for use. */
 import type { Knex } from 'knex'
+import type { Dialect } from './dialect.js'
 
 /** A driver's connection, with what Knex notes on it. */
 export interface Connection {
@@ -15,7 +16,7 @@ export interface Client {
   listenerCount(event: string): number
   emit(event: 'query', query: { sql: string; bindings: readonly unknown[]; __knexUid: unknown }): void
   /** `max` and `on` are not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
-  pool?: { max?: number; on?(event: 'createSuccess', listener: (id: number, connection: Connection) => void): void }
+  pool?: { max?: number; on?(event: 'createSuccess' | 'destroyFail', listener: (id: number, connection: Connection) => void): void }
   config: { connectionPool?: { options?: { max?: number } } }
 }
 
@@ -25,9 +26,9 @@ const DEFAULT_CONNECTIONS = 10
 /** One for each client, since several registrations may share a Knex instance. */
 const pools = new WeakMap<Client, ConnectionPool>()
 
-export function poolOf(knex: Knex): ConnectionPool {
+export function poolOf(knex: Knex, dialect: Dialect): ConnectionPool {
   const client: Client = knex.client
-  const pool = pools.get(client) ?? new ConnectionPool(client)
+  const pool = pools.get(client) ?? new ConnectionPool(client, dialect)
   pools.set(client, pool)
   return pool
 }
@@ -37,10 +38,12 @@ export class ConnectionPool {
   /** How often all connections were found to be outdated, and how often they had been when each one was opened. */
   #generation = 0
   readonly #generations = new WeakMap<Connection, number>()
+  readonly #dialect: Dialect
   #observed: Client['pool']
 
-  constructor(client: Client) {
+  constructor(client: Client, dialect: Dialect) {
     this.client = client
+    this.#dialect = dialect
     this.#observe()
   }
 
@@ -71,9 +74,11 @@ export class ConnectionPool {
     connection.__knex__disposed = reason
   }
 
-  /** Closes all connections that were opened until now, each before its next use. */
-  discardAll(): void {
-    this.#generation++
+  /** Closes the connection and all that are as old or older, each before its next use. */
+  discardAsOldAs(connection: Connection, reason: string): void {
+    // Otherwise a newer one has been opened since, and the older ones are marked already.
+    if (this.#generationOf(connection) === this.#generation) this.#generation++
+    this.discard(connection, reason)
   }
 
   /** Knex makes a new pool when it is initialised again after `destroy()`. */
@@ -82,6 +87,8 @@ export class ConnectionPool {
     if (pool === this.#observed) return
     this.#observed = pool
     pool?.on?.('createSuccess', (_id, connection) => this.#generations.set(connection, this.#generation))
+    // The server did not answer the driver's farewell: the socket would keep the process alive.
+    pool?.on?.('destroyFail', (_id, connection) => this.#dialect.disconnect(connection))
   }
 
   #generationOf(connection: Connection): number {

@@ -1,7 +1,7 @@
 /** PostgreSQL, by the driver pg. */
 import { createHash } from 'node:crypto'
 import { connect } from 'node:net'
-import { type Binding, type Dialect, doubleQuote, type Row, remembered } from './dialect.js'
+import { type Binding, type Dialect, doubleQuote, isoMicroseconds, type Row } from './dialect.js'
 import { postgresMeaning } from './driver-errors.js'
 
 interface PostgresResult {
@@ -21,17 +21,21 @@ interface PostgresClient {
 /** Instead of parsers that applications set for the driver, and of its option `binary`: every column that we read is a text. */
 const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => String(value) }
 
-/** How long the server is tried to be reached, in milliseconds, when it is to give up a statement. */
-const CANCEL_TIMEOUT = 5000
+/** Milliseconds for a CancelRequest. */
+const CANCEL_TIMEOUT = 1000
 
-/** PostgreSQL's CancelRequest, over a connection of its own, without login and answer (its manual, "Canceling Requests in Progress"). */
-function cancelRequest({ host, port, processID, secretKey }: PostgresClient): void {
+/**
+ * PostgreSQL's CancelRequest, over a connection of its own, without login and answer (its manual, "Canceling
+ * Requests in Progress"). The server closes that connection when it has passed the request on. Until then the
+ * connection of the statement stays: a pooler would forget the statement with it, and have nothing to cancel.
+ */
+function cancel({ host, port, processID, secretKey }: PostgresClient, done: () => void): void {
   const message = Buffer.alloc(16)
   for (const [index, number] of [message.length, 80877102, processID, secretKey].entries()) message.writeInt32BE(number, 4 * index)
   const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host)
-  socket.unref().on('error', () => {})
+  socket.on('error', () => {}).on('close', done)
   socket.setTimeout(CANCEL_TIMEOUT, () => socket.destroy())
-  socket.end(message)
+  socket.write(message)
 }
 
 /** PostgreSQL's own form of each statement, and its name: the text makes it, so that others who share a pool cannot take it. */
@@ -56,19 +60,25 @@ export const postgres: Dialect = {
     const { text, name } = postgresForm(sql)
     return (connection as PostgresClient).query({ ...(prepare && { name }), text, values, types: AS_TEXT })
   },
-  bindDate: remembered((date) => date.toISOString()),
+  bindDate: (date, early = 0) => `${isoMicroseconds(date, early)}Z`,
   bindBoolean: (value) => value,
   bindBigInt: String,
-  dateParameter: '?::timestamptz',
+  // 0 stays 0, and 1 to 999 count from the millisecond before.
+  renewedDate: "?::timestamptz + ((extract(microseconds from expire_date)::bigint + 999) % 1000 - 999) * interval '1 microsecond'",
   exactParameter: '?',
   selectDate: '(extract(epoch from expire_date) * 1000)::numeric::text',
-  readDate: (value) => new Date(Number(value)),
+  readDate: (value) => new Date(Math.ceil(Number(value))),
+  readMicroseconds: (value) => Number(/\.(\d{3})/.exec(String(value))?.[1] ?? 0),
   rows: (response) => (response as PostgresResult).rows,
   affected: (response) => (response as PostgresResult).rowCount ?? 0,
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
   isKeyTaken: () => false,
   begin: ['BEGIN'],
-  forUpdate: 'FOR UPDATE',
+  // Not by ctid: a renewal meanwhile would move the row, and nothing would be written.
+  writeUnlocked: (statement, table, where, movesKey) =>
+    `${statement} WHERE session_key = (SELECT session_key FROM ${table} WHERE ${where} ${movesKey ? 'FOR UPDATE' : 'FOR NO KEY UPDATE'} NOWAIT)`,
+  insertUnlocked: (statement) => statement,
+  forUpdate: 'FOR UPDATE NOWAIT',
   // By ctid it costs no more than one DELETE of all. The predicate again spares a session that was renewed meanwhile.
   deleteExpired: (table, from, before, limit) => [
     `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
@@ -79,8 +89,7 @@ export const postgres: Dialect = {
   cleanup: { initialBatchSize: 10_000, adapts: false },
   meaning: postgresMeaning,
   describe: ({ message }) => message,
-  abort: (connection) => {
-    cancelRequest(connection as PostgresClient)
-    ;(connection as PostgresClient).connection.stream.destroy()
-  }
+  abort: (connection) => cancel(connection as PostgresClient, () => postgres.disconnect(connection)),
+  disconnect: (connection) => (connection as PostgresClient).connection.stream.destroy(),
+  connectTimeout: 'connectionTimeoutMillis'
 }

@@ -1,6 +1,6 @@
 /** SQLite, by the driver better-sqlite3, which works in our own process. */
 import type { Knex } from 'knex'
-import { type Binding, type Dialect, doubleQuote, fromDjangoText, type Row, toDjangoText } from './dialect.js'
+import { type Binding, type Dialect, doubleQuote, fromDjangoText, microsecondsOfDjangoText, type Row, toDjangoText } from './dialect.js'
 import { sqliteMeaning } from './driver-errors.js'
 
 interface SqliteStatement {
@@ -37,15 +37,20 @@ export const sqlite: Dialect = {
   // As Django does: SQLite has no type for it, and its driver binds none.
   bindBoolean: Number,
   bindBigInt: (value) => value,
-  dateParameter: '?',
+  // The outcome of a statement in our own process is always known: nothing depends on the microseconds.
+  renewedDate: '?',
   exactParameter: '?',
   selectDate: 'expire_date',
   readDate: fromDjangoText,
+  readMicroseconds: microsecondsOfDjangoText,
   rows: (response) => response as Row[],
   affected: (response) => (response as { changes: number }).changes,
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
   isKeyTaken: () => false,
   begin: ['BEGIN IMMEDIATE'],
+  // The only lock is the one on the file, which is refused at once.
+  writeUnlocked: (statement, _table, where) => `${statement} WHERE ${where}`,
+  insertUnlocked: (statement) => statement,
   forUpdate: '',
   // There is one writer: nobody renews a session between the two parts of a statement.
   deleteExpired: (table, from, before, limit) => [
@@ -57,7 +62,9 @@ export const sqlite: Dialect = {
   cleanup: { initialBatchSize: 100, adapts: true },
   meaning: sqliteMeaning,
   describe: ({ message }) => message,
-  abort: () => {}
+  abort: () => {},
+  disconnect: () => {},
+  connectTimeout: null
 }
 
 type AfterCreate = (connection: unknown, done: (error: Error | null, connection: unknown) => void) => void

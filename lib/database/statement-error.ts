@@ -2,8 +2,8 @@
 import { StoreRefused, StoreUnavailable } from '../errors.js'
 import type { DriverError, ErrorKind } from './driver-errors.js'
 
-/** `unreachable`: there was no connection. `notSent`: it was too late to send the statement. */
-type FailureKind = ErrorKind | 'unreachable' | 'notSent'
+/** `unreachable`: there was no connection. `notSent`: it was too late to send the statement. `overdue`: it was cut off, and may have been carried out. */
+type FailureKind = ErrorKind | 'unreachable' | 'notSent' | 'overdue'
 
 /** The driver's words on a failed statement. */
 class StatementError extends Error {
@@ -43,6 +43,10 @@ export function notSent(reason: string): Error {
   return failure({ kind: 'notSent', reason, error: new Error(), message: 'it was not sent' })
 }
 
+export function overdue(reason: string): Error {
+  return failure({ kind: 'overdue', reason, error: new Error(), message: 'it was cut off' })
+}
+
 /** A bound value in a driver's message is replaced by a question mark. */
 export function masked(message: string, bindings: readonly unknown[]): string {
   // Binary data does not appear in messages as it was bound.
@@ -75,7 +79,12 @@ export function isOutcomeUnknown(error: unknown): boolean {
 /** Whether nothing was done, and another statement on the same connection may be accepted. */
 export function isRefused(error: unknown): boolean {
   const kind = kindOfFailure(error)
-  return kind !== null && !['lost', 'outdated', 'unreachable'].includes(kind)
+  return kind !== null && !['lost', 'outdated', 'unreachable', 'overdue'].includes(kind)
+}
+
+/** Whether a statement was cut off at its deadline. */
+export function isOverdue(error: unknown): boolean {
+  return kindOfFailure(error) === 'overdue'
 }
 
 /** Whether an INSERT failed because its key is that of another row. */

@@ -1,6 +1,6 @@
 /** Looks at the start of an application whether the table of sessions is there. */
 import { TableMismatch } from '../errors.js'
-import type { Database } from './connections.js'
+import type { Connections } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'
 
 /**
@@ -8,15 +8,15 @@ import { inspectionOf, readColumns } from './inspection.js'
  *
  * @throws TableMismatch, or StoreUnavailable when the database gives no answer
  */
-export async function verifyTable(database: Database, table: string): Promise<void> {
-  const columns = await readColumns(database, table)
+export async function verifyTable(connections: Connections, table: string): Promise<void> {
+  const columns = await readColumns(connections, table)
   if (columns.length === 0) {
     throw new TableMismatch(
       `there is no table ${table}: create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
     )
   }
   const names = new Set(columns.map(({ name }) => name))
-  const missing = Object.keys(inspectionOf(database).django).filter((name) => !names.has(name))
+  const missing = Object.keys(inspectionOf(connections).django).filter((name) => !names.has(name))
   if (missing.length === 0) return
   throw new TableMismatch(
     `the table ${table} has no column ${missing.join(', ')}: it is not a table of Django's sessions. Correct the option tableName, or rename the table and run npx fastify-django-sessions migrate`

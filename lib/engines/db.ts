@@ -1,101 +1,85 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
-import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
+import type { ClearExpiredOptions, ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'
-import { isOutcomeUnknown } from '../database/statement-error.js'
-import type { Model } from '../database/table.js'
+import type { SessionRows } from '../database/rows.js'
+import type { SessionTable } from '../database/session-table.js'
 import { newSessionKey } from '../django/keys.js'
 import { claimNewKey } from './claim-key.js'
 
 export interface DbEngineOptions {
-  model: Model
+  /** The table, for the cleanup. */
+  table: SessionTable
+  /** The statements on single rows of the table, batched or not. */
+  rows: SessionRows<StoredSession>
   clock: () => Date
   /** Returns values of additional columns, at each create and save, as Django's `create_model_instance` does. */
   columns?: ((data: Record<string, unknown>, sessionKey: string) => Columns) | undefined
 }
 
 export class DbEngine implements Engine {
-  readonly #model: Model
+  readonly #table: SessionTable
+  readonly #rows: SessionRows<StoredSession>
   readonly #clock: () => Date
   readonly #columns: DbEngineOptions['columns']
 
-  constructor({ model, clock, columns }: DbEngineOptions) {
-    this.#model = model
+  constructor({ table, rows, clock, columns }: DbEngineOptions) {
+    this.#table = table
+    this.#rows = rows
     this.#clock = clock
     this.#columns = columns
   }
 
-  load(sessionKey: string): Promise<StoredSession | null> {
-    return this.#model.findLive(sessionKey, this.#clock())
+  load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
+    return this.#rows.findLive(sessionKey, this.#clock(), deadline)
   }
 
-  async create(record: SessionRecord): Promise<string> {
-    const [sessionKey] = await claimNewKey((sessionKey) => {
-      const insert = () => this.#model.insert(sessionKey, record, this.#columnsOf(record, sessionKey))
-      return this.#settle(sessionKey, record.sessionData, insert)
-    })
+  async create(record: SessionRecord, deadline: Deadline): Promise<string> {
+    const insert = (sessionKey: string) => this.#rows.insert(sessionKey, record, this.#columnsOf(record, sessionKey), deadline)
+    const [sessionKey] = await claimNewKey(insert)
     return sessionKey
   }
 
-  async save(sessionKey: string, record: SessionRecord, snapshot: string | null): Promise<SaveResult> {
-    const update = () => this.#model.update(sessionKey, record, this.#columnsOf(record, sessionKey), snapshot)
-    if (await this.#settle(sessionKey, record.sessionData, update)) return { outcome: 'saved', sessionKey }
-    const stored = snapshot === null ? null : await this.load(sessionKey)
+  async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
+    const saved = await this.#rows.update(sessionKey, record, this.#columnsOf(record, sessionKey), snapshot, deadline)
+    if (saved) return { outcome: 'saved', sessionKey }
+    const stored = snapshot === null ? null : await this.load(sessionKey, deadline)
     return stored === null ? { outcome: 'gone' } : { outcome: 'changed', stored }
   }
 
-  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord) {
-    let written: SessionRecord | undefined
-    const update = () =>
-      this.#model.updateLocked(sessionKey, this.#clock(), (stored) => {
-        written = merge(stored)
-        return { record: written, columns: this.#columnsOf(written, sessionKey) }
-      })
-    const saved = await this.#settle(sessionKey, () => written?.sessionData, update)
+  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
+    const mergeWithColumns = (stored: StoredSession) => {
+      const row = merge(stored)
+      return { row, columns: this.#columnsOf(row, sessionKey) }
+    }
+    const saved = await this.#rows.updateLocked(sessionKey, this.#clock(), mergeWithColumns, deadline)
     return saved ? { outcome: 'saved' as const, sessionKey } : { outcome: 'gone' as const }
   }
 
-  async touch(sessionKey: string, expireDate: Date, snapshot: string): Promise<boolean> {
-    return (await this.#model.updateExpireDate(sessionKey, expireDate, snapshot)) || (await this.load(sessionKey)) !== null
+  async touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    return (await this.#rows.touch(sessionKey, expireDate, snapshot, deadline)) || (await this.load(sessionKey, deadline)) !== null
   }
 
-  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string): Promise<string | null> {
+  async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     const newKey = newSessionKey()
-    const move = () => this.#model.updateSessionKey(sessionKey, newKey, expireDate, snapshot)
-    // The new key is ours alone: a row under it is the row that was moved, whatever it holds.
-    return (await this.#settle(newKey, null, move)) ? newKey : null
+    return (await this.#rows.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)) ? newKey : null
   }
 
-  async delete(sessionKey: string): Promise<void> {
-    await this.#model.delete(sessionKey)
+  async delete(sessionKey: string, deadline: Deadline): Promise<void> {
+    await this.#rows.delete(sessionKey, deadline)
   }
 
-  exists(sessionKey: string): Promise<boolean> {
-    return this.#model.exists(sessionKey)
+  exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
+    return this.#rows.exists(sessionKey, deadline)
   }
 
   clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
-    return clearExpired(this.#model, this.#clock(), options)
+    return clearExpired(this.#table, this.#clock(), options)
   }
 
   #columnsOf(record: SessionRecord, sessionKey: string): Columns {
-    return this.#columns === undefined ? {} : checkColumns(this.#columns(record.data(), sessionKey))
-  }
-
-  /**
-   * When the connection breaks after a statement was sent, nobody knows whether it
-   * was carried out. The row is read once: holding the text that was sent (null:
-   * any text), it was.
-   */
-  async #settle(sessionKey: string, text: string | null | (() => string | undefined), write: () => Promise<boolean>): Promise<boolean> {
-    try {
-      return await write()
-    } catch (error) {
-      if (!isOutcomeUnknown(error)) throw error
-      const stored = await this.load(sessionKey).catch(() => null)
-      const sent = typeof text === 'function' ? text() : text
-      if (stored !== null && (sent === null || stored.sessionData === sent)) return true
-      throw error
-    }
+    return this.#columns === undefined ? NO_COLUMNS : checkColumns(this.#columns(record.data(), sessionKey))
   }
 }
+
+const NO_COLUMNS: Columns = {}

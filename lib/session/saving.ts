@@ -3,13 +3,13 @@
  * meanwhile. It knows an engine, and nothing of what a request does with its session.
  */
 import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
-import { deadlineIn } from '../deadline.js'
+import type { Deadline } from '../deadline.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
 import { type Members, toObject } from '../django/serializer.js'
-import { SessionInterrupted, SuspiciousSession } from '../errors.js'
+import { SessionInterrupted, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import type { Changes } from './changes.js'
-import type { KeyQueue } from './key-queue.js'
+import type { KeyedMutex } from './keyed-mutex.js'
 
 /** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
 export interface SessionSettings {
@@ -25,7 +25,7 @@ export interface SessionSettings {
 export interface SessionContext {
   engine: Engine
   codec: Codec
-  queue: KeyQueue
+  mutex: KeyedMutex
   settings: SessionSettings
   log: SessionLog
 }
@@ -35,26 +35,17 @@ export interface Snapshot extends StoredSession {
   members: Members
 }
 
-/** A save of which nobody knows whether it was carried out. */
-export interface Attempt {
-  text: string
-  members: Members
-  changes: Changes
-}
-
 export interface Replacement {
   sessionKey: string
   /** The record on which the changes were made. */
   snapshot: Snapshot
   /** The snapshot with the changes. */
   members: Members
+  record: SessionRecord
   changes: Changes
-  /** An attempt before this one, and those of the changes that it did not have. */
-  attempt: Attempt | null
-  later: Changes
+  /** An earlier save of the session failed, and may have been carried out. */
+  isUnsettled: boolean
   log: SessionLog
-  /** Is told of each text before it is sent. */
-  onSend(attempt: Attempt): void
 }
 
 /** A request that goes on with a session in which these changed would act as the wrong user. */
@@ -91,44 +82,38 @@ export function recordOf(context: SessionContext, members: Members): SessionReco
 }
 
 /**
- * Saves on top of what other writers did meanwhile, however many there are.
+ * Saves on top of the changes of other writers, however many there are.
  *
  * @throws SessionInterrupted when the session was deleted meanwhile, or the two saves must not be mixed
  * @throws StoreUnavailable, SessionTooLarge
  */
-export function replace(
+export async function replace(
   context: SessionContext,
-  { sessionKey, snapshot, members: ours, changes, attempt, later, log, onSend }: Replacement
+  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, log }: Replacement,
+  deadline: Deadline
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
-  const { engine, queue, settings } = context
-  const deadline = deadlineIn(settings.storeTimeout)
-  const save = async () => {
-    let members = ours
-    let record = recordOf(context, members)
-    const send = () => {
-      onSend({ text: record.sessionData, members, changes })
-      return record
-    }
-    const mergeWith = (stored: StoredSession): SessionRecord => {
-      const landed = attempt !== null && attempt.text === stored.sessionData
-      members = landed ? later.applyTo(attempt.members) : merge(context, snapshot, decode(context, stored, log), changes)
-      record = recordOf(context, members)
-      return send()
-    }
-    let result = await engine.save(sessionKey, send(), settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
-    for (let misses = 1; result.outcome === 'changed' && misses < MAX_MISSES; misses++) {
-      log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
-      result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
-    }
-    if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith, deadline)
-    if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
-    if (result.outcome !== 'saved') {
-      const { outcome } = result as { outcome: unknown }
-      throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
-    }
-    return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
+  const { engine, settings } = context
+  let members = ours
+  let record = ourRecord
+  const mergeWith = (stored: StoredSession): SessionRecord => {
+    // The other writer may have been the earlier save of this session: its changes must not be made twice.
+    if (isUnsettled) throw new StoreUnavailable('an earlier save of the session failed, and may have been carried out')
+    members = merge(context, snapshot, decode(context, stored, log), changes)
+    record = recordOf(context, members)
+    return record
   }
-  return queue.run(sessionKey, save)
+  let result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
+  for (let misses = 1; result.outcome === 'changed' && misses < MAX_MISSES; misses++) {
+    log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
+    result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
+  }
+  if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith, deadline)
+  if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
+  if (result.outcome !== 'saved') {
+    const { outcome } = result as { outcome: unknown }
+    throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
+  }
+  return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
 }
 
 /** A request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */

@@ -13,8 +13,9 @@ import { isSessionKey } from '../django/keys.js'
 import { type Member, type Members, toObject } from '../django/serializer.js'
 import { SessionInterrupted, SessionNotLoaded, SuspiciousSession, UnknownKey } from '../errors.js'
 import { applyStep, Changes, remove, type Step } from './changes.js'
+import { bounded } from './keyed-mutex.js'
 import { Operations } from './operations.js'
-import { type Attempt, decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
+import { decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
 
 /**
  * The keys of your sessions and the types of their values, by declaration merging:
@@ -55,8 +56,8 @@ export class Session {
   /** `#members` is also a snapshot's or a running save's: a change needs a copy. */
   #isShared = false
   #changes = new Changes()
-  /** The last save, where it failed; its changes are not among `#changes`. */
-  #attempt: Attempt | null = null
+  /** A save failed, and may have been carried out. */
+  #isUnsettled = false
   #modified = false
   /** `modified = true` was said: what was changed inside values counts. */
   #nested = false
@@ -308,7 +309,6 @@ export class Session {
   clear(): this {
     this.#change()
     this.#changes = new Changes(true)
-    this.#attempt = null
     this.#handedOut.clear()
     if (this.#members !== null) this.#share(new Map())
     return this
@@ -380,7 +380,8 @@ export class Session {
 
   /** `load()` that does not count as access, for whoever loads before anybody asked. */
   preload(): Promise<this> {
-    return this.#operations.run(() => this.#load())
+    const deadline = this.#deadline()
+    return this.#operations.run(() => this.#load(deadline))
   }
 
   /**
@@ -392,7 +393,8 @@ export class Session {
    */
   save(): Promise<void> {
     this.#accessed = true
-    return this.#operations.run(() => this.#save())
+    const deadline = this.#deadline()
+    return this.#operations.run(() => this.#save(deadline))
   }
 
   /**
@@ -403,7 +405,8 @@ export class Session {
    */
   flush(): Promise<void> {
     this.clear()
-    return this.#operations.run(() => this.#flush())
+    const deadline = this.#deadline()
+    return this.#operations.run(() => this.#flush(deadline))
   }
 
   /**
@@ -415,15 +418,16 @@ export class Session {
    */
   cycleKey(): Promise<void> {
     this.#accessed = true
+    const deadline = this.#deadline()
     return this.#operations.run(async () => {
-      await this.#load()
+      await this.#load(deadline)
       // Without a live session the key is made when it is saved.
       if (this.#key === null || this.#snapshot === null) return
       const snapshot = this.#snapshot
       const expireDate = expireDateOf(this.#context, snapshot.members)
-      const { engine, queue } = this.#context
+      const { engine, mutex } = this.#context
       const key = this.#key
-      const newKey = await queue.run(key, () => engine.cycleKey(key, expireDate, snapshot.sessionData, this.#deadline()))
+      const newKey = await mutex.run(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
       if (newKey === null) throw new SessionInterrupted('was deleted')
       this.#key = newKey
       this.#cookieIsDue = true
@@ -433,7 +437,8 @@ export class Session {
 
   /** Moves the end of an unchanged session, unless it was moved less than `touchAfter` seconds ago. */
   touch(): Promise<void> {
-    return this.#operations.run(() => this.#touch())
+    const deadline = this.#deadline()
+    return this.#operations.run(() => this.#touch(deadline))
   }
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
@@ -544,13 +549,14 @@ export class Session {
 
   // --- loading and saving -----------------------------------------------------------
 
+  /** The deadline of an operation that is called now, whatever it has to wait for. */
   #deadline(): Deadline {
     return deadlineIn(this.#context.settings.storeTimeout)
   }
 
-  async #load(): Promise<this> {
+  async #load(deadline: Deadline): Promise<this> {
     if (this.#members !== null) return this
-    const stored = this.#key === null ? null : await this.#find(this.#key)
+    const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
     // An unknown key is never adopted: what is saved gets a new one.
     if (stored === null) this.#key = null
     else this.#snapshot = { ...stored, members: decode(this.#context, stored, this.#log) }
@@ -561,9 +567,9 @@ export class Session {
   }
 
   /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
-  async #find(sessionKey: string): Promise<StoredSession | null> {
+  async #find(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
     try {
-      const stored = await this.#context.engine.load(sessionKey, this.#deadline())
+      const stored = await bounded(this.#context.engine.load(sessionKey, deadline), deadline)
       if (stored === null) this.#logRefused('debug', new UnknownKey('it has expired, was deleted, or never existed'))
       return stored
     } catch (error) {
@@ -587,39 +593,39 @@ export class Session {
     if (dropped && steps.size === 0 && !cleared && !this.#nested) this.#modified = false
   }
 
-  async #flush(): Promise<void> {
-    const { engine, queue } = this.#context
+  async #flush(deadline: Deadline): Promise<void> {
+    const { engine, mutex } = this.#context
     const key = this.#key
-    if (key !== null) await queue.run(key, () => engine.delete(key, this.#deadline()))
+    if (key !== null) await mutex.run(key, deadline, () => engine.delete(key, deadline))
     this.#key = null
     this.#snapshot = null
+    this.#isUnsettled = false
     this.#cookieIsDue = false
     this.#changes.cleared = false
     this.#share(this.#changes.applyTo(new Map()))
   }
 
-  async #save(): Promise<void> {
-    await this.#load()
+  async #save(deadline: Deadline): Promise<void> {
+    await this.#load(deadline)
     if (this.#savesNestedChanges) this.recordNestedChanges()
     const members = this.#members as Members
     this.#isShared = true
-    const later = this.#changes
-    const attempt = this.#attempt
-    const changes = attempt === null ? later : attempt.changes.followedBy(later)
+    const changes = this.#changes
     const nested = this.#nested
     this.#changes = new Changes()
     this.#modified = false
     this.#nested = false
     try {
-      this.#snapshot = await (this.#snapshot === null ? this.#create(members) : this.#replace(this.#snapshot, members, changes, later))
+      this.#snapshot = await (this.#snapshot === null
+        ? this.#create(members, deadline)
+        : this.#replace(this.#snapshot, members, changes, deadline))
     } catch (error) {
-      // The record that was sent is remembered, so that it is not applied twice if it was carried out.
-      if (this.#attempt === attempt) this.#changes = later.followedBy(this.#changes)
+      this.#changes = changes.followedBy(this.#changes)
       this.#modified = true
       this.#nested ||= nested
       throw error
     }
-    this.#attempt = null
+    this.#isUnsettled = false
     this.#cookieIsDue = true
     // Changes made while the save was under way are on top of it.
     this.#share(this.#changes.applyTo(this.#snapshot.members))
@@ -635,32 +641,27 @@ export class Session {
     }
   }
 
-  async #create(members: Members): Promise<Snapshot> {
+  async #create(members: Members, deadline: Deadline): Promise<Snapshot> {
     const record = recordOf(this.#context, members)
-    this.#key = await this.#context.engine.create(record, this.#deadline())
+    this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
     return { ...record, members }
   }
 
-  async #replace(snapshot: Snapshot, members: Members, changes: Changes, later: Changes): Promise<Snapshot> {
-    const saved = await replace(this.#context, {
-      sessionKey: this.#key as string,
-      snapshot,
-      members,
-      changes,
-      attempt: this.#attempt,
-      later,
-      log: this.#log,
-      onSend: (attempt) => {
-        this.#attempt = attempt
-      }
+  async #replace(snapshot: Snapshot, members: Members, changes: Changes, deadline: Deadline): Promise<Snapshot> {
+    const key = this.#key as string
+    const record = recordOf(this.#context, members)
+    const replacement = { sessionKey: key, snapshot, members, record, changes, isUnsettled: this.#isUnsettled, log: this.#log }
+    const saved = await this.#context.mutex.run(key, deadline, () => {
+      this.#isUnsettled = true
+      return replace(this.#context, replacement, deadline)
     })
     this.#key = saved.sessionKey
     return saved.snapshot
   }
 
-  async #touch(): Promise<void> {
-    await this.#load()
-    const { engine, queue, settings } = this.#context
+  async #touch(deadline: Deadline): Promise<void> {
+    await this.#load(deadline)
+    const { engine, mutex, settings } = this.#context
     const key = this.#key
     if (key === null || this.#snapshot === null) return
     const { sessionData } = this.#snapshot
@@ -668,8 +669,8 @@ export class Session {
     if (fixedDate(expiry) !== null) return
     const expireDate = expireDateOf(this.#context, this.#snapshot.members)
     if (expireDate.getTime() - this.#snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
-    if (engine.keyIsData) return this.#save()
-    if (!(await queue.run(key, () => engine.touch(key, expireDate, sessionData, this.#deadline()))))
+    if (engine.keyIsData) return this.#save(deadline)
+    if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, sessionData, deadline))))
       throw new SessionInterrupted('was deleted')
     this.#snapshot = { ...this.#snapshot, expireDate }
   }

@@ -9,10 +9,10 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Knex } from 'knex'
+import { openKnex } from '../../lib/assembly.ts'
 import { MemoryCache } from '../../lib/caches/memory.ts'
 import sessions, { type CookieOptions, type SessionOptions } from '../../lib/index.ts'
 import { migrationSource } from '../../lib/migrations.ts'
-import { openKnex } from '../../lib/sessions.ts'
 import type { EngineName } from '../../lib/settings/settings.ts'
 
 const { PORT = '8001', CONFORMANCE_DB = 'sqlite:conformance.sqlite3', CONFORMANCE_SECRET_KEY = 'conformance' } = process.env
@@ -22,7 +22,7 @@ function configOf(database: string): Knex.Config {
   return { client: database.startsWith('mysql:') ? 'mysql2' : 'pg', connection: database }
 }
 
-const { knex, close } = await openKnex(configOf(CONFORMANCE_DB))
+const { knex, close } = await openKnex(configOf(CONFORMANCE_DB), 5)
 const database = knex as Knex
 // Django's own table is left without our list of migrations beside it.
 if (!(await database.schema.hasTable('django_session'))) await database.migrate.latest({ migrationSource })

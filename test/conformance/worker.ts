@@ -7,6 +7,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Knex } from 'knex'
+import { openKnex } from '../../lib/assembly.ts'
 import { type Cache, MemoryCache } from '../../lib/caches/memory.ts'
 import type { Engine } from '../../lib/contract.ts'
 import { STORE_SALT } from '../../lib/django/codec.ts'
@@ -16,7 +17,7 @@ import { stringify } from '../../lib/django/json-writer.ts'
 import { newSessionKey } from '../../lib/django/keys.ts'
 import { type SessionOptions, signing } from '../../lib/index.ts'
 import type { Session } from '../../lib/session/session.ts'
-import { openKnex, Sessions } from '../../lib/sessions.ts'
+import { Sessions } from '../../lib/sessions.ts'
 import { resolveSettings } from '../../lib/settings/settings.ts'
 
 class PythonError extends Error {
@@ -562,7 +563,8 @@ const operations = {
   async init({ db, settings: given }: Message) {
     settings = given
     const opened = await openKnex(
-      db.client === 'pg' ? { client: 'pg', connection: db.url } : { client: 'better-sqlite3', connection: { filename: db.filename } }
+      db.client === 'pg' ? { client: 'pg', connection: db.url } : { client: 'better-sqlite3', connection: { filename: db.filename } },
+      5
     )
     knex = opened.knex as Knex
     knex.on('query', () => {

@@ -7,7 +7,7 @@ import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
 import { openDatabase, recordQueries } from '../fixtures/databases.ts'
-import { createDbEngine } from '../fixtures/engines.ts'
+import { createDbEngine } from '../fixtures/tables.ts'
 import { type UnhurriedEngine, unhurried } from '../fixtures/unhurried.ts'
 
 const record = (text: string): SessionRecord => ({ sessionData: text, expireDate: new Date('2999-01-01'), data: () => ({}) })
@@ -187,8 +187,8 @@ t.test('a cache that does not answer is waited for no longer than its part of th
 t.test('a save whose answer was lost leaves nothing stale in the cache', async (t) => {
   const { database, engine, engineOn } = await createEngine(t)
   const key = await engine.create(record('first'))
-  const save: Engine['save'] = async (sessionKey, stored, snapshot) => {
-    await database.save(sessionKey, stored, snapshot)
+  const save: Engine['save'] = async (sessionKey, stored, snapshot, deadline) => {
+    await database.save(sessionKey, stored, snapshot, deadline)
     throw new Error('the answer was lost')
   }
   const losing = new Proxy(database, { get: (target, name) => (name === 'save' ? save : Reflect.get(target, name).bind(target)) })

@@ -16,7 +16,7 @@ import { CacheEngine } from '../../lib/engines/cache.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { COOKIE_SALT, SignedCookiesEngine } from '../../lib/engines/signed-cookies.ts'
 import sessions from '../../lib/index.ts'
-import { KeyQueue } from '../../lib/session/key-queue.ts'
+import { KeyedMutex } from '../../lib/session/keyed-mutex.ts'
 import type { SessionContext } from '../../lib/session/saving.ts'
 import { Session } from '../../lib/session/session.ts'
 import { resolveSettings } from '../../lib/settings/settings.ts'
@@ -121,7 +121,7 @@ const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
   load: async () => ({ text: row, expireDate: new Date('2999-01-01') })
 })
 const log = { debug: () => {}, warn: () => {} }
-const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, queue: new KeyQueue(5), settings, log })
+const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
 const cookieContext = contextOf(signedCookies, cookieCodec)
 const rowContext = contextOf(store, rowCodec)
 

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { KeyQueue } from '../lib/session/key-queue.ts'
+import { deadlineIn } from '../lib/deadline.ts'
+import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 
 /** Work that says when it starts, and ends when told to. */
 function gatedWork(log: string[], name: string) {
@@ -20,10 +21,10 @@ function gatedWork(log: string[], name: string) {
 const idle = () => new Promise((resolve) => setImmediate(resolve))
 
 t.test('work under one key runs one after another, in the order in which it came', async (t) => {
-  const queue = new KeyQueue(5)
+  const mutex = new KeyedMutex()
   const log: string[] = []
   const gates = ['first', 'second', 'third'].map((name) => gatedWork(log, name))
-  const results = gates.map(({ work }) => queue.run('key', work))
+  const results = gates.map(({ work }) => mutex.run('key', deadlineIn(60), work))
   for (const { end } of [...gates].reverse()) {
     end()
     await idle()
@@ -33,20 +34,20 @@ t.test('work under one key runs one after another, in the order in which it came
 })
 
 t.test('work under different keys does not wait', async (t) => {
-  const queue = new KeyQueue(5)
+  const mutex = new KeyedMutex()
   const log: string[] = []
   const slow = gatedWork(log, 'slow')
-  const running = queue.run('one', slow.work)
-  t.equal(await queue.run('two', async () => 'done'), 'done')
+  const running = mutex.run('one', deadlineIn(60), slow.work)
+  t.equal(await mutex.run('two', deadlineIn(60), async () => 'done'), 'done')
   t.strictSame(log, ['slow starts'])
   slow.end()
   await running
 })
 
 t.test('work starts at once when there is none before it', async (t) => {
-  const queue = new KeyQueue(5)
+  const mutex = new KeyedMutex()
   let started = false
-  const running = queue.run('key', async () => {
+  const running = mutex.run('key', deadlineIn(60), async () => {
     started = true
   })
   t.equal(started, true)
@@ -54,56 +55,69 @@ t.test('work starts at once when there is none before it', async (t) => {
 })
 
 t.test('what fails fails for its caller only', async (t) => {
-  const queue = new KeyQueue(5)
+  const mutex = new KeyedMutex()
   const log: string[] = []
   const first = gatedWork(log, 'first')
-  const failing = queue.run('key', first.work)
-  const next = queue.run('key', async () => 'next')
+  const failing = mutex.run('key', deadlineIn(60), first.work)
+  const next = mutex.run('key', deadlineIn(60), async () => 'next')
   first.end(new Error('failed'))
   await t.rejects(failing, { message: 'failed' })
   t.equal(await next, 'next')
   await t.rejects(
-    queue.run('key', () => {
+    mutex.run('key', deadlineIn(60), () => {
       throw new Error('at once')
     }),
     { message: 'at once' }
   )
-  t.equal(await queue.run('key', async () => 'still works'), 'still works')
+  t.equal(await mutex.run('key', deadlineIn(60), async () => 'still works'), 'still works')
 })
 
 t.test('work that comes while the last one ends still waits for it', async (t) => {
-  const queue = new KeyQueue(5)
+  const mutex = new KeyedMutex()
   const log: string[] = []
   const first = gatedWork(log, 'first')
   const second = gatedWork(log, 'second')
   const third = gatedWork(log, 'third')
-  const running = [queue.run('key', first.work), queue.run('key', second.work)]
+  const running = [mutex.run('key', deadlineIn(60), first.work), mutex.run('key', deadlineIn(60), second.work)]
   first.end()
   await running[0]
-  running.push(queue.run('key', third.work))
+  running.push(mutex.run('key', deadlineIn(60), third.work))
   await idle()
-  t.notOk(log.includes('third starts'), 'the end of the first one does not open the queue')
+  t.notOk(log.includes('third starts'), 'the end of the first one does not open the mutex')
   second.end()
   third.end()
   await Promise.all(running)
   t.strictSame(log.slice(-2), ['third starts', 'third ends'])
 })
 
-t.test('who waits for too long gets no turn, and gives none away', async (t) => {
-  const queue = new KeyQueue(0.01)
+t.test('a waiter that times out gets no turn, and opens the mutex for nobody', async (t) => {
+  const mutex = new KeyedMutex()
   const log: string[] = []
   const first = gatedWork(log, 'first')
-  const running = queue.run('key', first.work)
-  await t.rejects(
-    queue.run('key', async () => log.push('too late')),
-    { code: 'FST_SESSION_STORE_UNAVAILABLE' }
-  )
-  await t.rejects(
-    queue.run('key', async () => log.push('after one who was too late')),
-    { code: 'FST_SESSION_STORE_UNAVAILABLE' }
-  )
+  const running = mutex.run('key', deadlineIn(60), first.work)
+  for (const name of ['late', 'late too']) {
+    await t.rejects(
+      mutex.run('key', deadlineIn(0.01), async () => log.push(name)),
+      { code: 'FST_SESSION_STORE_UNAVAILABLE' }
+    )
+  }
+  const next = mutex.run('key', deadlineIn(60), async () => log.push('next'))
+  await idle()
+  t.strictSame(log, ['first starts'])
   first.end()
-  await running
-  await queue.run('key', async () => log.push('in time'))
-  t.strictSame(log, ['first starts', 'first ends', 'in time'])
+  await Promise.all([running, next])
+  t.strictSame(log, ['first starts', 'first ends', 'next'])
+})
+
+t.test('work that ignores its deadline is abandoned, and keeps the mutex until it settles', async (t) => {
+  const mutex = new KeyedMutex()
+  const log: string[] = []
+  const stubborn = gatedWork(log, 'stubborn')
+  await t.rejects(mutex.run('key', deadlineIn(0.01), stubborn.work), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  const next = mutex.run('key', deadlineIn(60), async () => log.push('next'))
+  await idle()
+  t.strictSame(log, ['stubborn starts'])
+  stubborn.end()
+  await next
+  t.strictSame(log, ['stubborn starts', 'stubborn ends', 'next'])
 })

@@ -1,0 +1,156 @@
+/** Assembles sessions from the options: the database, its table, the engine by its name. */
+import type { Knex } from 'knex'
+import type { Cache } from './caches/memory.js'
+import type { Engine, SessionLog } from './contract.js'
+import { BatchedTable } from './database/batched-table.js'
+import { Connections } from './database/connections.js'
+import { clientProblem, dialectOf, tuned } from './database/dialects.js'
+import { createKnex } from './database/open.js'
+import { SessionModel } from './database/session-model.js'
+import { SessionTable } from './database/session-table.js'
+import { SettledTable } from './database/settled-table.js'
+import { Codec, STORE_SALT } from './django/codec.js'
+import { jsonSerializer, wrapSerializer } from './django/serializer.js'
+import { CacheEngine } from './engines/cache.js'
+import { CachedDbEngine } from './engines/cached-db.js'
+import { DbEngine } from './engines/db.js'
+import { DjangoCacheEngine } from './engines/django-cache.js'
+import { FileEngine } from './engines/file.js'
+import { makeDefaultFolder } from './engines/folder.js'
+import { SessionCache } from './engines/session-cache.js'
+import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
+import { InvalidOptions } from './errors.js'
+import { KeyedMutex } from './session/keyed-mutex.js'
+import type { SessionContext } from './session/saving.js'
+import { checkMadeEngine, type EngineClass, type EngineName, type Settings } from './settings/settings.js'
+
+/** Everything that `Sessions` is made from. */
+export interface Parts {
+  settings: Settings
+  context: SessionContext
+  /** Null without a database, as the model. */
+  connections: Connections | null
+  model: SessionModel | null
+  close(): Promise<void>
+}
+
+/** @throws InvalidOptions */
+export async function assemble(settings: Settings, log: SessionLog): Promise<Parts> {
+  const serializer = settings.serializer === undefined ? jsonSerializer : wrapSerializer(settings.serializer)
+  const salt = saltOf(settings.engine) ?? STORE_SALT
+  const codec = new Codec({ ...settings, serializer, salt, maxSize: maxSizeOf(settings) })
+  const { knex, close } = await openKnex(settings.knex, settings.storeTimeout)
+  try {
+    const table = knex === null ? null : createTable(knex, settings)
+    const engine = createEngine({ settings, codec, table, log })
+    const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
+    const model = table && new SessionModel(table, codec)
+    return { settings, context, connections: table?.connections ?? null, model, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** A Knex instance stays its owner's to destroy; one that we make of a configuration is ours. */
+export async function openKnex(
+  database: Knex | Knex.Config | undefined,
+  connectTimeout: number
+): Promise<{ knex: Knex | null; close: () => Promise<void> }> {
+  const nothing = async () => {}
+  if (database === undefined) return { knex: null, close: nothing }
+  if (typeof database === 'function') return { knex: database, close: nothing }
+  const knex = await createKnex(tuned(database), connectTimeout)
+  return { knex, close: () => knex.destroy() }
+}
+
+type ConnectionSettings = Pick<Settings, 'storeTimeout' | 'preparedStatements'>
+
+/** @throws InvalidOptions */
+export function createConnections(knex: Knex, { storeTimeout: timeout, preparedStatements }: ConnectionSettings): Connections {
+  const driver: string = knex.client.driverName
+  const dialect = dialectOf(driver)
+  if (dialect === null) throw new InvalidOptions(`- knex.client: ${clientProblem(driver)}`)
+  return new Connections({ knex, dialect, timeout, preparedStatements })
+}
+
+/** @throws InvalidOptions */
+export function createTable(knex: Knex, settings: ConnectionSettings & Pick<Settings, 'tableName'>): SessionTable {
+  return new SessionTable({ connections: createConnections(knex, settings), tableName: settings.tableName })
+}
+
+/** The engine on a table. */
+export function createDb(table: SessionTable, { batching, clock, columns }: Pick<Settings, 'batching' | 'clock' | 'columns'>): DbEngine {
+  const batches = batching && table.connections.dialect.canBatch
+  const rows = new SettledTable(batches ? new BatchedTable(table) : table, table)
+  return new DbEngine({ table, rows, clock, columns })
+}
+
+// --- engines by name ---------------------------------------------------------------
+
+interface EngineParts {
+  settings: Settings
+  codec: Codec
+  /** Null where no database was given, which is checked with the options. */
+  table: SessionTable | null
+  log: SessionLog
+}
+
+const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
+  db(parts) {
+    const db = createDbOf(parts)
+    const { djangoCache } = parts.settings
+    return djangoCache === undefined ? db : new DjangoCacheEngine({ db, djangoCache, timeout: parts.settings.storeTimeout, log: parts.log })
+  },
+  // The cache gets a part of the time only, so that the database can still answer when it hangs.
+  cached_db: (parts) =>
+    new CachedDbEngine({
+      db: createDbOf(parts),
+      cache: createSessionCache(parts, 'cached_db', parts.settings.storeTimeout / 5),
+      log: parts.log
+    }),
+  cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache', parts.settings.storeTimeout)),
+  file: ({ settings, codec }) => {
+    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock, storeTimeout } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock, timeout: storeTimeout })
+  },
+  signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
+    new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })
+}
+
+function createEngine(parts: EngineParts): Engine {
+  const { engine, clock } = parts.settings
+  if (typeof engine === 'string') return factories[engine](parts)
+  return typeof engine === 'function' ? createOwn(engine, clock) : engine
+}
+
+/** @throws InvalidOptions, or what the constructor throws */
+function createOwn(engineClass: EngineClass, clock: () => Date): Engine {
+  const engine = new engineClass({ clock })
+  checkMadeEngine(engine, engineClass)
+  return engine
+}
+
+/** The salt of what an engine stores, where it is known before the engine is made. */
+function saltOf(engine: Settings['engine']): string | undefined {
+  if (engine === 'signed_cookies') return COOKIE_SALT
+  return typeof engine === 'string' ? undefined : engine.salt
+}
+
+/** The option `maxSize`, or less: what comes with every request must not inflate to more than a cookie is for. */
+function maxSizeOf({ engine, maxSize }: Settings): number {
+  return engine === 'signed_cookies' ? Math.min(maxSize, MAX_DATA_SIZE) : maxSize
+}
+
+const createDbOf = ({ settings, table }: EngineParts) => createDb(table as SessionTable, settings)
+
+/** With the prefix of Django's own keys (`cache_key_prefix`), after one of ours: the entries are not Django's. */
+function createSessionCache({ settings }: EngineParts, name: string, timeout: number): SessionCache {
+  return new SessionCache({
+    cache: settings.cache as Cache,
+    // The last colon keeps apart names of which one begins with the other: cookies contain what follows.
+    prefix: `fastify:django.contrib.sessions.${name}:`,
+    clock: settings.clock,
+    timeout
+  })
+}

@@ -1,0 +1,216 @@
+/**
+ * The table of django.contrib.sessions.models.Session, one row at a time. It knows keys,
+ * signed text and dates, and nothing of what they mean.
+ */
+import type { Deadline, StoredSession } from '../contract.js'
+import { monotonicNow } from '../timers.js'
+import { bindColumns, type Columns } from './columns.js'
+import { type Connections, undo } from './connections.js'
+import type { Binding, Dialect, Row } from './dialect.js'
+import type { Merged, SessionRows, StoredRow } from './rows.js'
+import { isKeyTaken } from './statement-error.js'
+
+/** A row as it was read. */
+export interface FoundRow extends StoredSession {
+  /** The microseconds of the date after the millisecond, from 0 to 999. */
+  readonly microseconds: number
+}
+
+export interface SessionTableOptions {
+  connections: Connections
+  tableName: string
+}
+
+/** The statements that are not made for each call. */
+type Statements = Record<'find' | 'findLive' | 'exists' | 'insert' | 'update' | 'compareAndSwap' | 'touch' | 'cycleKey' | 'delete', string>
+
+export class SessionTable implements SessionRows<StoredRow> {
+  /** The option `tableName`. */
+  readonly tableName: string
+  /** The name, quoted. */
+  readonly table: string
+  readonly connections: Connections
+  readonly #dialect: Dialect
+  readonly #sql: Statements
+
+  constructor({ connections, tableName }: SessionTableOptions) {
+    this.tableName = tableName
+    this.connections = connections
+    this.#dialect = connections.dialect
+    this.table = this.#dialect.quote(tableName)
+    this.#sql = this.#statements()
+  }
+
+  /** The row of a key, live or expired. */
+  async find(sessionKey: string, deadline?: Deadline): Promise<FoundRow | null> {
+    const [row] = await this.#rows(this.#sql.find, [sessionKey], deadline)
+    return row === undefined ? null : { ...this.read(row), microseconds: this.#dialect.readMicroseconds(row.expire_date) }
+  }
+
+  async findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
+    const [row] = await this.#rows(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], deadline)
+    return row === undefined ? null : this.read(row)
+  }
+
+  async exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
+    return (await this.#rows(this.#sql.exists, [sessionKey], deadline)).length > 0
+  }
+
+  async insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean> {
+    const sql = isPlain(columns) ? this.#sql.insert : this.#insertStatement(columns)
+    try {
+      return await this.#write(sql, [sessionKey, ...this.#bindRow(row, columns)], deadline)
+    } catch (error) {
+      if (isKeyTaken(error)) return false
+      throw error
+    }
+  }
+
+  update(sessionKey: string, row: StoredRow, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
+    const bindings = [...this.#bindRow(row, columns), sessionKey]
+    if (snapshot !== null) bindings.push(snapshot)
+    return this.#write(this.#updateSql(columns, snapshot !== null), bindings, deadline)
+  }
+
+  updateLocked(sessionKey: string, now: Date, merge: (stored: StoredSession) => Merged<StoredRow>, deadline: Deadline): Promise<boolean> {
+    return this.connections.transaction(async (send) => {
+      const sql = `${this.#sql.findLive} ${this.#dialect.forUpdate}`
+      const [found] = this.#dialect.rows(await send(sql, [sessionKey, this.#dialect.bindDate(now)]))
+      if (found === undefined) return false
+      const { row, columns } = merge(this.read(found))
+      return this.#dialect.affected(await send(this.#updateSql(columns, false), [...this.#bindRow(row, columns), sessionKey])) > 0
+    }, deadline)
+  }
+
+  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    return this.#write(this.#sql.touch, [this.#dialect.bindDate(expireDate), sessionKey, snapshot], deadline)
+  }
+
+  cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    return this.#write(this.#sql.cycleKey, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey], deadline)
+  }
+
+  delete(sessionKey: string, deadline: Deadline): Promise<boolean> {
+    return this.#write(this.#sql.delete, [sessionKey], deadline)
+  }
+
+  /** The best way to call `deleteExpired` on this database. */
+  get cleanup(): Dialect['cleanup'] {
+    return this.#dialect.cleanup
+  }
+
+  /**
+   * The end of the oldest session that ended before the date; null when there is none.
+   *
+   * @param from sessions that ended earlier are passed over
+   */
+  async oldestExpired(before: Date, from: Date | null = null): Promise<Date | null> {
+    return (await this.#expired('NULL', before, from)).oldest
+  }
+
+  /** The number of sessions that ended before the date, and the end of the oldest. */
+  countExpired(before: Date): Promise<{ count: number; oldest: Date | null }> {
+    return this.#expired('count(*)', before, null)
+  }
+
+  /**
+   * Deletes at most `limit` sessions that ended from `from` on and before `before`, the oldest
+   * first. Null when another cleaner is at work.
+   *
+   * @returns their number, and the milliseconds for which they were locked
+   */
+  async deleteExpired(from: Date, before: Date, limit: number): Promise<{ deleted: number; milliseconds: number } | null> {
+    const { tryLock, unlock } = this.#dialect
+    const lockName = `clearsessions ${this.tableName}`
+    let started = 0
+    const deleted = await this.connections.transaction(async (send) => {
+      started = monotonicNow()
+      if (tryLock !== null) {
+        const [lock] = this.#dialect.rows(await send(tryLock, [lockName]))
+        if (!lock?.held) return null
+      }
+      try {
+        const dates = [from, before].map((date) => this.#dialect.bindDate(date)) as [string, string]
+        return this.#dialect.affected(await send(...this.#dialect.deleteExpired(this.table, ...dates, limit)))
+      } finally {
+        if (unlock !== null) await undo(send, unlock, [lockName])
+      }
+    })
+    return deleted === null ? null : { deleted, milliseconds: monotonicNow() - started }
+  }
+
+  read(row: Row): StoredSession {
+    return { sessionData: row.session_data as string, expireDate: this.#dialect.readDate(row.expire_date) }
+  }
+
+  /** @param count SQL for the number of sessions, where it is wanted */
+  async #expired(count: string, before: Date, from: Date | null): Promise<{ count: number; oldest: Date | null }> {
+    const [where, dates] = from === null ? ['expire_date < ?', [before]] : ['expire_date >= ? AND expire_date < ?', [from, before]]
+    // The smallest is found by the index: what `readDate` understands is made of that one only.
+    const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
+    const [row] = await this.#rows(
+      `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
+      dates.map((date) => this.#dialect.bindDate(date))
+    )
+    return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
+  }
+
+  async #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
+    return this.#dialect.rows(await this.connections.send(sql, bindings, deadline))
+  }
+
+  async #write(sql: string, bindings: Binding[], deadline: Deadline): Promise<boolean> {
+    return this.#dialect.affected(await this.connections.send(sql, bindings, deadline)) > 0
+  }
+
+  #bindRow({ sessionData, expireDate, early }: StoredRow, columns: Columns): Binding[] {
+    return [sessionData, this.#dialect.bindDate(expireDate, early), ...bindColumns(columns, this.#dialect)]
+  }
+
+  #statements(): Statements {
+    const { table } = this
+    const { selectDate, renewedDate, exactParameter } = this.#dialect
+    const [key, data] = ['session_key', 'session_data'].map((column) => `${column} = ${exactParameter}`) as [string, string]
+    const find = `SELECT session_data, ${selectDate} AS expire_date FROM ${table} WHERE ${key}`
+    const cycleKey = `UPDATE ${table} SET session_key = ?, expire_date = CASE WHEN ${data} THEN ${renewedDate} ELSE expire_date END`
+    return {
+      find,
+      findLive: `${find} AND expire_date > ?`,
+      exists: `SELECT 1 AS found FROM ${table} WHERE ${key}`,
+      insert: this.#insertStatement({}),
+      update: this.#updateStatement({}, false),
+      compareAndSwap: this.#updateStatement({}, true),
+      touch: this.#dialect.writeUnlocked(`UPDATE ${table} SET expire_date = ${renewedDate}`, table, `${key} AND ${data}`, false),
+      cycleKey: this.#dialect.writeUnlocked(cycleKey, table, key, true),
+      delete: this.#dialect.writeUnlocked(`DELETE FROM ${table}`, table, key, true)
+    }
+  }
+
+  #insertStatement(columns: Columns): string {
+    const names = ['session_key', 'session_data', 'expire_date', ...this.#quoted(columns)]
+    const values = names.map(() => '?').join(', ')
+    return this.#dialect.insertUnlocked(`INSERT INTO ${this.table} (${names.join(', ')}) VALUES (${values}) ${this.#dialect.onConflict}`)
+  }
+
+  #updateSql(columns: Columns, compares: boolean): string {
+    if (!isPlain(columns)) return this.#updateStatement(columns, compares)
+    return compares ? this.#sql.compareAndSwap : this.#sql.update
+  }
+
+  #updateStatement(columns: Columns, compares: boolean): string {
+    const { exactParameter } = this.#dialect
+    const assignments = ['session_data', 'expire_date', ...this.#quoted(columns)].map((name) => `${name} = ?`)
+    const where = `session_key = ${exactParameter}${compares ? ` AND session_data = ${exactParameter}` : ''}`
+    return this.#dialect.writeUnlocked(`UPDATE ${this.table} SET ${assignments.join(', ')}`, this.table, where, false)
+  }
+
+  #quoted(columns: Columns): string[] {
+    return Object.keys(columns).map((name) => this.#dialect.quote(name))
+  }
+}
+
+/** Whether there are no additional columns, as in Django's table. */
+export function isPlain(columns: Columns): boolean {
+  for (const _ in columns) return false
+  return true
+}
