@@ -100,16 +100,14 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
   db(parts) {
     const db = createDbOf(parts)
     const { djangoCache } = parts.settings
-    return djangoCache === undefined ? db : new DjangoCacheEngine({ db, djangoCache, timeout: parts.settings.storeTimeout, log: parts.log })
+    return djangoCache === undefined ? db : new DjangoCacheEngine({ ...parts.settings, db, djangoCache, log: parts.log })
   },
-  // The cache gets a part of the time only, so that the database can still answer when it hangs.
-  cached_db: (parts) =>
-    new CachedDbEngine({
-      db: createDbOf(parts),
-      cache: createSessionCache(parts, 'cached_db', parts.settings.storeTimeout / 5),
-      log: parts.log
-    }),
-  cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache', parts.settings.storeTimeout)),
+  cached_db(parts) {
+    const { storeTimeout, cacheMaxAge } = parts.settings
+    const cache = createSessionCache(parts, 'cached_db', cacheMaxAge)
+    return new CachedDbEngine({ db: createDbOf(parts), cache, storeTimeout, log: parts.log })
+  },
+  cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache')),
   file: ({ settings, codec }) => {
     const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock, storeTimeout } = settings
     return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock, timeout: storeTimeout })
@@ -145,12 +143,12 @@ function maxSizeOf({ engine, maxSize }: Settings): number {
 const createDbOf = ({ settings, table }: EngineParts) => createDb(table as SessionTable, settings)
 
 /** With the prefix of Django's own keys (`cache_key_prefix`), after one of ours: the entries are not Django's. */
-function createSessionCache({ settings }: EngineParts, name: string, timeout: number): SessionCache {
+function createSessionCache({ settings }: EngineParts, name: string, maxAge?: number): SessionCache {
   return new SessionCache({
     cache: settings.cache as Cache,
     // The last colon keeps apart names of which one begins with the other: cookies contain what follows.
     prefix: `fastify:django.contrib.sessions.${name}:`,
     clock: settings.clock,
-    timeout
+    maxAge
   })
 }

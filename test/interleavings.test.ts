@@ -124,7 +124,7 @@ class ListedCache extends MemoryCache {
   }
 }
 
-const sessionCache = (cache: Cache) => new SessionCache({ cache, prefix: '', clock, timeout: 5 })
+const sessionCache = (cache: Cache) => new SessionCache({ cache, prefix: '', clock })
 
 async function createCachedDbStore(t: Test, database: DatabaseName, startsCold: boolean): Promise<Store> {
   const table = await openTable(t, database)
@@ -140,10 +140,11 @@ async function createCachedDbStore(t: Test, database: DatabaseName, startsCold: 
       new CachedDbEngine({
         db: dbEngine(scheduler, client, table),
         cache: sessionCache(scheduler.gate(client, cache, CACHE)),
+        storeTimeout: 5,
         log
       }),
     keys: () => keysOf(table),
-    peek: async (sessionKey) => (await entries.get(sessionKey))?.stored ?? table.findLive(sessionKey, clock(), soon())
+    peek: async (sessionKey) => (await entries.get(sessionKey, soon()))?.stored ?? table.findLive(sessionKey, clock(), soon())
   }
 }
 
@@ -154,7 +155,7 @@ async function createCacheStore(): Promise<Store> {
     empty: async () => cache.clear(),
     engine: (scheduler, client) => new CacheEngine(sessionCache(scheduler.gate(client, cache, CACHE))),
     keys: async () => [...cache.keys],
-    peek: (sessionKey) => engine.load(sessionKey)
+    peek: (sessionKey) => engine.load(sessionKey, deadlineIn(60))
   }
 }
 
@@ -179,7 +180,7 @@ async function createKeyvStore(): Promise<Store> {
     },
     engine: (scheduler, client) => new CacheEngine(sessionCache(new KeyvCache(scheduler.gate(client, listed, steps)))),
     keys: async () => [...keys],
-    peek: (sessionKey) => engine.load(sessionKey)
+    peek: (sessionKey) => engine.load(sessionKey, deadlineIn(60))
   }
 }
 

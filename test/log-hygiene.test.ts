@@ -175,7 +175,7 @@ t.test('the log of cache', async (t) => {
     write: async (sessionKey, text) => {
       const key = `fastify:django.contrib.sessions.cache:${sessionKey}`
       await cache.delete(key)
-      await cache.add(key, `fds1 ${Date.parse(NEVER)} ${text}`, 60)
+      await cache.add(key, `fds1 ${Date.parse(NEVER)} ${Date.now()} nonce - ${text}`, 60)
     }
   })
 })

@@ -1,10 +1,11 @@
 /**
  * The engine `cached_db`: sessions live in the database, and are read from a cache
  * (django/contrib/sessions/backends/cached_db.py). For tables that only this engine
- * writes: nobody else takes what it changes out of the cache.
+ * writes: nothing else takes what it changes out of the cache.
  *
- * The cache never has what the database has not, but for the time in which it fails:
- * whoever fills it holds a lease, which any writer takes away before the fill.
+ * A reader that misses puts a mark into the cache before it reads the row, and replaces only that mark by the copy.
+ * A writer leaves no mark but its own, so that a slow reader cannot fill the cache with an old row. Where a writer
+ * cannot reach the cache, the copy is used by other processes until it is too old, and by this one no more.
  */
 import type {
   ClearExpiredOptions,
@@ -16,95 +17,95 @@ import type {
   SessionRecord,
   StoredSession
 } from '../contract.js'
-import { attempts, type SessionCache } from './session-cache.js'
-
-/** Seconds for reading a row and filling the cache with it. */
-const LEASE_TTL = 10
-
-/** Seconds in which a mark stands for an entry that is stale. */
-const STALE_TTL = 1
-
-/** Seconds after a write that failed in which it may be carried out yet. */
-const UNCERTAIN_TTL = 60
-
-/** Seconds in which nobody may fill the place of a session that is being deleted: longer than any operation of the store. */
-const BARRIER_TTL = 1260
+import { CacheTime } from './cache-time.js'
+import { OutdatedCopies } from './outdated-copies.js'
+import { attempts, type SessionCache, type Written } from './session-cache.js'
 
 export interface CachedDbEngineOptions {
   db: Engine
   cache: SessionCache
+  /** Seconds, the option of that name. */
+  storeTimeout: number
   log: SessionLog
 }
 
 export class CachedDbEngine implements Engine {
   readonly #db: Engine
   readonly #cache: SessionCache
+  readonly #storeTimeout: number
   readonly #log: SessionLog
+  /** Seconds for which a mark stays: longer than any operation that counts on it. */
+  readonly #markTtl: number
+  readonly #outdated: OutdatedCopies
 
-  constructor({ db, cache, log }: CachedDbEngineOptions) {
+  constructor({ db, cache, storeTimeout, log }: CachedDbEngineOptions) {
     this.#db = db
     this.#cache = cache
+    this.#storeTimeout = storeTimeout
     this.#log = log
+    this.#markTtl = Math.ceil(2 * storeTimeout)
+    // A reader that has its mark by now may make its copy as long as the mark is there.
+    this.#outdated = new OutdatedCopies(cache.maxAge + this.#markTtl)
   }
 
   async load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
-    const entry = await this.#passOver(() => this.#cache.get(sessionKey))
-    if (entry?.stored) return entry.stored
-    // A mark: another reader fills the cache, or a writer forbids it.
-    const lease = entry === null ? await this.#passOver(() => this.#cache.lease(sessionKey, LEASE_TTL)) : null
+    const time = this.#timeUntil(deadline)
+    const found = await this.#passOver(time.spend((until) => this.#lookUp(sessionKey, until)))
+    if (found?.stored) return found.stored
     const stored = await this.#db.load(sessionKey, deadline)
-    if (stored !== null && lease !== null) await this.#passOver(() => this.#cache.replace(sessionKey, lease, stored))
+    const mark = found?.mark
+    if (stored !== null && mark) await this.#passOver(time.spend((until) => this.#cache.replace(sessionKey, mark, stored, until)))
     return stored
   }
 
   async create(record: SessionRecord, deadline: Deadline): Promise<string> {
     const sessionKey = await this.#db.create(record, deadline)
-    await this.#passOver(() => this.#cache.add(sessionKey, record))
+    await this.#keepUp(sessionKey, this.#timeUntil(deadline), (until) => this.#cache.add(sessionKey, record, until))
     return sessionKey
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
-    const result = await this.#orStale(sessionKey, this.#db.save(sessionKey, record, snapshot, deadline))
-    await this.#follow(sessionKey, snapshot, result.outcome === 'saved' ? record : null)
+    const time = this.#timeUntil(deadline)
+    const result = await this.#orInvalidate(sessionKey, time, this.#db.save(sessionKey, record, snapshot, deadline))
+    await this.#follow(sessionKey, time, snapshot, result.outcome === 'saved' ? record : null)
     return result
   }
 
   async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
-    const result = await this.#orStale(sessionKey, this.#db.saveLocked(sessionKey, merge, deadline))
-    await this.#follow(sessionKey, null, null)
+    const time = this.#timeUntil(deadline)
+    const result = await this.#orInvalidate(sessionKey, time, this.#db.saveLocked(sessionKey, merge, deadline))
+    await this.#follow(sessionKey, time, null, null)
     return result
   }
 
   async touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    const isThere = await this.#orStale(sessionKey, this.#db.touch(sessionKey, expireDate, snapshot, deadline))
-    await this.#follow(sessionKey, null, null)
+    const time = this.#timeUntil(deadline)
+    const isThere = await this.#orInvalidate(sessionKey, time, this.#db.touch(sessionKey, expireDate, snapshot, deadline))
+    await this.#follow(sessionKey, time, null, null)
     return isThere
   }
 
-  /**
-   * First a barrier, which stays until no reader can be left that saw the row. When the
-   * cache fails there, nothing has happened yet.
-   */
+  /** The mark comes first and stays until the row has another key. When the cache fails there, nothing has happened yet. */
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
-    await this.#cache.bar(sessionKey, BARRIER_TTL)
+    await this.#timeUntil(deadline).spend((until) => this.#invalidate(sessionKey, until))
     return this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline)
   }
 
   /**
-   * First a barrier, as in `cycleKey`. Where neither cache nor database have the session,
-   * the lease of a reader that may have seen its row is enough to take away: a barrier for
-   * each forged logout would fill the cache.
+   * First a mark, as in `cycleKey`. Where neither cache nor database have the session, only
+   * the mark of a reader that may have seen its row is taken away: a mark for each forged
+   * logout would fill the cache.
    */
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
-    const entry = await this.#cache.get(sessionKey)
-    if (!entry?.stored && !(await this.#db.exists(sessionKey, deadline))) return this.#follow(sessionKey, null, null)
-    await this.#cache.bar(sessionKey, BARRIER_TTL)
+    const time = this.#timeUntil(deadline)
+    const entry = await time.spend((until) => this.#cache.get(sessionKey, until))
+    if (!entry?.stored && !(await this.#db.exists(sessionKey, deadline))) return this.#follow(sessionKey, time, null, null)
+    await time.spend((until) => this.#invalidate(sessionKey, until))
     await this.#db.delete(sessionKey, deadline)
   }
 
-  async exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    const entry = await this.#passOver(() => this.#cache.get(sessionKey))
-    return Boolean(entry?.stored) || this.#db.exists(sessionKey, deadline)
+  exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
+    return this.#db.exists(sessionKey, deadline)
   }
 
   /** Deletes expired rows: the cache has forgotten them before. */
@@ -112,35 +113,75 @@ export class CachedDbEngine implements Engine {
     return this.#db.clearExpired(options)
   }
 
-  /** A write that failed may have been carried out, or may be yet: nobody fills the cache for a while. */
-  async #orStale<T>(sessionKey: string, write: Promise<T>): Promise<T> {
+  #timeUntil(deadline: Deadline): CacheTime {
+    return new CacheTime(this.#storeTimeout, deadline)
+  }
+
+  /** A copy, or a mark that may be replaced by one; neither where another reader or a writer has its mark. */
+  async #lookUp(sessionKey: string, deadline: Deadline): Promise<{ stored?: StoredSession | null; mark?: Written | false }> {
+    if (this.#outdated.areAll) return {}
+    if (this.#outdated.has(sessionKey)) {
+      await this.#invalidate(sessionKey, deadline)
+      return {}
+    }
+    const entry = await this.#cache.get(sessionKey, deadline)
+    return entry === null ? { mark: await this.#cache.mark(sessionKey, null, this.#markTtl, deadline) } : { stored: entry.stored }
+  }
+
+  /** Puts a mark in the place of whatever is there. */
+  async #invalidate(sessionKey: string, deadline: Deadline): Promise<void> {
+    await attempts(async () => {
+      const entry = await this.#cache.get(sessionKey, deadline)
+      return this.#cache.mark(sessionKey, entry, this.#markTtl, deadline)
+    })
+    this.#outdated.delete(sessionKey)
+  }
+
+  /** A write that failed may have been carried out, or may be yet. */
+  async #orInvalidate<T>(sessionKey: string, time: CacheTime, write: Promise<T>): Promise<T> {
     try {
       return await write
     } catch (error) {
-      await this.#passOver(() => this.#cache.bar(sessionKey, UNCERTAIN_TTL))
+      await this.#keepUp(sessionKey, time, (until) => this.#invalidate(sessionKey, until))
       throw error
     }
   }
 
-  /** After a write: from the old text to the new one where that is sure, else a mark in place of the entry or lease. */
-  async #follow(sessionKey: string, snapshot: string | null, stored: StoredSession | null): Promise<void> {
-    const follow = async () => {
-      const entry = await this.#cache.get(sessionKey)
-      if (entry === null || entry.isBarrier) return true
-      return stored !== null && entry.stored?.sessionData === snapshot
-        ? this.#cache.replace(sessionKey, entry, stored)
-        : this.#cache.mark(sessionKey, entry, STALE_TTL)
-    }
-    await this.#passOver(() => attempts(follow))
+  /** After a write: the copy of the old text becomes one of the new; any other entry makes way for a mark. */
+  #follow(sessionKey: string, time: CacheTime, snapshot: string | null, stored: StoredSession | null): Promise<void> {
+    return this.#keepUp(sessionKey, time, (until) =>
+      attempts(async () => {
+        const entry = await this.#cache.get(sessionKey, until)
+        if (entry === null) return null
+        return stored !== null && entry.stored?.sessionData === snapshot
+          ? this.#cache.replace(sessionKey, entry, stored, until)
+          : this.#cache.mark(sessionKey, entry, this.#markTtl, until)
+      })
+    )
   }
 
-  /** The database has the truth: without the cache everything is slower, and nothing else. */
-  async #passOver<T>(use: () => Promise<T>): Promise<T | null> {
+  /** Takes the cache along with the database. Where it fails, this process no longer uses what it has of the session. */
+  async #keepUp(sessionKey: string, time: CacheTime, steps: (deadline: Deadline) => Promise<unknown>): Promise<void> {
     try {
-      return await use()
+      await time.spend(steps)
+      this.#outdated.delete(sessionKey)
     } catch (error) {
-      this.#log.warn({ err: error }, 'The session cache failed and is passed over')
+      this.#outdated.add(sessionKey)
+      this.#warn(error)
+    }
+  }
+
+  /** The database has the truth: reading without the cache is slower, and nothing else. */
+  async #passOver<T>(steps: Promise<T>): Promise<T | null> {
+    try {
+      return await steps
+    } catch (error) {
+      this.#warn(error)
       return null
     }
+  }
+
+  #warn(error: unknown): void {
+    this.#log.warn({ err: error }, 'The session cache failed and is passed over')
   }
 }

@@ -3,10 +3,12 @@
  * out of that cache. A Django request that read the row just before may fill it again,
  * which only Django could prevent: hence once more some seconds later.
  */
+import { cacheFailure } from '../caches/failure.js'
 import type { ClearExpiredOptions, Deadline, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
-import { deadlineIn, withDeadline } from '../deadline.js'
+import { deadlineIn, hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { setTimeout } from '../timers.js'
+import { CacheTime } from './cache-time.js'
 
 /** The prefix of Django's `cached_db` for session keys (its `cache_key_prefix`). */
 const CACHE_KEY_PREFIX = 'django.contrib.sessions.cached_db'
@@ -26,19 +28,19 @@ export interface DjangoCache {
 export interface DjangoCacheEngineOptions {
   db: Engine
   djangoCache: DjangoCache
-  /** Seconds until an answer of the cache is overdue. */
-  timeout: number
+  /** Seconds, the option of that name. */
+  storeTimeout: number
   log: SessionLog
 }
 
 export class DjangoCacheEngine implements Engine {
   readonly #db: Engine
   readonly #djangoCache: DjangoCache
-  readonly #timeout: number
+  readonly #storeTimeout: number
   readonly #log: SessionLog
 
-  constructor({ db, djangoCache, timeout, log }: DjangoCacheEngineOptions) {
-    this.#timeout = timeout
+  constructor({ db, djangoCache, storeTimeout, log }: DjangoCacheEngineOptions) {
+    this.#storeTimeout = storeTimeout
     this.#db = db
     this.#djangoCache = djangoCache
     this.#log = log
@@ -52,12 +54,12 @@ export class DjangoCacheEngine implements Engine {
     return this.#db.create(record, deadline)
   }
 
-  async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
-    return this.#followed(sessionKey, this.#db.save(sessionKey, record, snapshot, deadline))
+  save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
+    return this.#followed(sessionKey, this.#timeUntil(deadline), this.#db.save(sessionKey, record, snapshot, deadline))
   }
 
-  async saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
-    return this.#followed(sessionKey, this.#db.saveLocked(sessionKey, merge, deadline))
+  saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
+    return this.#followed(sessionKey, this.#timeUntil(deadline), this.#db.saveLocked(sessionKey, merge, deadline))
   }
 
   /** Django's entry has the same data and ends by itself, a little early. */
@@ -67,14 +69,16 @@ export class DjangoCacheEngine implements Engine {
 
   /** When Django's cache fails here nothing has happened yet. */
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
-    await this.#delete(sessionKey)
-    return this.#followed(sessionKey, this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline))
+    const time = this.#timeUntil(deadline)
+    await this.#delete(sessionKey, time)
+    return this.#followed(sessionKey, time, this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline))
   }
 
   /** As in `cycleKey`. */
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
-    await this.#delete(sessionKey)
-    await this.#followed(sessionKey, this.#db.delete(sessionKey, deadline))
+    const time = this.#timeUntil(deadline)
+    await this.#delete(sessionKey, time)
+    await this.#followed(sessionKey, time, this.#db.delete(sessionKey, deadline))
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
@@ -85,34 +89,42 @@ export class DjangoCacheEngine implements Engine {
     return this.#db.clearExpired(options)
   }
 
+  #timeUntil(deadline: Deadline): CacheTime {
+    return new CacheTime(this.#storeTimeout, deadline)
+  }
+
   /** A write that failed may have been carried out all the same. */
-  async #followed<T>(sessionKey: string, write: Promise<T>): Promise<T> {
+  async #followed<T>(sessionKey: string, time: CacheTime, write: Promise<T>): Promise<T> {
     try {
       return await write
     } finally {
-      await this.#followUp(sessionKey)
+      await this.#followUp(sessionKey, time)
     }
   }
 
   /** Now and once more later; the database has the truth, so that a failure is logged and no more. */
-  async #followUp(sessionKey: string): Promise<void> {
-    const deleteAndLog = () =>
-      this.#delete(sessionKey).catch((error) => this.#log.warn({ err: error }, "Django's session cache keeps an entry that has changed"))
-    await deleteAndLog()
-    setTimeout(deleteAndLog, (this.#djangoCache.deleteAgainAfter ?? 3) * 1000).unref()
+  async #followUp(sessionKey: string, time: CacheTime): Promise<void> {
+    const deleteAndLog = (time: CacheTime) =>
+      this.#delete(sessionKey, time).catch((error) =>
+        this.#log.warn({ err: error }, "Django's session cache keeps an entry that has changed")
+      )
+    await deleteAndLog(time)
+    const deleteAgain = () => deleteAndLog(this.#timeUntil(deadlineIn(this.#storeTimeout)))
+    setTimeout(deleteAgain, (this.#djangoCache.deleteAgainAfter ?? 3) * 1000).unref()
   }
 
-  async #delete(sessionKey: string): Promise<void> {
+  #delete(sessionKey: string, time: CacheTime): Promise<void> {
     const { keyPrefix = '', version = 1 } = this.#djangoCache
-    try {
-      const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
-      const overdue = () => new StoreUnavailable(`no answer of Django's cache within ${this.#timeout} seconds`)
-      // A cache in this process may delete at once.
-      await withDeadline(Promise.resolve(deleted), deadlineIn(this.#timeout), overdue)
-    } catch (error) {
-      if (error instanceof StoreUnavailable) throw error
-      // Clients put commands with keys into their messages.
-      throw new StoreUnavailable(`Django's cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
-    }
+    const timedOut = () => new StoreUnavailable("Django's cache did not answer in time")
+    return time.spend(async (deadline) => {
+      if (hasPassed(deadline)) throw timedOut()
+      try {
+        const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
+        // A cache in this process may delete at once.
+        await withDeadline(Promise.resolve(deleted), deadline, timedOut)
+      } catch (error) {
+        throw error instanceof StoreUnavailable ? error : cacheFailure("Django's cache", error)
+      }
+    })
   }
 }

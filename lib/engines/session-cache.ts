@@ -1,17 +1,33 @@
-/** Sessions in a cache: the text of an entry, its time to live, and the bound on how long an answer may take. */
+/**
+ * Sessions in a cache: the text of an entry, its time to live, and commands that end by a deadline.
+ *
+ * Clients send a command again when its connection was cut, and so does this class. A write is therefore distinguishable
+ * from all others by a nonce: one that finds what it writes in the cache has been carried out before.
+ */
+import { randomBytes } from 'node:crypto'
+import { cacheFailure } from '../caches/failure.js'
 import { type Cache, describe } from '../caches/memory.js'
-import type { StoredSession } from '../contract.js'
-import { deadlineIn, withDeadline } from '../deadline.js'
+import type { Deadline, StoredSession } from '../contract.js'
+import { hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 
-/** Form, end in milliseconds, text. The form's number goes up when it changes: entries of other forms are no sessions. */
-const ENTRY = /^fds1 (\d+) (.*)$/s
+/**
+ * Form, end, time of writing (both in milliseconds), nonces, key that the session moves from, text. The form's number
+ * goes up when it changes: entries of other forms are no sessions.
+ */
+const ENTRY = /^fds1 (\d+) (\d+) (\S+) (\S+) (.*)$/s
 
-/** Something in the place of a session, until it is replaced or its time is over. */
-const MARK = 'fds-mark:'
+/** In place of the key that a session moves from. */
+const NO_KEY = '-'
 
-/** A mark that nobody replaces: nothing may be stored under the key in its time. */
-const BARRIER = 'fds-barrier:'
+/** In place of a session that has moved; the key that it has moved to follows. */
+const TOMBSTONE = 'fds-moved '
+
+/** In the place of a session, until it is replaced or its time is over; a nonce follows. */
+const MARK = 'fds-mark '
+
+/** The last nonces of an entry: a write is still recognized when so many others, less one, have followed it. */
+const NONCES = 4
 
 /**
  * Compare-and-swap attempts on one entry. Each miss is the success of another writer, and
@@ -19,6 +35,8 @@ const BARRIER = 'fds-barrier:'
  * misses a hundred times in a row.
  */
 const MAX_ATTEMPTS = 100
+
+const timedOut = () => new StoreUnavailable('the cache did not answer in time')
 
 /**
  * Repeats `attempt` while it returns false.
@@ -40,119 +58,140 @@ export interface SessionCacheOptions {
   /** Goes before each session key. */
   prefix: string
   clock: () => Date
-  /** Seconds until an answer of the cache is overdue. */
-  timeout: number
+  /** Seconds after which an entry is no longer believed. @default as long as the session lives */
+  maxAge?: number
 }
 
-/** An entry as it is in the cache, which `replace` compares, and what it says. */
-export interface Entry {
+/** The text of an entry, which `replace` compares. */
+export interface Written {
   readonly raw: string
-  /** null for a mark, for an expired session, and for what another program wrote. */
+}
+
+export interface Entry extends Written {
+  /** null for a mark, a tombstone, an expired session, an entry that is too old, and the text of another program. */
   readonly stored: StoredSession | null
-  readonly isBarrier: boolean
-  /** Neither a session nor a mark: another program wrote it. */
+  /** The key that the session moves here from: its tombstone decides whether the session is here or there. */
+  readonly movesFrom: string | null
+  /** Of a tombstone: the key that the session has moved to. */
+  readonly movedTo: string | null
+  /** The text of another program. */
   readonly isForeign: boolean
 }
 
 export class SessionCache {
+  /** The option. */
+  readonly maxAge: number
   readonly #cache: Cache
   readonly #prefix: string
   readonly #clock: () => Date
-  readonly #timeout: number
 
-  constructor({ cache, prefix, clock, timeout }: SessionCacheOptions) {
+  constructor({ cache, prefix, clock, maxAge = Number.POSITIVE_INFINITY }: SessionCacheOptions) {
     this.#cache = cache
     this.#prefix = prefix
     this.#clock = clock
-    this.#timeout = timeout
+    this.maxAge = maxAge
   }
 
   /** null when there is nothing under the key. */
-  async get(sessionKey: string): Promise<Entry | null> {
-    const raw = await this.#bounded(() => this.#cache.get(this.#prefix + sessionKey))
+  async get(sessionKey: string, deadline: Deadline): Promise<Entry | null> {
+    const raw = await this.#ask(deadline, () => this.#cache.get(this.#prefix + sessionKey))
     // A cache on a Map has undefined for what is not there.
     if (raw === null || raw === undefined) return null
     if (typeof raw !== 'string') throw unexpected('get', 'a string or null', raw)
-    const isBarrier = raw.startsWith(BARRIER)
-    const isForeign = !isBarrier && !raw.startsWith(MARK) && !ENTRY.test(raw)
-    return { raw, stored: this.#parse(raw), isBarrier, isForeign }
+    return this.#parse(raw)
   }
 
   /** False when there is something under the key. */
-  add(sessionKey: string, stored: StoredSession): Promise<boolean> {
-    return this.#add(sessionKey, format(stored), this.#ttl(stored))
+  add(sessionKey: string, stored: StoredSession, deadline: Deadline, movesFrom: string | null = null): Promise<Written | false> {
+    return this.#write(sessionKey, null, this.#format(stored, [], movesFrom), this.ttl(stored), deadline)
   }
 
   /** False when the entry is another one by now. */
-  replace(sessionKey: string, entry: Pick<Entry, 'raw'>, stored: StoredSession): Promise<boolean> {
-    return this.#replace(sessionKey, entry, format(stored), this.#ttl(stored))
+  replace(sessionKey: string, entry: Written, stored: StoredSession, deadline: Deadline): Promise<Written | false> {
+    return this.#write(sessionKey, entry, this.#format(stored, noncesOf(entry.raw), null), this.ttl(stored), deadline)
   }
 
-  async delete(sessionKey: string): Promise<void> {
-    await this.#bounded(() => this.#cache.delete(this.#prefix + sessionKey))
+  /** Puts a mark in the place of the entry, or where there is none. False when that is another one by now. */
+  mark(sessionKey: string, entry: Written | null, ttl: number, deadline: Deadline): Promise<Written | false> {
+    return this.#write(sessionKey, entry, MARK + newNonce(), ttl, deadline)
   }
 
-  /** Puts a mark where there is nothing: who does so may fill the place. Null when there is something. */
-  async lease(sessionKey: string, ttl: number): Promise<Pick<Entry, 'raw'> | null> {
-    const raw = MARK + crypto.randomUUID()
-    return (await this.#add(sessionKey, raw, ttl)) ? { raw } : null
+  /** Puts a tombstone in the place of the entry. False when that is another one by now. */
+  bury(sessionKey: string, entry: Written, movedTo: string, ttl: number, deadline: Deadline): Promise<Written | false> {
+    return this.#write(sessionKey, entry, TOMBSTONE + movedTo, ttl, deadline)
   }
 
-  /** Puts a mark in the place of the entry. False when it is another one by now. */
-  mark(sessionKey: string, entry: Entry, ttl: number): Promise<boolean> {
-    return this.#replace(sessionKey, entry, MARK + crypto.randomUUID(), ttl)
+  async delete(sessionKey: string, deadline: Deadline): Promise<void> {
+    await this.#ask(deadline, () => this.#cache.delete(this.#prefix + sessionKey))
   }
 
-  /** Keeps the place of a session empty, whatever was in it. */
-  async bar(sessionKey: string, ttl: number): Promise<void> {
-    const barrier = BARRIER + crypto.randomUUID()
-    await attempts(async () => {
-      const entry = await this.get(sessionKey)
-      return entry === null ? this.#add(sessionKey, barrier, ttl) : this.#replace(sessionKey, entry, barrier, ttl)
-    })
+  /** Whole seconds for which an entry of the session stays. */
+  ttl({ expireDate }: StoredSession): number {
+    return Math.max(1, Math.ceil(Math.min(this.maxAge, (expireDate.getTime() - this.#clock().getTime()) / 1000)))
   }
 
-  async #add(sessionKey: string, value: string, ttl: number): Promise<boolean> {
-    const added = await this.#bounded(() => this.#cache.add(this.#prefix + sessionKey, value, ttl))
-    if (typeof added !== 'boolean') throw unexpected('add', 'true or false', added)
-    return added
+  async #write(sessionKey: string, expected: Written | null, raw: string, ttl: number, deadline: Deadline): Promise<Written | false> {
+    const key = this.#prefix + sessionKey
+    const isWritten = await this.#ask(deadline, () =>
+      expected === null ? this.#cache.add(key, raw, ttl) : this.#cache.replace(key, expected.raw, raw, ttl)
+    )
+    if (typeof isWritten !== 'boolean') throw unexpected(expected === null ? 'add' : 'replace', 'true or false', isWritten)
+    return isWritten || (await this.#wasWritten(sessionKey, raw, deadline)) ? { raw } : false
   }
 
-  async #replace(sessionKey: string, { raw }: Pick<Entry, 'raw'>, value: string, ttl: number): Promise<boolean> {
-    const replaced = await this.#bounded(() => this.#cache.replace(this.#prefix + sessionKey, raw, value, ttl))
-    if (typeof replaced !== 'boolean') throw unexpected('replace', 'true or false', replaced)
-    return replaced
+  /** Whether the entry is there, or one that followed it. */
+  async #wasWritten(sessionKey: string, raw: string, deadline: Deadline): Promise<boolean> {
+    const entry = await this.get(sessionKey, deadline)
+    const [nonce] = noncesOf(raw)
+    return entry?.raw === raw || (entry !== null && nonce !== undefined && noncesOf(entry.raw).includes(nonce))
   }
 
-  #parse(raw: string): StoredSession | null {
-    const [, time, sessionData] = ENTRY.exec(raw) ?? []
-    const expireDate = new Date(Number(time))
-    return sessionData !== undefined && expireDate > this.#clock() ? { sessionData, expireDate } : null
+  #format({ sessionData, expireDate }: StoredSession, before: readonly string[], movesFrom: string | null): string {
+    const nonces = [newNonce(), ...before].slice(0, NONCES).join('.')
+    return `fds1 ${expireDate.getTime()} ${this.#clock().getTime()} ${nonces} ${movesFrom ?? NO_KEY} ${sessionData}`
   }
 
-  #ttl({ expireDate }: StoredSession): number {
-    return Math.max(1, Math.ceil((expireDate.getTime() - this.#clock().getTime()) / 1000))
-  }
-
-  /** Also what the cache throws instead of rejecting with it, or returns without a promise. */
-  async #bounded<T>(ask: () => Promise<T>): Promise<T> {
-    try {
-      const overdue = () => new StoreUnavailable(`no answer of the cache within ${this.#timeout} seconds`)
-      return await withDeadline(Promise.resolve(ask()), deadlineIn(this.#timeout), overdue)
-    } catch (error) {
-      if (error instanceof StoreUnavailable) throw error
-      // Clients put commands with keys and values into their messages and properties.
-      throw new StoreUnavailable(`the cache failed (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`)
+  #parse(raw: string): Entry {
+    const movedTo = raw.startsWith(TOMBSTONE) ? raw.slice(TOMBSTONE.length) : null
+    const match = ENTRY.exec(raw)
+    if (match === null) return { raw, stored: null, movesFrom: null, movedTo, isForeign: movedTo === null && !raw.startsWith(MARK) }
+    const [, end, written, , movesFrom, sessionData] = match as unknown as [string, string, string, string, string, string]
+    const expireDate = new Date(Number(end))
+    const now = this.#clock().getTime()
+    const isLive = expireDate.getTime() > now && now - Number(written) < this.maxAge * 1000
+    return {
+      raw,
+      stored: isLive ? { sessionData, expireDate } : null,
+      movesFrom: movesFrom === NO_KEY ? null : movesFrom,
+      movedTo,
+      isForeign: false
     }
   }
+
+  /** Sent once more when it fails: every command may be carried out twice, and a client has often connected again by then. */
+  async #ask<T>(deadline: Deadline, send: () => Promise<T>): Promise<T> {
+    for (let isLast = false; ; isLast = true) {
+      if (hasPassed(deadline)) throw timedOut()
+      try {
+        // A cache may throw instead of rejecting, and answer without a promise.
+        return await withDeadline(Promise.resolve(send()), deadline, timedOut)
+      } catch (error) {
+        if (error instanceof StoreUnavailable) throw error
+        if (isLast) throw cacheFailure('the cache', error)
+      }
+    }
+  }
+}
+
+const newNonce = () => randomBytes(6).toString('base64url')
+
+/** The nonce of an entry, and those of the entries before it. */
+function noncesOf(raw: string): string[] {
+  return ENTRY.exec(raw)?.[3]?.split('.') ?? []
 }
 
 function unexpected(method: string, expected: string, answer: unknown): Error {
   return new StoreUnavailable(
     `the option cache does not do what it should: expected ${expected} from its ${method}(), got ${describe(answer)}`
   )
-}
-
-function format({ sessionData, expireDate }: StoredSession): string {
-  return `fds1 ${expireDate.getTime()} ${sessionData}`
 }

@@ -66,6 +66,11 @@ export interface SessionOptions {
   columns?: (data: Record<string, unknown>, sessionKey: string) => Columns
   /** Where the engines `cache` and `cached_db` keep sessions: a MemoryCache, RedisCache, KeyvCache, or one of your own. */
   cache?: Cache
+  /**
+   * With the engine `cached_db`: seconds after which an entry of the cache is read from the database again. For so long a
+   * process may see old data after another one could not reach the cache. @default 60
+   */
+  cacheMaxAge?: number
   /** With the engine `db` on a table that Django reads by its `cached_db`: Django's cache, from which changed sessions are deleted. */
   djangoCache?: DjangoCache
   /**
@@ -174,6 +179,7 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   tableName: ['the name of a table', isText],
   columns: FUNCTION,
   cache: ['a MemoryCache, RedisCache, KeyvCache, or an object with their methods', isObject],
+  cacheMaxAge: ['seconds from 1', isNumberFrom(1)],
   djangoCache: ["an object with delete(key), and keyPrefix, version, deleteAgainAfter where they are not Django's defaults", isObject],
   filePath: ['the path of a folder', isText],
   serializer: [
@@ -288,6 +294,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     columns: undefined,
     serializer: undefined,
     cache: undefined,
+    cacheMaxAge: 60,
     djangoCache: undefined,
     filePath: undefined,
     clearExpired: undefined,

@@ -101,6 +101,27 @@ t.test('cached_db passes over such a cache where the database decides, and refus
   checkUnavailable(t, await browser.get('/flush'), logs, NOTHING_REPLACED)
 })
 
+t.test('a client that sends a save twice counts once, even when another process saved between the two', async (t) => {
+  const store = new MemoryCache()
+  const { app: another } = await createSite(t, { engine: 'cache', cache: store })
+  let rivals = 0
+  const cache = withAnswers({}, store)
+  cache.replace = async (...args) => {
+    await store.replace(...args)
+    for (let rival = 0; rival < rivals; rival++) await elsewhere.get('/count')
+    return store.replace(...args)
+  }
+  const { app } = await createSite(t, { engine: 'cache', cache })
+  const browser = new Browser(app)
+  await browser.get('/count')
+  const elsewhere = new Browser(another, browser.cookie)
+  for (rivals of [0, 1, 3]) {
+    const { count } = (await browser.get('/read')).json()
+    await browser.get('/count')
+    t.strictSame((await browser.get('/read')).json(), { count: count + 1 + rivals }, `${rivals} rivals`)
+  }
+})
+
 t.test('a cache on a Map answers undefined for what it does not have', async (t) => {
   const map = new Map<string, string>()
   const { app } = await createSite(t, {

@@ -66,18 +66,38 @@ t.test('when the cache fails a save is logged, and a logout is refused before an
   t.strictSame((await browser.get('/read')).json(), { a: 1 })
 })
 
-t.test('a cache that does not answer is waited for no longer than storeTimeout', async (t) => {
-  const knex = await openDatabase(t, 'sqlite')
-  const djangoCache = { delete: () => new Promise<never>(() => {}) }
-  const { app } = await createApp(t, { knex, djangoCache, storeTimeout: 0.05 }, (app) => {
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
+t.test(
+  'a cache that does not answer has a fifth of storeTimeout: a save is acknowledged, a logout is refused before it began',
+  async (t) => {
+    const knex = await openDatabase(t, 'sqlite')
+    const djangoCache = { delete: () => new Promise<never>(() => {}) }
+    const { app, logs } = await createApp(t, { knex, djangoCache, storeTimeout: 2 }, (app) => {
+      app.get('/set', async (request) => String(request.session.set('a', 2).modified))
+      addKeyRoutes(app)
     })
-  })
+    const session = app.sessions.open().set('a', 1)
+    await session.save()
+    const browser = new Browser(app, session.sessionKey)
+    t.equal((await browser.get('/set')).statusCode, 200)
+    t.match(
+      logs.find(({ msg }) => /keeps an entry/.test(String(msg))),
+      { err: { message: "The session store is unavailable: Django's cache did not answer in time" } }
+    )
+    for (const url of ['/cycle', '/flush']) {
+      t.match((await browser.get(url)).json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }, url)
+    }
+    t.ok(await app.sessions.model.find(session.sessionKey as string), 'nothing has happened')
+  }
+)
+
+t.test('the log names the kind of an error of Redis, and nothing else of it', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  class ReplyError extends Error {}
+  const djangoCache = { delete: async (key: string) => Promise.reject(new ReplyError(`READONLY You can't write ${key}`)) }
+  const { app, logs } = await createApp(t, { knex, djangoCache }, addKeyRoutes)
   const session = app.sessions.open().set('a', 1)
   await session.save()
-  const response = await new Browser(app, session.sessionKey).get('/flush')
-  t.match(response.json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
-  t.ok(await app.sessions.model.find(session.sessionKey as string), 'nothing has happened')
+  t.equal((await new Browser(app, session.sessionKey).get('/flush')).statusCode, 503)
+  t.match(JSON.stringify(logs), "Django's cache failed (READONLY)")
+  t.notMatch(JSON.stringify(logs), session.sessionKey as string)
 })

@@ -115,7 +115,7 @@ function mutate(text: string): string {
 }
 
 const signedCookies = new SignedCookiesEngine({ codec: cookieCodec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
-const cache = new SessionCache({ cache: new MemoryCache({ clock }), prefix: '', clock, timeout: 60 })
+const cache = new SessionCache({ cache: new MemoryCache({ clock }), prefix: '', clock })
 let row = ''
 const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
   load: async () => ({ text: row, expireDate: new Date('2999-01-01') })
