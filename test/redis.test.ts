@@ -1,31 +1,31 @@
 /** The engine `cache` on a Redis that fails, several processes on one, and a cluster. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
 import { Cluster, Redis } from 'ioredis'
-import { createCluster } from 'redis'
+import { createCluster, createClient as createNodeRedis } from 'redis'
 import t, { type Test } from 'tap'
 import { RedisCache } from '../lib/caches/redis.ts'
 import { CacheEngine } from '../lib/engines/cache.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
 import type { Cache } from '../lib/index.ts'
 import { engineContract } from '../lib/testing.ts'
-import { Browser, createApp } from './fixtures/app.ts'
+import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
+import { openDatabase } from './fixtures/databases.ts'
+import { createProxy } from './fixtures/proxy.ts'
 import { missingRedisServer, RedisServer, startCluster } from './fixtures/redis.ts'
 
 const skip = missingRedisServer()
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }
 
-function createSite(t: Test, cache: Cache) {
-  return createApp(t, { engine: 'cache', cache, storeTimeout: 0.3 }, (app) => {
+function createSite(t: Test, cache: Cache, storeTimeout = 0.3) {
+  return createApp(t, { engine: 'cache', cache, storeTimeout }, (app) => {
     app.get('/count', async (request) => {
       request.session.set('count', (count = 0) => count + 1)
       return 'counted'
     })
     app.get('/read', async (request) => (await request.session.load()).toObject())
-    app.get('/flush', async (request) => {
-      await request.session.flush()
-      return 'flushed'
-    })
+    addKeyRoutes(app)
   })
 }
 
@@ -71,6 +71,176 @@ t.test('a Redis that does not answer: 503 within storeTimeout, and service when 
   t.match((await browser.get('/read')).json(), UNAVAILABLE)
   server.signal('SIGCONT')
   t.strictSame((await browser.get('/read')).json(), { count: 1 })
+})
+
+/** The clients with their default settings, of which ioredis sends a command again when it has connected again. */
+const clients: Record<string, (t: Test, url: string) => Promise<ConstructorParameters<typeof RedisCache>[0]>> = {
+  ioredis: async (t, url) => {
+    const client = new Redis(url)
+    client.on('error', () => {})
+    t.teardown(() => client.disconnect())
+    await client.ping()
+    return client
+  },
+  'node-redis': async (t, url) => {
+    const client = createNodeRedis({ url })
+    client.on('error', () => {})
+    t.teardown(() => client.destroy())
+    await client.connect()
+    return client as unknown as ConstructorParameters<typeof RedisCache>[0]
+  }
+}
+
+/** How the clients write the names of commands. */
+const spelling = { ioredis: (name: string) => name.toLowerCase(), 'node-redis': (name: string) => name }
+
+for (const [name, connectTo] of Object.entries(clients)) {
+  const commandNamed = (command: string) => `\r\n${spelling[name as keyof typeof spelling](command)}\r\n`
+  for (const when of ['before', 'after'] as const) {
+    const open = async (t: Test) => {
+      const server = await RedisServer.start(t)
+      const proxy = await createProxy(t, `redis://127.0.0.1:${server.port}`)
+      const { app } = await createSite(t, new RedisCache(await connectTo(t, proxy.url)), 5)
+      const direct = await createClient(t, server.port)
+      return { proxy, browser: new Browser(app), keys: () => direct.keys('*') }
+    }
+
+    t.test(`a connection of ${name} that is cut ${when} a save was carried out: it counts once`, { skip }, async (t) => {
+      const { proxy, browser, keys } = await open(t)
+      proxy.fail(commandNamed('SET'), when)
+      t.equal((await browser.get('/count')).statusCode, 200, 'a new session')
+      t.equal((await keys()).length, 1)
+      for (const count of [2, 3]) {
+        proxy.fail(commandNamed('EVAL'), when)
+        t.equal((await browser.get('/count')).statusCode, 200)
+        t.strictSame((await browser.get('/read')).json(), { count })
+      }
+      t.equal(proxy.failures, 3)
+    })
+
+    t.test(
+      `a connection of ${name} that is cut ${when} a step of a new key was carried out: the session has the new key`,
+      { skip },
+      async (t) => {
+        const { proxy, browser } = await open(t)
+        await browser.get('/count')
+        for (const step of [commandNamed('SET'), commandNamed('EVAL'), 'fds-moved']) {
+          const before = browser.fork()
+          proxy.fail(step, when)
+          t.equal((await browser.get('/cycle')).statusCode, 200)
+          t.not(browser.cookie, before.cookie)
+          t.strictSame((await browser.get('/read')).json(), { count: 1 })
+          t.strictSame((await before.get('/read')).json(), {})
+        }
+        t.equal(proxy.failures, 3)
+      }
+    )
+  }
+}
+
+t.test('a connection that stands open and leads nowhere: ioredis with socketTimeout makes another one in time', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const proxy = await createProxy(t, `redis://127.0.0.1:${server.port}`)
+  const client = new Redis(proxy.url, { socketTimeout: 100 })
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  const { app } = await createSite(t, new RedisCache(client), 5)
+  const browser = new Browser(app)
+  await browser.get('/count')
+  proxy.fail('eval', 'silence')
+  t.equal((await browser.get('/count')).statusCode, 200)
+  t.strictSame((await browser.get('/read')).json(), { count: 2 })
+  t.equal(proxy.failures, 1)
+})
+
+t.test('an address that has moved to another primary: ioredis with reconnectOnError follows it', { skip }, async (t) => {
+  const [first, second] = [await RedisServer.start(t), await RedisServer.start(t)]
+  const [firstAdmin, secondAdmin] = [await createClient(t, first.port), await createClient(t, second.port)]
+  await secondAdmin.replicaof('127.0.0.1', first.port)
+  const address = await createAddress(t, first.port)
+  const client = new Redis(address.port, { reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false) })
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  const { app } = await createSite(t, new RedisCache(client), 5)
+  const browser = new Browser(app)
+  await browser.get('/count')
+  await firstAdmin.wait(1, 0)
+  await secondAdmin.replicaof('NO', 'ONE')
+  await firstAdmin.replicaof('127.0.0.1', second.port)
+  address.moveTo(second.port)
+  t.equal((await browser.get('/count')).statusCode, 200)
+  t.strictSame((await browser.get('/read')).json(), { count: 2 })
+})
+
+/** An address whose new connections lead to another server once it has moved; those that are open stay where they are. */
+async function createAddress(t: Test, target: number) {
+  let current = target
+  const server = createServer((client) => {
+    const upstream = connect(current, '127.0.0.1')
+    for (const socket of [client, upstream]) {
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          client.destroy()
+          upstream.destroy()
+        })
+    }
+    client.pipe(upstream).pipe(client)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return {
+    port: (server.address() as { port: number }).port,
+    moveTo: (port: number) => {
+      current = port
+    }
+  }
+}
+
+t.test('the log names the kind of an error of Redis, and nothing else of it', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const admin = await createClient(t, server.port)
+  for (const [name, connectTo] of Object.entries(clients)) {
+    const { app, logs } = await createSite(t, new RedisCache(await connectTo(t, `redis://127.0.0.1:${server.port}`)))
+    const browser = new Browser(app)
+    await browser.get('/count')
+    const reasonFor = async (kind: string) => {
+      logs.length = 0
+      t.match((await browser.get('/count')).json(), UNAVAILABLE)
+      t.match(JSON.stringify(logs), `the cache failed (${kind})`, `${kind} through ${name}`)
+      t.notMatch(JSON.stringify(logs), /replica|maxmemory|script/)
+    }
+    await admin.config('SET', 'maxmemory', '1')
+    await reasonFor('OOM')
+    await admin.config('SET', 'maxmemory', '0')
+    await admin.replicaof('127.0.0.1', 1)
+    await reasonFor('READONLY')
+    await admin.replicaof('NO', 'ONE')
+  }
+})
+
+t.test('a Redis that is silent while a save in cached_db is acknowledged: this process never shows the old data', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const knex = await openDatabase(t, 'sqlite')
+  const client = await createClient(t, server.port)
+  const options = { engine: 'cached_db', knex, cache: new RedisCache(client) } as const
+  const { app } = await createApp(t, options, (app) => {
+    app.get('/promote', async (request) => String(request.session.set('role', 'admin').modified))
+    app.get('/demote', async (request) => String(request.session.set('role', 'nobody').modified))
+    app.get('/read', async (request) => (await request.session.load()).get('role'))
+  })
+  const browser = new Browser(app)
+  await browser.get('/promote')
+  t.equal((await browser.get('/read')).body, 'admin')
+  server.signal('SIGSTOP')
+  t.equal((await browser.get('/demote')).statusCode, 200)
+  t.equal((await browser.get('/read')).body, 'nobody', 'while it is silent')
+  server.signal('SIGCONT')
+  t.equal((await browser.get('/read')).body, 'nobody')
+  const { app: another } = await createApp(t, options, (app) => {
+    app.get('/read', async (request) => (await request.session.load()).get('role'))
+  })
+  t.equal((await new Browser(another, browser.cookie).get('/read')).body, 'nobody', 'the old copy was taken away')
 })
 
 t.test('other things under our keys are no sessions', { skip }, async (t) => {
