@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import createKnex from 'knex'
 import t, { type Test } from 'tap'
-import { FileEngine } from '../lib/engines/file.ts'
+import { FileEngine } from '../lib/engines/file/engine.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { createDatabase, databases, missing } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'

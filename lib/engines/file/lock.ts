@@ -2,8 +2,8 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { lstat, open, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { StoreUnavailable } from '../errors.js'
-import { monotonicNow, pause } from '../timers.js'
+import { StoreUnavailable } from '../../errors.js'
+import { monotonicNow, pause } from '../../timers.js'
 import { ask, MODE, read } from './file-system.js'
 
 /**

@@ -2,7 +2,7 @@
 import { accessSync, constants, lstatSync, mkdirSync, type Stats, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { InvalidOptions } from '../errors.js'
+import { InvalidOptions } from '../../errors.js'
 
 /** Undefined on Windows, where files have no such owner and folders for temporary files belong to a user. */
 export const currentUser = (): number | undefined => process.geteuid?.()

@@ -1,7 +1,7 @@
 /** The operations of the engine `file` on files: a failure is a StoreUnavailable that says what to do and names no key. */
 import { constants, type Stats } from 'node:fs'
 import { open, opendir, unlink } from 'node:fs/promises'
-import { StoreUnavailable } from '../errors.js'
+import { StoreUnavailable } from '../../errors.js'
 
 /** As Django's mkstemp(): the owner only. */
 export const MODE = 0o600
