@@ -109,8 +109,8 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
   },
   cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache')),
   file: ({ settings, codec }) => {
-    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock, storeTimeout } = settings
-    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock, timeout: storeTimeout })
+    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock })
   },
   signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
     new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })

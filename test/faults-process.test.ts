@@ -1,4 +1,4 @@
-/** The process is killed in the middle of its visitors' requests: what it acknowledged is there, nothing is by halves, and the next process goes on. */
+/** A process is killed amid the requests of its visitors: each save that it confirmed is there, none is incomplete, and the next process carries on. */
 import { readdir } from 'node:fs/promises'
 import createKnex from 'knex'
 import t, { type Test } from 'tap'
@@ -9,6 +9,7 @@ import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
 import { type Site, startSite } from './fixtures/site.ts'
 import type { SiteOptions } from './fixtures/site-app.ts'
+import { unhurried } from './fixtures/unhurried.ts'
 import { decodeVisited, random, readVisited, type Visited, Visitors } from './fixtures/visitors.ts'
 
 const seed = Number(process.env.SEED ?? 20_300_101)
@@ -16,11 +17,11 @@ const KILLS = 2
 
 interface Storage {
   options: SiteOptions
-  /** What is stored, by key. */
+  /** The stored sessions by key. */
   read(): Promise<Map<string, Visited>>
 }
 
-/** Kills one process after another in mid-save. The next one is there already, as behind a load balancer. */
+/** Kills one process after another while it saves. The next one is already running, as behind a load balancer. */
 async function assertNothingIsLost(t: Test, { options, read }: Storage) {
   const next = random(seed)
   const [first, ...successors] = await Promise.all(Array.from({ length: KILLS + 1 }, () => startSite(t, options)))
@@ -55,21 +56,22 @@ for (const database of databases) {
 
 t.test('killed while it saves files', async (t) => {
   const folder = privateFolder(t)
-  // Locks of the dead that say nothing of their holder are abandoned by then.
-  const clock = () => new Date(Date.now() + 60_000)
-  const engine = new FileEngine({ folder, cookieName: 'sessionid', cookieAge: 1_209_600, maxSize: 1_048_576, codec: createCodec(), clock })
+  const clock = () => new Date()
+  const engine = unhurried(
+    new FileEngine({ folder, cookieName: 'sessionid', cookieAge: 1_209_600, maxSize: 1_048_576, codec: createCodec(), clock })
+  )
   const read = async () => {
     await engine.clearExpired()
     const names = await readdir(folder)
     t.strictSame(
       names.filter((name) => !/^sessionid[a-z0-9]{32}$/.test(name)),
       [],
-      'locks and temporary files of the dead are removed'
+      'locks and temporary files of killed processes are removed'
     )
     const visited = new Map<string, Visited>()
     for (const key of names.map((name) => name.slice('sessionid'.length))) {
       const text = (await engine.load(key))?.sessionData
-      // A name that was taken for a key which nobody got.
+      // The process was killed between creating the file of a new session and writing it: no visitor has the key.
       if (text !== '') visited.set(key, decodeVisited(String(text)))
     }
     return visited

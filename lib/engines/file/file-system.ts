@@ -1,73 +1,46 @@
-/** The operations of the engine `file` on files: a failure is a StoreUnavailable that says what to do and names no key. */
+/** The file operations of the engine `file`. */
 import { constants, type Stats } from 'node:fs'
 import { open, opendir, unlink } from 'node:fs/promises'
-import { StoreUnavailable } from '../../errors.js'
+import { StoreUnavailable, SuspiciousSession } from '../../errors.js'
 
-/** As Django's mkstemp(): the owner only. */
-export const MODE = 0o600
-
-/** Neither follows a symbolic link nor waits for the other end of a pipe. Windows has neither flag. */
+/** Opens without following a symbolic link or waiting for the other end of a pipe. Windows has neither flag. */
 const READ_ONLY = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
-/** `open` of a symbolic link and of a socket, by READ_ONLY. */
-const SPECIAL_FILE = ['ELOOP', 'ENXIO']
-
-/** The content of a regular file, and when it was modified. */
-export interface Content {
-  /** null where there is more than may be read */
-  text: string | null
-  modified: Date
-}
-
 /**
- * Reads a file of at most `maxSize` bytes. Whatever it is, reading it neither blocks nor
- * takes more memory than that.
+ * Reads at most the first `maxSize` bytes of a regular file. Other files neither block nor take memory.
  *
- * @param isTrusted whether its owner may write sessions
- * @param answers codes of errors for which it returns null
- * @returns 'unfit' for what is no regular file or not trusted
+ * @param isTrusted whether the owner of the file may write sessions
+ * @throws SuspiciousSession for a file that is not regular or not trusted
  */
-export async function read(
-  path: string,
-  maxSize: number,
-  isTrusted: (stats: Stats) => boolean,
-  ...answers: string[]
-): Promise<Content | 'unfit' | null> {
-  const opened = open(path, READ_ONLY).catch((error: NodeJS.ErrnoException) => {
-    if (SPECIAL_FILE.includes(error.code ?? '')) return 'unfit' as const
-    throw error
+export async function read(path: string, maxSize: number, isTrusted: (stats: Stats) => boolean): Promise<{ text: string; modified: Date }> {
+  const file = await open(path, READ_ONLY).catch((error: NodeJS.ErrnoException) => {
+    // A symbolic link, or a socket.
+    throw error.code === 'ELOOP' || error.code === 'ENXIO' ? unfit() : error
   })
-  const file = await ask(opened, ...answers)
-  if (file === null || file === 'unfit') return file
   try {
-    const stats = await ask(file.stat())
-    if (!stats.isFile() || !isTrusted(stats)) return 'unfit'
-    const modified = new Date(Math.round(stats.mtimeMs))
-    if (stats.size > maxSize) return { text: null, modified }
-    const { buffer, bytesRead } = await ask(file.read(Buffer.alloc(stats.size), 0, stats.size, 0))
-    return { text: buffer.toString('latin1', 0, bytesRead), modified }
+    const stats = await file.stat()
+    if (!stats.isFile() || !isTrusted(stats)) throw unfit()
+    const size = Math.min(stats.size, maxSize)
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0)
+    return { text: buffer.toString('latin1', 0, bytesRead), modified: new Date(Math.round(stats.mtimeMs)) }
   } finally {
     await file.close()
   }
 }
 
-export async function* batchesOfNames(folder: string, size: number): AsyncGenerator<string[]> {
-  const directory = await ask(opendir(folder))
-  try {
-    let names: string[] = []
-    for (let entry = await ask(directory.read()); entry !== null; entry = await ask(directory.read())) {
-      if (entry.isFile()) names.push(entry.name)
-      if (names.length < size) continue
-      yield names
-      names = []
-    }
-    yield names
-  } finally {
-    await directory.close()
-  }
+/** The code of the error for a file that cannot be a session. */
+export const UNFIT = 'FST_SESSION_SUSPICIOUS'
+
+const unfit = () => new SuspiciousSession('its file is not a regular file, or belongs to another user')
+
+/** Creates a complete file that only its owner can read, as Django's mkstemp() does, or none. */
+export async function create(path: string, text: string, modified: Date): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  const write = () => file.writeFile(text, 'latin1').then(() => file.utimes(modified, modified))
+  await orRemove(path, () => write().finally(() => file.close()))
 }
 
-/** Returns the result of `work`; when that fails, the file is gone. */
+/** The result of the work. When that fails, the file is removed. */
 export async function orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -77,26 +50,44 @@ export async function orRemove<T>(path: string, work: () => Promise<T>): Promise
   }
 }
 
-/** The result of an operation, and null for errors that are an answer too. @throws StoreUnavailable for all others */
-export async function ask<T>(operation: Promise<T>): Promise<T>
-export async function ask<T>(operation: Promise<T>, ...answers: string[]): Promise<T | null>
-export async function ask<T>(operation: Promise<T>, ...answers: string[]): Promise<T | null> {
+/** The names in a folder, of which one batch is in memory. The last one may be empty. */
+export async function* batchesOfNames(folder: string, size: number): AsyncGenerator<string[]> {
+  let names: string[] = []
+  for await (const { name } of await explained(opendir(folder))) {
+    if (names.push(name) < size) continue
+    yield names
+    names = []
+  }
+  yield names
+}
+
+/** The result of an operation, or null where its error is one of these codes. */
+export async function unless<T>(codes: readonly string[], operation: Promise<T>): Promise<T | null> {
+  try {
+    return await operation
+  } catch (error) {
+    if (codes.includes((error as NodeJS.ErrnoException).code ?? '')) return null
+    throw error
+  }
+}
+
+/** Turns an error of the system into a StoreUnavailable that gives the remedy and holds no key. */
+export async function explained<T>(operation: Promise<T>): Promise<T> {
   try {
     return await operation
   } catch (error) {
     const { code = '', syscall, message } = error as NodeJS.ErrnoException
-    if (answers.includes(code)) return null
-    // After the comma is the path, with the key in it; the error's own stack repeats it.
+    if (syscall === undefined) throw error
+    // The path after the comma holds the key, and the stack repeats it.
     const cause = Object.assign(new Error(message.split(',', 1)[0]), { code, syscall })
     throw new StoreUnavailable(REMEDIES[code] ?? 'a file operation failed', { cause })
   }
 }
 
-const MISSING_FOLDER = 'the folder filePath is missing or no folder, create it'
+const MISSING_FOLDER = 'the folder filePath is missing or is not a folder, create it'
 const DENIED = 'access to a file or the folder filePath was denied, check owner and permissions'
 const FULL = 'the disk or the quota of the folder filePath is full, make room (clearsessions)'
 
-/** Advice, where the code of an error allows it. */
 const REMEDIES: Record<string, string> = {
   ENOENT: MISSING_FOLDER,
   ENOTDIR: MISSING_FOLDER,

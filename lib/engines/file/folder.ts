@@ -8,9 +8,9 @@ import { InvalidOptions } from '../../errors.js'
 export const currentUser = (): number | undefined => process.geteuid?.()
 
 /**
- * Makes the folder of the current user among the system's temporary ones, unless it is there.
+ * Creates the folder of the current user in the system's temporary folder, unless it exists.
  *
- * @throws InvalidOptions when another user has made something under its name, or has access to it
+ * @throws InvalidOptions when it belongs to another user, is open to one, or is not a folder
  */
 export function makeDefaultFolder(): string {
   const user = currentUser()
@@ -19,9 +19,9 @@ export function makeDefaultFolder(): string {
     mkdirSync(folder, { mode: 0o700 })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code !== 'EEXIST') refuse('a folder that can be made', folder, `cannot be made (${code})`)
+    if (code !== 'EEXIST') refuse('a folder that can be created', folder, `cannot be created (${code})`)
   }
-  // Not what a link leads to.
+  // A symbolic link is not followed.
   const stats = lstatSync(folder)
   const isOwn = stats.isDirectory() && (user === undefined || (stats.uid === user && (stats.mode & 0o077) === 0))
   if (!isOwn) refuse('a folder of this user only (mode 0700)', folder, `is ${describe(stats)}`)
@@ -38,11 +38,8 @@ export function checkFolder(folder: string): number {
   const stats = usable(folder)
   if (stats === null) refuse('a folder that exists and can be written to', folder, 'cannot be used')
   if (currentUser() !== undefined && (stats.mode & 0o007) !== 0) {
-    refuse(
-      'a folder that other users cannot look into',
-      folder,
-      `is ${describe(stats)}. The names of its files are session keys: chmod o= it`
-    )
+    const problem = `is ${describe(stats)}. The names of its files are session keys: chmod o= it`
+    refuse('a folder that other users cannot look into', folder, problem)
   }
   return stats.uid
 }
@@ -59,7 +56,7 @@ function usable(folder: string): Stats | null {
 
 function describe(stats: Stats): string {
   if (stats.isSymbolicLink()) return 'a symbolic link'
-  if (!stats.isDirectory()) return 'no folder'
+  if (!stats.isDirectory()) return 'not a folder'
   return `a folder of user ${stats.uid} with mode 0${(stats.mode & 0o777).toString(8)}`
 }
 

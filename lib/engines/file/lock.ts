@@ -1,132 +1,120 @@
-/** Locks that hold among processes: files that only one can make. */
-import { readFileSync, readlinkSync } from 'node:fs'
-import { lstat, open, unlink } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { StoreUnavailable } from '../../errors.js'
-import { monotonicNow, pause } from '../../timers.js'
-import { ask, MODE, read } from './file-system.js'
-
 /**
- * Milliseconds. A lock is held for a few. Whoever was stopped for HOLD_LIMIT while holding
- * one touches neither session nor lock any more, long before another takes it for abandoned.
+ * A mutex among processes: a symbolic link that one of them can create, with its owner as the target. It is complete
+ * at once, takes no room on a full disk, and nothing is opened to read it, whatever another program put in its place.
+ *
+ * It is abandoned when its owner has died, or after 30 seconds by the times that the file system recorded: no clock
+ * of a process counts. An owner that was stopped for so long finds its lock gone, and changes nothing.
  */
-const HOLD_LIMIT = 10_000
-const ABANDONED_AFTER = 30_000
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { lstat, readlink, symlink, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { basename } from 'node:path'
+import { type Deadline, hasPassed } from '../../deadline.js'
+import { StoreUnavailable } from '../../errors.js'
+import { pause } from '../../timers.js'
+import { unless } from './file-system.js'
 
-/** Abandoned locks that one acquisition removes: each is a process that died, or a rival whose clock is far off. */
-const MAX_REMOVALS = 10
+/** Milliseconds. A lock is held for a few. */
+const MAX_AGE = 30_000
 
-/** Bytes. Its text is shorter, unless another program wrote it. */
-const MAX_SIZE = 1000
+/** Identifies the processes that are numbered together with this one: those of one boot and one container. */
+const PLACE = createHash('sha256').update(describePlace()).digest('hex').slice(0, 12)
 
-/** Within which a process has its number: one boot of one machine, and one container on it. */
-const PLACE = findPlace()
-
-function findPlace(): string {
+function describePlace(): string {
   try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1') + readlinkSync('/proc/self/ns/pid')
   } catch {
     return hostname()
   }
 }
 
-/**
- * A file that only one can make (O_EXCL). Its text says who made it, when and where, by
- * the application's clock.
- */
 export class Lock {
   readonly #path: string
-  readonly #clock: () => Date
-  readonly #since: number
+  readonly #owner = `${process.pid}.${PLACE}.${randomBytes(8).toString('hex')}`
 
-  private constructor(path: string, clock: () => Date) {
+  private constructor(path: string) {
     this.#path = path
-    this.#clock = clock
-    this.#since = clock().getTime()
   }
 
-  /** @returns null when another one holds it for all of `timeout` seconds */
-  static async acquire(path: string, clock: () => Date, timeout: number): Promise<Lock | null> {
-    const deadline = monotonicNow() + timeout * 1000
-    for (let attempt = 1, removals = 0; ; attempt++) {
-      const lock = new Lock(path, clock)
-      if (await lock.#make()) return lock
-      if (removals++ < MAX_REMOVALS && (await removeAbandoned(path, clock))) continue
-      if (monotonicNow() >= deadline) return null
+  /** @throws StoreUnavailable when other owners held the lock until the deadline */
+  static async acquire(path: string, deadline: Deadline): Promise<Lock> {
+    let lock = await Lock.tryAcquire(path)
+    for (let attempt = 1; lock === null; attempt++) {
+      if (hasPassed(deadline)) throw new StoreUnavailable('another writer held the session until the deadline')
       await pause(Math.random() * Math.min(2 ** attempt, 50))
+      lock = isDead(await ownerOf(path)) ? await Lock.tryAcquire(path) : await Lock.#create(path)
     }
+    return lock
   }
 
-  async #make(): Promise<boolean> {
-    const file = await ask(open(this.#path, 'wx', MODE), 'EEXIST')
-    if (file === null) return false
-    // A full disk takes no text. A lock without it is a lock all the same, and making
-    // room by removing sessions must stay possible.
-    await file.writeFile(`${process.pid} ${this.#since} ${PLACE}`).catch(() => {})
-    await file.close().catch(() => {})
-    return true
+  /** @returns null when another owner holds the lock */
+  static async tryAcquire(path: string): Promise<Lock | null> {
+    const lock = await Lock.#create(path)
+    return lock === null && (await removeAbandoned(path)) ? Lock.#create(path) : lock
   }
 
-  async holding<T>(work: (lock: this) => Promise<T>): Promise<T> {
+  static async #create(path: string): Promise<Lock | null> {
+    const lock = new Lock(path)
+    // On Windows a junction, which needs no privilege. Other systems ignore the type.
+    return (await unless(['EEXIST'], symlink(lock.#owner, path, 'junction'))) === null ? null : lock
+  }
+
+  /** Releases the lock when the work has ended. */
+  async hold<T>(work: () => Promise<T>): Promise<T> {
     try {
-      return await work(this)
+      return await work()
     } finally {
-      // The work is done, or has its own error to report: a lock that stays becomes abandoned.
-      if (this.#isHeld()) await unlink(this.#path).catch(() => {})
+      // The work is done, or has an error of its own. A lock that cannot be removed becomes abandoned.
+      await this.commit(() => unlink(this.#path)).catch(() => {})
     }
   }
 
   /**
-   * Makes the change that the lock was taken for. False when there is no such file.
+   * Makes a change that the lock was taken for.
    *
-   * @throws StoreUnavailable also when the lock was held for too long
+   * @returns false when the file to change does not exist
+   * @throws StoreUnavailable when the lock is no longer held
    */
   async commit(change: () => Promise<void>): Promise<boolean> {
-    if (!this.#isHeld()) throw new StoreUnavailable(`a change of a session took ${HOLD_LIMIT / 1000} seconds`)
-    return (await ask(change(), 'ENOENT')) !== null
-  }
-
-  #isHeld(): boolean {
-    return this.#clock().getTime() - this.#since < HOLD_LIMIT
+    if ((await ownerOf(this.#path)) !== this.#owner) throw new StoreUnavailable('a change took so long that its lock was removed')
+    return (await unless(['ENOENT'], change())) !== null
   }
 }
 
 /**
- * Removes a lock whose holder is dead. Of two that both found it abandoned the later one
- * would remove the lock that the earlier one took next: so it is removed under a lock of
- * its own and only when it is abandoned still, and then nobody else can have removed it.
+ * Removes a lock if it is abandoned. Of two processes that find it abandoned, the slower one could remove the lock
+ * that the faster one has created since. So it is judged and removed under a lock of its own.
  */
-export async function removeAbandoned(path: string, clock: () => Date): Promise<boolean> {
-  if (!(await isAbandoned(path, clock))) return false
-  const remover = await Lock.acquire(`${path}.lock`, clock, 0)
-  if (remover === null) return false
-  return remover.holding(async () => (await isAbandoned(path, clock)) && remover.commit(() => unlink(path)))
+export async function removeAbandoned(path: string): Promise<boolean> {
+  const ownPath = `${path}.lock`
+  const lock = await Lock.tryAcquire(ownPath)
+  if (lock === null) return false
+  return lock.hold(async () => (await isAbandoned(path, ownPath)) && lock.commit(() => unlink(path)))
 }
 
-/**
- * A holder is dead when no process of its place has its number. A holder elsewhere, a
- * number that another process has got since, and a lock that cannot be read are judged by
- * age. A time in the future is not believed, or it would block a logout until then: what
- * counts then is the time of creation (ctime), which no program can set.
- */
-async function isAbandoned(path: string, clock: () => Date): Promise<boolean> {
-  const stats = await ask(lstat(path), 'ENOENT')
-  if (stats === null) return false
-  const content = await read(path, MAX_SIZE, () => true, 'ENOENT', 'EACCES')
-  const text = content === null || content === 'unfit' ? null : content.text
-  const [, pid, since, place] = /^(\d+) (\d+) (.*)$/.exec(text ?? '') ?? []
-  const now = clock().getTime()
-  const made = Number(since) <= now + ABANDONED_AFTER ? Number(since) : stats.ctimeMs
-  if (now - made > ABANDONED_AFTER) return true
-  return place === PLACE && !isRunning(Number(pid))
+/** @param newPath a lock that was just created: its time is the present of the file system */
+async function isAbandoned(path: string, newPath: string): Promise<boolean> {
+  if (isDead(await ownerOf(path))) return true
+  const [created, now] = await Promise.all([unless(['ENOENT'], lstat(path)), lstat(newPath)])
+  // A time in the future is not waited for.
+  return created !== null && Math.abs(now.mtimeMs - created.mtimeMs) > MAX_AGE
 }
 
-function isRunning(pid: number): boolean {
+/** Null where there is no lock, or a file of another program. */
+async function ownerOf(path: string): Promise<string | null> {
+  const target = await unless(['ENOENT', 'EINVAL'], readlink(path))
+  return target === null ? null : basename(target)
+}
+
+/** Whether an owner was a process of this place that has ended. Where another process has its number now, age decides. */
+function isDead(owner: string | null): boolean {
+  const [pid, place] = owner?.split('.') ?? []
+  if (place !== PLACE) return false
   try {
-    process.kill(pid, 0)
-    return true
+    process.kill(Number(pid), 0)
+    return false
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
   }
 }

@@ -1,0 +1,135 @@
+/** Sessions as files, with the names and the content of django/contrib/sessions/backends/file.py. */
+import { randomBytes } from 'node:crypto'
+import type { Stats } from 'node:fs'
+import { lutimes, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { StoredSession } from '../../contract.js'
+import type { Codec } from '../../django/codec.js'
+import { EXPIRY_NAME, expiryDate, fixedDate } from '../../django/expiry.js'
+import { SessionTooLarge, SuspiciousSession } from '../../errors.js'
+import { create, read, unless } from './file-system.js'
+import { checkFolder, currentUser } from './folder.js'
+
+export interface SessionFilesOptions {
+  /** Django's `SESSION_FILE_PATH`: a folder that exists. */
+  folder: string
+  /** The beginning of the names of sessions' files. */
+  cookieName: string
+  /** Seconds from the last modification to the end of a session without an expiry of its own. */
+  cookieAge: number
+  /** Greatest size of the data of a session in bytes. */
+  maxSize: number
+  codec: Codec
+  clock: () => Date
+}
+
+/** What follows the cookie's name in the name of a lock or a temporary file. */
+const HIDDEN = /^([a-z0-9]{32})(?:\.[0-9a-f]{16}\.tmp|(?:\.lock)+)$/
+
+export class SessionFiles {
+  readonly #options: SessionFilesOptions
+  /** The number of the user who owns the folder. */
+  readonly #owner: number
+  /** The signed text of so much data: base64, with a timestamp and a signature (see `TimestampSigner`). */
+  readonly #maxTextSize: number
+
+  /** @throws InvalidOptions when the folder cannot be used */
+  constructor(options: SessionFilesOptions) {
+    this.#owner = checkFolder(options.folder)
+    this.#options = options
+    this.#maxTextSize = Math.ceil((options.maxSize * 4) / 3) + 100
+  }
+
+  path(sessionKey: string): string {
+    return join(this.#options.folder, this.#options.cookieName + sessionKey)
+  }
+
+  lockPath(sessionKey: string): string {
+    return this.#hiddenPath(sessionKey, 'lock')
+  }
+
+  newTemporaryPath(sessionKey: string): string {
+    return this.#hiddenPath(sessionKey, `${randomBytes(8).toString('hex')}.tmp`)
+  }
+
+  /** With an additional dot in front, so that Django's clearsessions ignores the file. */
+  #hiddenPath(sessionKey: string, ending: string): string {
+    return join(this.#options.folder, `.${this.#options.cookieName}${sessionKey}.${ending}`)
+  }
+
+  /** The key of the session that a file holds, or whose lock or temporary file it is. Null for other files. */
+  parse(name: string): { sessionKey: string; isHidden: boolean } | null {
+    const { cookieName } = this.#options
+    const after = (prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')
+    const sessionKey = after(cookieName)
+    if (isKey(sessionKey)) return { sessionKey, isHidden: false }
+    const hidden = HIDDEN.exec(after(`.${cookieName}`))
+    return hidden === null ? null : { sessionKey: hidden[1] as string, isHidden: true }
+  }
+
+  /**
+   * The session of a key, live or expired. Its text is cut where it is too large.
+   *
+   * @throws SuspiciousSession for a file that is not regular, or neither of this user nor of the folder's owner
+   */
+  async read(sessionKey: string): Promise<StoredSession> {
+    // The owner of the folder can replace any file in it.
+    const isTrusted = ({ uid }: Stats) => uid === (currentUser() ?? uid) || uid === this.#owner
+    const { text, modified } = await read(this.path(sessionKey), this.#maxTextSize + 1, isTrusted)
+    return { sessionData: text, expireDate: expiryDate(this.#expiryOf(text), this.#options.cookieAge, modified) }
+  }
+
+  /** @throws SuspiciousSession as `read`, and SessionTooLarge */
+  async find(sessionKey: string): Promise<StoredSession | null> {
+    const stored = await this.ifPresent(this.read(sessionKey))
+    if (stored !== null && stored.sessionData.length > this.#maxTextSize) throw new SessionTooLarge(this.#options.maxSize)
+    return stored
+  }
+
+  /** Null where there is no file. A missing folder is an error, or it would sign all visitors out. */
+  async ifPresent<T>(operation: Promise<T>): Promise<T | null> {
+    const result = await unless(['ENOENT'], operation)
+    if (result === null) await stat(this.#options.folder)
+    return result
+  }
+
+  create(path: string, { sessionData, expireDate }: StoredSession): Promise<void> {
+    return create(path, sessionData, this.#modifiedFor(sessionData, expireDate))
+  }
+
+  /** Moves the end of a session that holds the text. */
+  renew(sessionKey: string, { sessionData, expireDate }: StoredSession): Promise<void> {
+    const modified = this.#modifiedFor(sessionData, expireDate)
+    return lutimes(this.path(sessionKey), modified, modified)
+  }
+
+  /**
+   * The modification after which a session ends at a date, as Django's `_expiry_date` has it. Positive numbers of
+   * seconds count too, while a session with one in a file of Django's never ends.
+   */
+  #modifiedFor(text: string, expireDate: Date): Date {
+    const expiry = this.#expiryOf(text)
+    // The text holds the end. Programs that remove old files go by this date.
+    if (fixedDate(expiry) !== null) return this.#options.clock()
+    return new Date(expireDate.getTime() - expiryDate(expiry, this.#options.cookieAge, new Date(0)).getTime())
+  }
+
+  /** Undefined where the text cannot be read: such a session lasts for the age of the cookie. */
+  #expiryOf(text: string): unknown {
+    try {
+      return this.#options.codec.decode(text).get(EXPIRY_NAME)?.value
+    } catch (error) {
+      if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return undefined
+      throw error
+    }
+  }
+}
+
+/**
+ * Whether a key is one that Django or this package created. No other text becomes part of a path: no separator, no dot,
+ * no upper case, which some file systems ignore, and no other length, which could name a file of a site with a longer
+ * cookie name.
+ */
+export function isKey(text: string): boolean {
+  return /^[a-z0-9]{32}$/.test(text)
+}
