@@ -61,24 +61,18 @@ export class FileEngine implements Engine {
 
   touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
     return this.#change(sessionKey, deadline, false, async (stored, lock) =>
-      stored.sessionData === snapshot
-        ? lock.commit(() => this.#files.renew(sessionKey, { sessionData: snapshot, expireDate }))
-        : this.#isLive(stored)
+      stored.sessionData === snapshot ? this.#renew(sessionKey, { ...stored, expireDate }, lock) : this.#isLive(stored)
     )
   }
 
   /**
    * One rename(2) ends the old key and begins the new one, wherever a process dies. The lock of the old key keeps saves
-   * from creating its file again. The new key is known to nobody, and too long to be taken. The end moves before the
-   * name: when the rename fails, the session is still there under the key that the browser has.
+   * from creating its file again. The new key has 165 random bits: it is not taken, and known to nobody. The end moves
+   * before the name: when the rename fails, the session is still there under the key that the browser has.
    */
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     return this.#change(sessionKey, deadline, null, async (stored, lock) => {
-      if (
-        stored.sessionData === snapshot &&
-        !(await lock.commit(() => this.#files.renew(sessionKey, { sessionData: snapshot, expireDate })))
-      )
-        return null
+      if (stored.sessionData === snapshot) await this.#renew(sessionKey, { ...stored, expireDate }, lock)
       const newKey = newSessionKey()
       return (await lock.commit(() => rename(this.#files.path(sessionKey), this.#files.path(newKey)))) ? newKey : null
     })
@@ -140,6 +134,11 @@ export class FileEngine implements Engine {
     const replaced = await orRemove(temporary, () => lock.commit(() => rename(temporary, this.#files.path(sessionKey))))
     if (!replaced) throw new StoreUnavailable('another program removed a temporary file')
     return { outcome: 'saved' as const, sessionKey }
+  }
+
+  /** Moves the end of a session. False when its file is gone. */
+  #renew(sessionKey: string, stored: StoredSession, lock: Lock): Promise<boolean> {
+    return lock.commit(() => this.#files.renew(sessionKey, stored))
   }
 
   /** Removes an expired session, or what a process left behind when it died. The end of the session, or null. */
