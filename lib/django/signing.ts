@@ -2,7 +2,7 @@
  * Port of django/core/signing.py (Django 5.x): text that is sent in the clear and
  * can be neither forged nor, with `maxAge`, kept for too long.
  */
-import { createHash, createHmac, hash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { BadSignature, SignatureExpired } from '../errors.js'
 import { constantTimeCompare } from './crypto.js'
@@ -44,16 +44,16 @@ export interface LoadsOptions extends TimestampSignerOptions {
 
 /** Signs text: `text:signature` (django.core.signing.Signer). */
 export class Signer {
-  readonly #keys: readonly [HmacKey, ...HmacKey[]]
+  readonly #keys: readonly [Buffer, ...Buffer[]]
 
   constructor({ secretKey, secretKeyFallbacks = [], salt = 'django.core.signing.Signer' }: SignerOptions) {
-    const toKey = (secret: string) => hmacKey(deriveKey(`${salt}signer`, secret))
+    const toKey = (secret: string) => deriveKey(`${salt}signer`, secret)
     this.#keys = [toKey(secretKey), ...secretKeyFallbacks.map(toKey)]
   }
 
   /** base64url of the HMAC-SHA256 of `text`, without padding. */
   signature(text: string): string {
-    return hmac(this.#keys[0], text)
+    return hmac(this.#keys[0], text).toString('base64url')
   }
 
   /** The text with its signature. */
@@ -68,7 +68,7 @@ export class Signer {
     const text = signed.slice(0, cut)
     const signature = signed.slice(cut + 1)
     for (const key of this.#keys) {
-      if (constantTimeCompare(signature, hmac(key, text))) return text
+      if (constantTimeCompare(signature, hmac(key, text).toString('base64url'))) return text
     }
     throw new BadSignature('it does not match: the text was altered, or signed with another secret key (see secretKeyFallbacks) or salt')
   }
@@ -196,39 +196,9 @@ function deriveKey(keySalt: string, secret: string): Buffer {
 
 /** HMAC-SHA256 of a text, for what Django signs without a timestamp (django.utils.crypto.salted_hmac). */
 export function saltedHmac(keySalt: string, text: string, secret: string): Buffer {
-  return createHmac('sha256', deriveKey(keySalt, secret)).update(text).digest()
+  return hmac(deriveKey(keySalt, secret), text)
 }
 
-/** Bytes that SHA-256 takes at a time, and that it makes. */
-const BLOCK = 64
-const DIGEST = 32
-
-/** A key of HMAC in a block, with the pad of each of its two hashes (RFC 2104 section 2). */
-interface HmacKey {
-  readonly inner: Buffer
-  readonly outer: Buffer
-}
-
-/** @param key at most a block */
-function hmacKey(key: Buffer): HmacKey {
-  const block = Buffer.alloc(BLOCK)
-  key.copy(block)
-  return { inner: block.map((byte) => byte ^ 0x36) as Buffer, outer: block.map((byte) => byte ^ 0x5c) as Buffer }
-}
-
-/** Memory for what is hashed, used again by each text that fits, as most do. */
-const scratch = Buffer.allocUnsafeSlow(16 * 1024)
-
-/**
- * base64url of the HMAC-SHA256 of a text. Made of two hashes, because createHmac() makes
- * an object with a native half: that takes as long as all of this, and more when it is collected.
- */
-function hmac({ inner, outer }: HmacKey, text: string): string {
-  const most = BLOCK + 3 * text.length
-  const bytes = most <= scratch.length ? scratch : Buffer.allocUnsafe(most)
-  inner.copy(bytes)
-  const digest = hash('sha256', bytes.subarray(0, BLOCK + bytes.write(text, BLOCK)), 'binary')
-  outer.copy(bytes)
-  bytes.write(digest, BLOCK, 'latin1')
-  return hash('sha256', bytes.subarray(0, BLOCK + DIGEST), 'base64url')
+function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
 }
