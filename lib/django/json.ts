@@ -6,8 +6,8 @@
 import { endOfString, readJson } from './json-reader.js'
 import { quote } from './json-writer.js'
 
-/** Digits from which on a number may be beyond 2^53−1. */
-const LONG = 16
+/** The shortest integer beyond 2^53−1 has 16 digits. JSON.parse would round it. */
+const LONG_NUMBER = /\d{16}/
 
 /**
  * JSON.parse, with bigint for integers beyond ±(2^53−1), NaN and ±Infinity.
@@ -15,7 +15,7 @@ const LONG = 16
  * @throws SyntaxError
  */
 export function parse(text: string): unknown {
-  if (hasLongNumber(text)) return readJson(text)
+  if (LONG_NUMBER.test(text)) return readJson(text)
   try {
     return JSON.parse(text)
   } catch (error) {
@@ -23,20 +23,6 @@ export function parse(text: string): unknown {
     throw error
   }
 }
-
-/** Whether LONG digits follow each other. One of those is at a multiple of LONG, so that only these positions are looked at. */
-function hasLongNumber(text: string): boolean {
-  for (let at = 0; at < text.length; at += LONG) {
-    let start = at
-    let end = at
-    while (isDigit(text.charCodeAt(start - 1))) start--
-    while (isDigit(text.charCodeAt(end))) end++
-    if (end - start >= LONG) return true
-  }
-  return false
-}
-
-const isDigit = (code: number) => code >= 0x30 && code <= 0x39
 
 /** One value of an object, and its exact text. */
 export interface JsonMember {
