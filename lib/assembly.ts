@@ -22,7 +22,9 @@ import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signe
 import { InvalidOptions } from './errors.js'
 import { KeyedMutex } from './session/keyed-mutex.js'
 import type { SessionContext } from './session/saving.js'
-import { checkMadeEngine, type EngineClass, type EngineName, type Settings } from './settings/settings.js'
+import type { EngineClass, EngineName } from './settings/options.js'
+import type { Settings } from './settings/settings.js'
+import { checkMadeEngine } from './settings/storage.js'
 
 /** Everything that `Sessions` is made from. */
 export interface Parts {

@@ -14,7 +14,8 @@ import { saltedHmac } from './django/signing.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
 import { CompatSession as Session } from './session/compat.js'
 import type { SessionContext } from './session/saving.js'
-import { checkClearExpired, type Settings } from './settings/settings.js'
+import { checkClearExpired } from './settings/schedule.js'
+import type { Settings } from './settings/settings.js'
 
 /** Seconds for which `verify()` holds up the start of an application. */
 const VERIFY_TIMEOUT = 1

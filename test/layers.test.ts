@@ -19,7 +19,7 @@ const LAYERS = [
   ['migrations'],
   ['contract'],
   ['deadline'],
-  ['errors'],
+  ['errors', 'kind-of'],
   ['timers']
 ]
 

@@ -2,7 +2,8 @@ import createKnex from 'knex'
 import t from 'tap'
 import { MemoryCache } from '../lib/caches/memory.ts'
 import type { Engine } from '../lib/contract.ts'
-import { type CookieOptions, resolveSettings, type SessionOptions } from '../lib/settings/settings.ts'
+import type { CookieOptions, SessionOptions } from '../lib/settings/options.ts'
+import { resolveSettings } from '../lib/settings/settings.ts'
 
 const secretKey = 'the secret key of the tests, as long as Django wants it'
 const knex = { client: 'better-sqlite3', connection: { filename: ':memory:' } }
@@ -115,7 +116,7 @@ t.test('an engine needs what it keeps sessions in', async (t) => {
     '- cache: expected the methods get, add, replace, delete, got an object without add'
   ])
   t.strictSame(problemsWith({ cache: { get() {}, set() {}, del() {}, eval() {} } }), [
-    '- cache: expected the methods get, add, replace, delete, got an object without add, replace, delete. Of a client it is made by new RedisCache(client) or new KeyvCache(keyv)'
+    '- cache: expected the methods get, add, replace, delete, got an object without add, replace, delete. To use a client, pass new RedisCache(client) or new KeyvCache(keyv)'
   ])
   for (const wrong of ['redis://localhost', MemoryCache, null, []]) {
     t.match(problemsWith({ cache: wrong }), [

@@ -6,6 +6,7 @@
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
 import { InvalidOptions } from '../errors.js'
+import { kindOf } from '../kind-of.js'
 import type { CompatSession as Session } from '../session/compat.js'
 import { createLoginRequired, type LoginRequiredHook, type LoginRequiredOptions } from './login-required.js'
 import { type AuthUser, authHashes, checkUser, isUserId, sessionOf } from './users.js'
@@ -83,7 +84,7 @@ interface Remembered<User> {
 
 /** @throws InvalidOptions */
 export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_BACKEND] }: AuthOptions<User>): Auth<User> {
-  if (typeof getUser !== 'function') throw new InvalidOptions(`- getUser: expected a function, got a value of type ${typeof getUser}`)
+  if (typeof getUser !== 'function') throw new InvalidOptions(`- getUser: expected a function, got ${kindOf(getUser)}`)
   const users = new WeakMap<Session, Remembered<User>>()
 
   function remember(session: Session, user: Promise<User | null>): void {

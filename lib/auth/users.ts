@@ -1,6 +1,7 @@
 /** Checks of the user and the request that a login is given: plain JavaScript could pass anything. */
 import type { FastifyRequest } from 'fastify'
 import { getSession } from '../http/plugin.js'
+import { kindOf } from '../kind-of.js'
 import type { CompatSession as Session } from '../session/compat.js'
 import type { Sessions } from '../sessions.js'
 
@@ -25,7 +26,10 @@ export function isUserId(value: unknown): value is AuthUser['id'] {
 export function checkUser(source: string, user: AuthUser): void {
   const { id, password } = (user ?? {}) as Partial<AuthUser>
   if (typeof user !== 'object' || user === null) throw new TypeError(`${source}: expected a user, got ${kindOf(user)}`)
-  if (!isUserId(id)) throw new TypeError(`${source}: expected a user whose id is a string, an integer or a bigint, got ${kindOf(id)}`)
+  if (!isUserId(id)) {
+    const received = typeof id === 'number' ? 'a number that is not a safe integer' : kindOf(id)
+    throw new TypeError(`${source}: expected a user whose id is a string, an integer or a bigint, got ${received}`)
+  }
   if (typeof password !== 'string') {
     throw new TypeError(`${source}: expected a user whose password (the stored field) is a string, got ${kindOf(password)}`)
   }
@@ -41,12 +45,4 @@ export function sessionOf(request: FastifyRequest): Session {
 export function authHashes(sessions: Sessions, { password }: AuthUser): [string, ...string[]] {
   const [hash, ...fallbacks] = sessions.saltedHmacs(HASH_SALT, password)
   return [hash.toString('hex'), ...fallbacks.map((fallback) => fallback.toString('hex'))]
-}
-
-/** A value's kind and not the value, which may be secret. */
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value)
-  if (value === '') return 'an empty string'
-  const isRounded = typeof value === 'number' && !Number.isSafeInteger(value)
-  return isRounded ? 'a number that is no safe integer' : `a value of type ${typeof value}`
 }

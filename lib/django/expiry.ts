@@ -4,6 +4,7 @@
  * django/contrib/sessions/backends/base.py. Ages are seconds.
  */
 import { types } from 'node:util'
+import { kindOf } from '../kind-of.js'
 
 export const EXPIRY_NAME = '_session_expiry'
 
@@ -64,7 +65,7 @@ export function toStoredExpiry(value: number | Date | null, now: Date): number |
 /** The argument without its content, except numbers. */
 function received(value: unknown): string {
   if (typeof value === 'number') return value > MAX_AGE && value / 1000 <= MAX_AGE ? `${value}: are these milliseconds?` : String(value)
-  if (!types.isDate(value)) return value === undefined ? 'undefined' : `a value of type ${typeof value}`
+  if (!types.isDate(value)) return kindOf(value)
   if (Number.isNaN(value.getTime())) return 'an invalid Date'
   return isStorable(value.getTime()) ? 'a Date further away' : 'a Date outside the years 1000 to 9999'
 }

@@ -1,6 +1,7 @@
 /** Checks and makes passwords as django/contrib/auth/hashers.py does (Django 3.2 to 6.1). */
 import { randomInt } from 'node:crypto'
 import { InvalidOptions } from '../errors.js'
+import { kindOf } from '../kind-of.js'
 import { MAX_COST, pbkdf2, readHash } from './hashers.js'
 
 /** Options of `createPasswords`. */
@@ -106,5 +107,5 @@ function isUsable(encoded: string | null | undefined): encoded is string {
 }
 
 function expectString(caller: string, what: string, value: unknown): void {
-  if (typeof value !== 'string') throw new TypeError(`${caller}: expected a ${what} that is a string, got a value of type ${typeof value}`)
+  if (typeof value !== 'string') throw new TypeError(`${caller}: expected a ${what} that is a string, got ${kindOf(value)}`)
 }

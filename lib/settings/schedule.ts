@@ -1,5 +1,7 @@
 /** The option `clearExpired`: when the plugin removes expired sessions. */
 import { Cron } from 'croner'
+import type { ClearExpiredOptions } from '../contract.js'
+import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
 
 /** The option `clearExpired`: at intervals or by a cron expression. */
 export type ClearExpiredSchedule = {
@@ -39,4 +41,42 @@ export function isCron(expression: string): boolean {
   } catch {
     return false
   }
+}
+
+const GRACE: Check = ['seconds from 0', isNumberFrom(0)]
+
+const SCHEDULE_CHECKS: Record<keyof ClearExpiredSchedule, Check> = {
+  every: [
+    'seconds from 1, or a string such as "90s", "30m", "1h" or "1d"',
+    (value) => (typeof value === 'number' || typeof value === 'string') && isNumberFrom(1)(parseDuration(value))
+  ],
+  cron: [
+    'a cron expression of five fields, or six with seconds, that matches at some time',
+    (value) => typeof value === 'string' && isCron(value)
+  ],
+  grace: GRACE
+}
+
+export function scheduleProblems(schedule: unknown): string[] {
+  if (!isObject(schedule)) return []
+  const problems = checkAll(schedule, SCHEDULE_CHECKS, 'clearExpired.')
+  const given = ['every', 'cron'].filter((name) => schedule[name] !== undefined)
+  if (given.length === 1) return problems
+  return [...problems, `clearExpired: expected either every or cron, got ${given.length === 0 ? 'neither' : 'both'}`]
+}
+
+const CLEAR_EXPIRED_CHECKS: Record<keyof ClearExpiredOptions, Check> = {
+  grace: GRACE,
+  batchSize: ['a whole number from 1', (value) => Number.isInteger(value) && isNumberFrom(1)(value)],
+  signal: ['an AbortSignal', (value) => value instanceof AbortSignal],
+  onProgress: FUNCTION
+}
+
+/**
+ * Checks the options of `app.sessions.clearExpired()`.
+ *
+ * @throws InvalidOptions with all problems
+ */
+export function checkClearExpired(options: ClearExpiredOptions): void {
+  refuse(checkAll(options, CLEAR_EXPIRED_CHECKS))
 }

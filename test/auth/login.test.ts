@@ -127,8 +127,11 @@ const BAD_USERS: [user: unknown, problem: string][] = [
   [{ id: '', password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got an empty string'],
   [{ id: { hex: 'f' }, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a value of type object'],
   [{ id: true, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a value of type boolean'],
-  [{ id: Number.NaN, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a number that is no safe integer'],
-  [{ id: 2 ** 53, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a number that is no safe integer'],
+  [
+    { id: Number.NaN, password: 'x' },
+    'expected a user whose id is a string, an integer or a bigint, got a number that is not a safe integer'
+  ],
+  [{ id: 2 ** 53, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a number that is not a safe integer'],
   [{ id: 1 }, 'expected a user whose password (the stored field) is a string, got undefined'],
   [{ id: 1, password: null }, 'expected a user whose password (the stored field) is a string, got null'],
   [{ id: 1, password: Buffer.from('x') }, 'expected a user whose password (the stored field) is a string, got a value of type object']

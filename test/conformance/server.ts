@@ -13,7 +13,7 @@ import { openKnex } from '../../lib/assembly.ts'
 import { MemoryCache } from '../../lib/caches/memory.ts'
 import sessions, { type CookieOptions, type SessionOptions } from '../../lib/index.ts'
 import { migrationSource } from '../../lib/migrations.ts'
-import type { EngineName } from '../../lib/settings/settings.ts'
+import type { EngineName } from '../../lib/settings/options.ts'
 
 const { PORT = '8001', CONFORMANCE_DB = 'sqlite:conformance.sqlite3', CONFORMANCE_SECRET_KEY = 'conformance' } = process.env
 

@@ -62,7 +62,7 @@ t.test('a salt that would not be used, and members of other types, are refused',
   }
   await t.rejects(
     register(t, OwnSalt),
-    invalid('engine.salt: expected the same as a static member of the class, whose salt is read before an engine is made')
+    invalid('engine.salt: expected the same as the static salt of the class, which is read before an engine is made')
   )
   class StaticSalt extends OwnSalt {
     static salt = 'a salt'

@@ -1,0 +1,105 @@
+/** Checks of the options that say where sessions are kept: `engine`, `knex`, `cache` and `djangoCache`. */
+import type { Engine } from '../contract.js'
+import { clientProblem, DRIVERS } from '../database/dialects.js'
+import type { DjangoCache } from '../engines/django-cache.js'
+import { BOOLEAN, type Check, checkSome, isNumberFrom, isObject, isText, refuse } from './check.js'
+import type { EngineClass, EngineName, SessionOptions } from './options.js'
+
+const ENGINE_NAMES: readonly unknown[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies'] satisfies EngineName[]
+const ENGINE_METHODS = ['load', 'create', 'save', 'saveLocked', 'touch', 'cycleKey', 'delete', 'exists', 'clearExpired']
+const CACHE_METHODS = ['get', 'add', 'replace', 'delete']
+
+export const STORAGE_CHECKS = {
+  engine: [
+    `${ENGINE_NAMES.map((name) => JSON.stringify(name)).join(', ')}, or an engine as an object or a class`,
+    (value) => ENGINE_NAMES.includes(value) || isClass(value) || isObject(value)
+  ],
+  knex: [
+    `a Knex instance or configuration for one of ${DRIVERS.join(', ')}`,
+    (value) => (typeof value === 'function' && 'client' in value) || isObject(value)
+  ],
+  cache: ['a MemoryCache, RedisCache, KeyvCache, or an object with their methods', isObject],
+  cacheMaxAge: ['seconds from 1', isNumberFrom(1)],
+  djangoCache: ["an object with delete(key), and keyPrefix, version, deleteAgainAfter where they are not Django's defaults", isObject]
+} satisfies Record<string, Check>
+
+const ENGINE_CHECKS: Record<'salt' | 'keyIsData', Check> = {
+  salt: ['a string that is not empty', isText],
+  keyIsData: BOOLEAN
+}
+
+const DJANGO_CACHE_CHECKS: Record<Exclude<keyof DjangoCache, 'delete'>, Check> = {
+  keyPrefix: ['a string', (value) => typeof value === 'string'],
+  version: ['a whole number', Number.isInteger],
+  deleteAgainAfter: ['seconds from 0 to 3600', isNumberFrom(0, 3600)]
+}
+
+export function storageProblems({ engine = 'db', knex, cache, djangoCache }: SessionOptions): string[] {
+  const isName = ENGINE_NAMES.includes(engine)
+  const missing = (name: 'knex' | 'cache') =>
+    `${name}: expected ${STORAGE_CHECKS[name][0]}, which the engine ${JSON.stringify(engine)} needs, got nothing`
+  return [
+    ...methodProblems('cache', cache, CACHE_METHODS),
+    ...methodProblems('djangoCache', djangoCache, ['delete']),
+    ...checkSome(djangoCache, DJANGO_CACHE_CHECKS, 'djangoCache.'),
+    ...engineProblems(engine),
+    ...knexProblems(knex),
+    ...(knex === undefined && (engine === 'db' || engine === 'cached_db') ? [missing('knex')] : []),
+    ...(cache === undefined && (engine === 'cache' || engine === 'cached_db') ? [missing('cache')] : []),
+    ...(djangoCache !== undefined && engine !== 'db'
+      ? [`djangoCache: expected the engine "db" with it, got ${isName ? JSON.stringify(engine) : 'another one'}`]
+      : [])
+  ]
+}
+
+/**
+ * Checks an engine that was made from the class in the option `engine`.
+ *
+ * @throws InvalidOptions with all problems
+ */
+export function checkMadeEngine(engine: Engine, { salt }: EngineClass): void {
+  const problems = engineProblems(engine)
+  // The data is signed with the salt of the class.
+  if (problems.length === 0 && engine.salt !== salt) {
+    problems.push('engine.salt: expected the same as the static salt of the class, which is read before an engine is made')
+  }
+  refuse(problems)
+}
+
+function engineProblems(engine: unknown): string[] {
+  return [...methodProblems('engine', engine, ENGINE_METHODS), ...checkSome(engine, ENGINE_CHECKS, 'engine.')]
+}
+
+/** Names the methods that an object lacks. */
+function methodProblems(name: 'engine' | 'cache' | 'djangoCache', value: unknown, methods: readonly string[]): string[] {
+  if (!isObject(value)) return []
+  const missing = methods.filter((method) => typeof value[method] !== 'function')
+  if (missing.length === 0) return []
+  const isClient = name === 'cache' && typeof value.set === 'function'
+  const remedy = isClient ? '. To use a client, pass new RedisCache(client) or new KeyvCache(keyv)' : ''
+  return [`${name}: expected the methods ${methods.join(', ')}, got an object without ${missing.join(', ')}${remedy}`]
+}
+
+/** Problems that Knex itself reports wrongly or not at all. */
+function knexProblems(knex: unknown): string[] {
+  if (!isObject(knex)) return []
+  if (knex.client !== undefined) {
+    const problem = clientProblem(knex.client)
+    if (problem !== null) return [`knex.client: ${problem}`]
+    const hasConnection = (knex.connection ?? knex.connectionPool) != null
+    return hasConnection ? [] : ['knex.connection: expected the database to connect to, got nothing']
+  }
+  const environments = Object.keys(knex).filter((name) => isObject(knex[name]) && 'client' in knex[name])
+  if (environments.length === 0) return [`knex: expected ${STORAGE_CHECKS.knex[0]}, got an object that has no client`]
+  return [`knex: expected a configuration, got a knexfile that has no client: pass knexfile.${environments.join(' or knexfile.')}`]
+}
+
+/** Whether `new` works on a value. It does not on an arrow function, for example. */
+function isClass(value: unknown): boolean {
+  try {
+    Reflect.construct(Object, [], value as NewableFunction)
+    return true
+  } catch {
+    return false
+  }
+}

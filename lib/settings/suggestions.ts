@@ -1,0 +1,49 @@
+/** Suggestions for unknown options, most of which are known from another session plugin. */
+
+/** The names here, by the names in other plugins and in Django, in lower-case letters. */
+const COUNTERPARTS: Record<string, string> = {
+  secret: 'secretKey',
+  secrets: 'secretKeyFallbacks',
+  store: 'knex, or engine',
+  age: 'cookieAge',
+  maxage: 'cookieAge',
+  ttl: 'cookieAge',
+  rolling: 'saveEveryRequest',
+  table: 'tableName',
+  timeout: 'storeTimeout',
+  prunesessioninterval: 'clearExpired',
+  cleanupinterval: 'clearExpired',
+  cookiename: 'cookie.name',
+  name: 'cookie.name',
+  domain: 'cookie.domain',
+  path: 'cookie.path',
+  secure: 'cookie.secure',
+  httponly: 'cookie.httpOnly',
+  samesite: 'cookie.sameSite',
+  partitioned: 'cookie.partitioned',
+  priority: 'cookie.priority'
+}
+
+/** Options without a counterpart, and the reason. */
+const NOT_NEEDED: Record<string, string> = {
+  resave: 'a session that did not change is never saved',
+  saveuninitialized: 'an empty session is never stored and sends no cookie',
+  genid: "session keys are made as Django's",
+  idgenerator: "session keys are made as Django's",
+  cookieprefix: "the cookie is the session key alone, as Django's",
+  proxy: 'set the option trustProxy of Fastify',
+  unset: 'await session.flush() ends a session'
+}
+
+/** The end of the sentence that reports an unknown option. */
+export function suggestion(name: string, known: string[], prefix: string): string {
+  const plain = name
+    .toLowerCase()
+    .replace(/[^a-z]/g, '')
+    .replace(/^session(?:cookie)?/, '')
+  const match = known.find((candidate) => [plain, name.toLowerCase()].includes(candidate.toLowerCase()))
+  if (match !== undefined) return `, did you mean ${prefix}${match}?`
+  if (Object.hasOwn(COUNTERPARTS, plain)) return `, did you mean ${COUNTERPARTS[plain]}?`
+  if (Object.hasOwn(NOT_NEEDED, plain)) return `, and not needed: ${NOT_NEEDED[plain]}`
+  return `; there are ${known.join(', ')}`
+}
