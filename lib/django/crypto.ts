@@ -1,8 +1,25 @@
-/** Port of what sessions and logins need of django/utils/crypto.py. */
-import { timingSafeEqual } from 'node:crypto'
+/** Port of the functions in django/utils/crypto.py that sessions and logins need. */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
-/** Whether two strings are equal, in a time that depends on their lengths only (`constant_time_compare`). */
+/** Whether two strings are equal. The time depends on their lengths only (`constant_time_compare`). */
 export function constantTimeCompare(left: string, right: string): boolean {
   const [first, second] = [Buffer.from(left), Buffer.from(right)]
   return first.length === second.length && timingSafeEqual(first, second)
+}
+
+/** HMAC-SHA256 with a key made of a salt and a secret (`salted_hmac`). */
+export function saltedHmac(keySalt: string, text: string, secret: string): Buffer {
+  return hmac(hmacKey(keySalt, secret), text)
+}
+
+/** The key that `salted_hmac` makes. */
+export function hmacKey(keySalt: string, secret: string): Buffer {
+  return createHash('sha256')
+    .update(keySalt + secret)
+    .digest()
+}
+
+/** HMAC-SHA256 of the text in UTF-8. */
+export function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
 }

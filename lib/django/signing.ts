@@ -2,10 +2,9 @@
  * Port of django/core/signing.py (Django 5.x): text that is sent in the clear and
  * can be neither forged nor, with `maxAge`, kept for too long.
  */
-import { createHash, createHmac } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { BadSignature, SignatureExpired } from '../errors.js'
-import { constantTimeCompare } from './crypto.js'
+import { constantTimeCompare, hmac, hmacKey } from './crypto.js'
 import { parse } from './json.js'
 import { stringify } from './json-writer.js'
 
@@ -47,13 +46,13 @@ export class Signer {
   readonly #keys: readonly [Buffer, ...Buffer[]]
 
   constructor({ secretKey, secretKeyFallbacks = [], salt = 'django.core.signing.Signer' }: SignerOptions) {
-    const toKey = (secret: string) => deriveKey(`${salt}signer`, secret)
+    const toKey = (secret: string) => hmacKey(`${salt}signer`, secret)
     this.#keys = [toKey(secretKey), ...secretKeyFallbacks.map(toKey)]
   }
 
   /** base64url of the HMAC-SHA256 of `text`, without padding. */
   signature(text: string): string {
-    return hmac(this.#keys[0], text).toString('base64url')
+    return signatureBy(this.#keys[0], text)
   }
 
   /** The text with its signature. */
@@ -68,10 +67,14 @@ export class Signer {
     const text = signed.slice(0, cut)
     const signature = signed.slice(cut + 1)
     for (const key of this.#keys) {
-      if (constantTimeCompare(signature, hmac(key, text).toString('base64url'))) return text
+      if (constantTimeCompare(signature, signatureBy(key, text))) return text
     }
     throw new BadSignature('it does not match: the text was altered, or signed with another secret key (see secretKeyFallbacks) or salt')
   }
+}
+
+function signatureBy(key: Buffer, text: string): string {
+  return hmac(key, text).toString('base64url')
 }
 
 /** Signs text with the time: `text:timestamp:signature` (django.core.signing.TimestampSigner). */
@@ -185,20 +188,4 @@ function decodeBase62(text: string): number {
     number = number * 62 + digit
   }
   return number
-}
-
-/** The key of django.utils.crypto.salted_hmac: a hash of salt and secret. */
-function deriveKey(keySalt: string, secret: string): Buffer {
-  return createHash('sha256')
-    .update(keySalt + secret)
-    .digest()
-}
-
-/** HMAC-SHA256 of a text, for what Django signs without a timestamp (django.utils.crypto.salted_hmac). */
-export function saltedHmac(keySalt: string, text: string, secret: string): Buffer {
-  return hmac(deriveKey(keySalt, secret), text)
-}
-
-function hmac(key: Buffer, text: string): Buffer {
-  return createHmac('sha256', key).update(text).digest()
 }
