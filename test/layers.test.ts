@@ -7,7 +7,7 @@ const lib = new URL('../lib/', import.meta.url)
 
 /** From top to bottom. A name that ends with a slash is a folder. Those of one line do not import each other. */
 const LAYERS = [
-  ['index', 'untyped', 'auth/', 'testing', 'cli'],
+  ['index', 'untyped', 'auth/', 'testing', 'testing/', 'cli'],
   ['cli/', 'http/'],
   ['sessions'],
   ['assembly'],

@@ -1,0 +1,54 @@
+/** Cookies of visitors and users, for tests of an application. */
+import type { Auth, AuthUser } from '../auth/index.js'
+import type { Session, SessionData } from '../session/session.js'
+import type { Sessions } from '../sessions.js'
+
+/** The part of a Fastify application that these helpers use. The plugin may still be waiting to be registered. */
+export interface SessionsApp {
+  /** Made by the plugin. */
+  sessions: Sessions
+  /** Fastify's own. */
+  ready(): PromiseLike<unknown>
+}
+
+/** Data of a session. The keys that `SessionData` declares have their declared types. */
+export type TestData = Partial<SessionData> & Record<string, unknown>
+
+/**
+ * Stores a session and returns the header `Cookie` that its browser would send, for
+ * `inject`, `fetch` and `injectWS`: `app.inject({ url: '/', headers: { cookie } })`.
+ * After a request, `app.sessions.forCookie(cookie)` opens the session as it then is.
+ *
+ * @throws TypeError when the plugin is not registered in this scope of the application
+ */
+export function sessionCookie(app: SessionsApp, data: TestData): Promise<string> {
+  return cookieOf(app, data, async () => {})
+}
+
+/**
+ * Does the same for a user, whom `auth.login` signs in without a password
+ * (django.test.Client.force_login).
+ *
+ * @throws TypeError when the plugin is not registered in this scope of the application
+ */
+export function loginCookie<User extends AuthUser>(
+  app: SessionsApp,
+  auth: Pick<Auth<User>, 'login'>,
+  user: User,
+  data: TestData = {}
+): Promise<string> {
+  // There is no request yet. A login reads these two members only, as in Django's test client.
+  const request = (session: Session) => ({ session, server: app }) as unknown as Parameters<typeof auth.login>[0]
+  return cookieOf(app, data, (session) => auth.login(request(session), user))
+}
+
+async function cookieOf(app: SessionsApp, data: TestData, change: (session: Session) => Promise<void>): Promise<string> {
+  await app.ready()
+  // The type says that every application has it. At run time only scopes with the plugin do.
+  const { sessions } = app as Partial<SessionsApp>
+  if (sessions === undefined) throw new TypeError('Expected a Fastify application in which fastify-django-sessions is registered')
+  const session = sessions.open().update(data)
+  await change(session)
+  await session.save()
+  return `${sessions.cookieName}=${session.sessionKey}`
+}
