@@ -1,15 +1,15 @@
 #!/usr/bin/env node
-/** The command `fastify-django-sessions`: what it takes from its process. The rest is in cli/. */
+/** The executable `fastify-django-sessions`: connects the command line in cli/ to its process. */
 import { main } from './cli/main.js'
 
-/** The first signal stops between two batches, a second one at once. */
+/** Aborted by the first signal, which stops a cleanup between two batches. The second signal ends the process. */
 function stopSignal(): AbortSignal {
   const controller = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => controller.abort())
   return controller.signal
 }
 
-// The reader of the output has seen enough: `… | head -1`.
+// EPIPE: the reader has closed the pipe, as `… | head -1` does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })

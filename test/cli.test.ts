@@ -132,7 +132,7 @@ t.test('a knexfile', async (t) => {
     })
   )
 
-  const needsLoader = /\.mts cannot be loaded: .+ only by a loader: set NODE_OPTIONS='--import tsx'/
+  const needsLoader = /\.mts cannot be loaded: .+ needs a loader(?: for TypeScript)?: set NODE_OPTIONS='--import tsx'/
   const typed = await run(['migrate', '--knexfile', `${folder}/typed.mts`], { NODE_NO_WARNINGS: '1' })
   if (stripsTypes) prints(t, typed, `Created the table django_session in the new file ${folder}/typed.sqlite3.`)
   else fails(t, typed, 1, needsLoader)

@@ -1,6 +1,5 @@
-/** The command `check`: what is wrong with a database and its secret key, and what to do. */
+/** The command `check`: finds problems of a database and its secret key, and says how to solve them. */
 import { inspectionOf, readClock, readColumns, readIndexes } from '../database/inspection.js'
-import { TABLE } from './arguments.js'
 import { checkClock, probeClock } from './checks/clock.js'
 import { checkExpired } from './checks/expired.js'
 import { type Finding, finding } from './checks/finding.js'
@@ -14,16 +13,16 @@ import { readSecrets, type Secrets } from './secret.js'
 import { openDatabase, openSessions, Reader, settingsOf } from './store.js'
 import { counted, wrap } from './text.js'
 
-/** Sessions that the secret key is tried on. */
+/** The number of sessions whose signatures are checked. */
 const SAMPLE = 20
 
 export const check: Command = {
-  summary: 'Say what is wrong with the table, the secret key or the clock',
+  summary: 'Find problems of the table, the secret key and the clock',
   description:
-    'Looks at the table and its indexes, the clock of the database, the expired sessions that are left, and, where the secret key is given, whether it is a good one and reads the newest sessions. It changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. What no database can tell: a Django that shares the table needs USE_TZ = True, and 4.1 or newer for sessions that end at a fixed date.',
+    'Checks the table and its indexes, the clock of the database and the number of expired sessions. If the secret key is given, checks that it is strong and that it reads the newest sessions. Changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. A database cannot show which settings Django has: a Django that shares the table needs USE_TZ = True, and version 4.1 or newer for sessions that end at a fixed date.',
   example: 'check --secret-key-file secret.txt',
   options: ['secret-key-file', 'table', 'json'],
-  exitCodes: '0 nothing fails, 1 something does',
+  exitCodes: '0 no check fails, 1 a check fails',
   run
 }
 
@@ -37,10 +36,10 @@ async function run(task: Task): Promise<number> {
   return failed ? 1 : 0
 }
 
-/** Further questions make no sense to a database that does not answer, or without a table. */
+/** Stops at the first check without which the further ones make no sense. */
 async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Finding[]> {
   const { options, io } = task
-  const table = options.table ?? TABLE
+  const { table } = options
   const database = openDatabase(task)
   try {
     const clock = checkClock(await probeClock(() => readClock(database), io.clock))
@@ -49,7 +48,7 @@ async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Findi
       return [clock, finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
     }
     const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
-    // Without its columns no row can be read.
+    // Rows cannot be read if a column is missing.
     if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [clock, ...schema]
     return [clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones))]
   } catch (error) {
@@ -70,7 +69,7 @@ async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: 
 
 const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const
 
-/** One line for each, broken where a terminal is too narrow. */
+/** Prints a line for each finding, wrapped to the width of a terminal. */
 function printFindings(findings: readonly Finding[], { stdout }: Io): void {
   const width = Math.max(...findings.map(({ check }) => check.length)) + 2
   for (const { status, check, message } of findings) {

@@ -11,10 +11,10 @@ import { counted, duration } from './text.js'
 export const clearSessions: Command = {
   summary: 'Remove expired sessions',
   description:
-    'Removes expired sessions in small batches, so that nobody else waits for long. It may run at any time, as often as you like; once a day is a good start. Ctrl-C stops it after the running batch.\nOn a terminal a bar shows how far it is, elsewhere a line every ten seconds; both go to the standard error.',
+    'Removes expired sessions in small batches, so that requests do not have to wait for it. It may run at any time and as often as you like; once a day is a good start. Ctrl-C stops it after the current batch.\nProgress goes to the standard error: a bar on a terminal, or else a line every ten seconds.',
   example: 'clearsessions --max-seconds 600',
   options: ['grace', 'batch-size', 'max-seconds', 'dry-run', 'table', 'json'],
-  exitCodes: '0 done, stopped by --max-seconds, or left to another clearsessions that is at work, 1 failed or stopped by Ctrl-C',
+  exitCodes: '0 done, stopped by --max-seconds, or left to another clearsessions that is running, 1 failed or stopped by Ctrl-C',
   run
 }
 
@@ -42,7 +42,7 @@ interface Limits {
   maxSeconds: number | undefined
 }
 
-/** The reason for which a cleanup ended before its time. */
+/** The reason why a cleanup stopped early. */
 type Stop = 'signal' | 'max-seconds' | null
 
 async function clear(
@@ -66,7 +66,7 @@ async function clear(
   return stopped === 'signal' ? 1 : 0
 }
 
-/** For the bar only: where counting fails, the cleanup itself shall say so. */
+/** The number of sessions to remove, for the progress bar. Null if it cannot be counted: the cleanup reports that error itself. */
 async function total({ model }: Sessions, grace: number, clock: () => Date): Promise<number | null> {
   const before = new Date(clock().getTime() - grace * 1000)
   return model.countExpired(before).then(
@@ -77,7 +77,7 @@ async function total({ model }: Sessions, grace: number, clock: () => Date): Pro
 
 function toText({ deleted, backlogAge, skipped }: ClearExpiredReport, stopped: Stop): string {
   const removed = `${counted(deleted, 'expired session')}${oldestOf(deleted, backlogAge)}`
-  if (skipped) return `Another clearsessions is at work on this table, and does the rest. Removed ${removed}.`
+  if (skipped) return `Another clearsessions is running on this table, and does the rest. Removed ${removed}.`
   return stopped === null ? `Removed ${removed}.` : `Stopped after removing ${removed}: run it again for the rest.`
 }
 

@@ -1,4 +1,4 @@
-/** The database that a command line names: a URL, or a knexfile as Knex's own command reads it. */
+/** The database of a command line, which is given by a URL or by a knexfile. */
 import { existsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -8,7 +8,7 @@ import { createKnex } from '../database/open.js'
 import type { Options } from './arguments.js'
 import { CommandError, firstLine, UsageError } from './errors.js'
 
-/** Seconds. */
+/** The time limit for connecting, in seconds. */
 const CONNECT_TIMEOUT = 10
 
 export interface Connected {
@@ -18,17 +18,20 @@ export interface Connected {
 }
 
 /**
- * @param createsFile whether a SQLite file that does not exist is created
- * @throws UsageError, or an Error that says what is missing
+ * Connects to the database of a command line.
+ *
+ * @param createsFile whether to create a SQLite file that does not exist
+ * @throws UsageError when the command line does not name a database
+ * @throws CommandError when a file does not exist or cannot be loaded
  */
 export async function connect(options: Options, env: NodeJS.ProcessEnv, createsFile = false): Promise<Connected> {
   const config = await configOf(options, env)
   const newFile = missingFile(config)
-  // SQLite would make an empty file of whatever name.
+  // SQLite creates an empty file for any name, also for a mistyped one.
   if (!createsFile && newFile !== null) {
     throw new CommandError(`the SQLite file ${newFile} does not exist: check its path, or run migrate first, which creates it`)
   }
-  // The application's changes of names and rows are not meant for Knex's own tables of migrations.
+  // Hooks of the application that change names and rows would break Knex's own migration tables.
   const { migrations, seeds, postProcessResponse, wrapIdentifier, ...connection } = config
   const knex = await createKnex({ ...connection, log: SILENT }, CONNECT_TIMEOUT)
   const driver = knex.client.driverName
@@ -36,7 +39,7 @@ export async function connect(options: Options, env: NodeJS.ProcessEnv, createsF
   return { knex, newFile }
 }
 
-/** Knex logs what it throws, SQL included. */
+/** Knex logs every error that it throws, with the SQL. */
 const SILENT = { warn() {}, error() {}, deprecate() {}, debug() {} }
 
 async function configOf(options: Options, env: NodeJS.ProcessEnv): Promise<Knex.Config> {
@@ -54,7 +57,7 @@ function missingFile({ connection }: Knex.Config): string | null {
 
 const SERVER_SCHEMES = ['postgres', 'postgresql', 'mysql', 'mariadb']
 
-/** @param source where the URL comes from, for errors: they repeat none of it, since it may hold a password */
+/** @param source the origin of the URL, for errors. They must not repeat the URL, which may hold a password. */
 function configOfUrl(url: string, source: string): Knex.Config {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase()
   if (scheme !== undefined && SERVER_SCHEMES.includes(scheme)) {
@@ -77,19 +80,19 @@ function isDecodable(url: string): boolean {
   }
 }
 
-/** As SQLAlchemy, dj-database-url and Rails read it: what follows the third slash is the path. */
+/** The path in a URL of SQLite. It begins after the third slash, as in SQLAlchemy, dj-database-url and Rails. */
 function sqlitePath(scheme: string | undefined, url: string, source: string): string {
   const path = SQLITE_PATHS[scheme ?? '']?.(url) ?? ''
-  if (path === ':memory:') throw new UsageError(`${source}: a database in memory is gone when the command ends, name a file`)
+  if (path === ':memory:') throw new UsageError(`${source}: a database in memory is gone when the command ends: name a file`)
   if (path !== '') return path
   throw new UsageError(
     `${source}: expected postgres://user@host/name, mysql://user@host/name, or a SQLite file, as sqlite:PATH, sqlite:///relative/path or sqlite:////absolute/path`
   )
 }
 
-/** By the scheme of the URL; '' for none. They return nothing where no file is named. */
+/** Functions that read the path from a URL, by scheme ('' for none). They return undefined if the URL names no file. */
 const SQLITE_PATHS: Record<string, (url: string) => string | undefined> = {
-  // Something like a login is a URL of a server that was mistyped, not a path to repeat in an answer.
+  // A colon and an @ look like a login, so this is a mistyped URL of a server. A path would be repeated in errors.
   '': (url) => (/:.*@/.test(url) ? undefined : url),
   sqlite: sqliteUrlPath,
   sqlite3: sqliteUrlPath,
@@ -102,7 +105,7 @@ const SQLITE_PATHS: Record<string, (url: string) => string | undefined> = {
 function sqliteUrlPath(url: string): string | undefined {
   const rest = url.slice(url.indexOf(':') + 1)
   if (!rest.startsWith('//')) return rest
-  // Two slashes introduce a host, and a question mark parameters: SQLite has neither.
+  // SQLite has no hosts, which follow two slashes, and no parameters, which follow a question mark.
   const path = /^\/\/\/([^?#]+)$/.exec(rest)?.[1]
   return path?.replace(/(?:%[0-9a-f]{2})+/gi, (bytes) => Buffer.from(bytes.replaceAll('%', ''), 'hex').toString())
 }
@@ -115,7 +118,7 @@ function isLocalFile(url: string): boolean {
   }
 }
 
-/** As Knex's own command reads it: paths in it are relative to its folder. */
+/** Reads a knexfile as Knex's own command does: relative paths in it start at its folder. */
 async function readKnexfile(file: string, name: string | undefined, env: NodeJS.ProcessEnv): Promise<Knex.Config> {
   const environment = name ?? (env.NODE_ENV || 'development')
   if (!existsSync(file)) throw new UsageError(`--knexfile: ${file} does not exist`)
@@ -139,7 +142,7 @@ async function readKnexfile(file: string, name: string | undefined, env: NodeJS.
 async function loadKnexfile(file: string): Promise<unknown> {
   try {
     const module = await import(pathToFileURL(file).href)
-    // Twice where a compiler made CommonJS of an ES module.
+    // `default.default`: an ES module that was compiled to CommonJS.
     const config = module.default?.default ?? module.default ?? module
     return typeof config === 'function' ? await config() : config
   } catch (error) {
@@ -149,8 +152,9 @@ async function loadKnexfile(file: string): Promise<unknown> {
   }
 }
 
-/** Node.js 22.18 and newer take the types off by themselves, and nothing else (https://nodejs.org/api/typescript.html). */
+/** Node.js 22.18 and newer can only strip types (https://nodejs.org/api/typescript.html). */
 const TYPESCRIPT_ERRORS: Record<string, string> = {
-  ERR_UNKNOWN_FILE_EXTENSION: "it is no JavaScript, and this Node.js reads TypeScript only by a loader: set NODE_OPTIONS='--import tsx'",
-  ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX: "it holds TypeScript that Node.js reads only by a loader: set NODE_OPTIONS='--import tsx'"
+  ERR_UNKNOWN_FILE_EXTENSION:
+    "it is not JavaScript, and this version of Node.js needs a loader for TypeScript: set NODE_OPTIONS='--import tsx'",
+  ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX: "it has TypeScript syntax for which Node.js needs a loader: set NODE_OPTIONS='--import tsx'"
 }

@@ -1,15 +1,18 @@
-/** Errors of the command line, and any error in one line. */
+/** Errors of the command line, and the text that is printed for an error. */
 import { InvalidOptions, StoreRefused, StoreUnavailable } from '../errors.js'
 
-/** The command line is wrong: exit code 2. */
+/** A wrong command line: exit code 2. */
 export class UsageError extends Error {}
 
-/** An error in words of our own, which are shown as they are: exit code 1. */
+/** An error whose message is printed unchanged: exit code 1. */
 export class CommandError extends Error {}
 
 type DriverError = Error & { code?: string; cause?: unknown }
 
-/** One line that holds no SQL and nothing of the URL: in a mistyped one, parts of the password stand where the host belongs. */
+/**
+ * Describes an error in one line, without SQL and without any part of the URL: in a
+ * mistyped URL, a part of the password may stand in the place of the host.
+ */
 export function describe(error: unknown): string {
   const { code, message, cause } = error as DriverError
   if (error instanceof CommandError) return message
@@ -20,18 +23,18 @@ export function describe(error: unknown): string {
   return text === code ? `the database cannot be reached (${code}): is it running, and are host and port right?` : text
 }
 
-/** The reason and the remedy, and in parentheses what the driver said. */
+/** The reason and the remedy, with the driver's message in parentheses. */
 function reasonOf({ message, cause }: DriverError): string {
   return cause === undefined ? message : `${message} (${driverMessage(cause as DriverError)})`
 }
 
-/** The database's own message, with its SQLSTATE, or a code of SQLite or MySQL. Others come from the socket and name hosts: then the code. */
+/** The message of the database. An error without a code of a database comes from the socket, and its message names hosts: then the code. */
 function driverMessage({ code, message }: DriverError): string {
   if (code === undefined) return 'no reason given'
   return /^(?:[0-9FHPX][0-9A-Z]{4}|SQLITE_\w+|ER_\w+)$/.test(code) ? firstLine(withoutSql(message)) : code
 }
 
-/** Knex puts the SQL before the driver's own message. */
+/** Removes the SQL, which Knex puts before the driver's message. */
 function withoutSql(message: string): string {
   return message.split(' - ').at(-1) as string
 }

@@ -1,4 +1,4 @@
-/** The help texts, for terminals of 80 columns or fewer. */
+/** The help texts, at most 80 columns wide. */
 import { DATABASE_OPTIONS, EXAMPLE_URL, OPTIONS, type OptionName } from './arguments.js'
 import type { Command } from './command.js'
 import { type Io, styled, widthOf } from './io.js'
@@ -39,7 +39,7 @@ function optionRow(name: OptionName): [string, string] {
   return ['value' in option ? `--${name} ${option.value}` : `${short}--${name}`, option.help]
 }
 
-/** Two columns under a title. */
+/** A title with a table of two columns. */
 function section(io: Io, title: string, rows: readonly [string, string][]): string {
   const width = Math.max(...rows.map(([left]) => left.length)) + 4
   const lines = rows.map(([left, right]) => `  ${left}`.padEnd(width) + wrap(right, widest(io), width))

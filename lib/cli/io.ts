@@ -1,4 +1,4 @@
-/** Input and output of a command, so that tests can run it in their own process. */
+/** The input and output of a command. Tests replace them. */
 import { styleText } from 'node:util'
 import { wrap } from './text.js'
 
@@ -10,13 +10,13 @@ export interface Io {
   stdout: Stream
   stderr: Stream
   clock: () => Date
-  /** Called by commands that can stop halfway: aborted by the first Ctrl-C. A second one ends the process. */
+  /** Returns a signal that the first Ctrl-C aborts. For commands that can stop halfway. */
   stopSignal: () => AbortSignal
 }
 
 type Style = Parameters<typeof styleText>[0]
 
-/** Coloured where the stream is a terminal, or as NO_COLOR and FORCE_COLOR say. */
+/** Styles text for a terminal. NO_COLOR and FORCE_COLOR are respected. */
 export function styled(stream: Stream, style: Style, text: string): string {
   return styleText(style, text, { stream: stream as NodeJS.WriteStream })
 }
@@ -25,12 +25,12 @@ export function print(stream: Stream, line: string): void {
   stream.write(`${line}\n`)
 }
 
-/** A sentence, broken between words where a terminal is too narrow for it. */
+/** Prints a sentence, wrapped to the width of a terminal. */
 export function printSentence(stream: Stream, text: string): void {
   print(stream, wrap(text, widthOf(stream)))
 }
 
-/** Characters in a line; any number where the stream is no terminal. */
+/** The width in characters. Infinity if the stream is not a terminal. */
 export function widthOf(stream: Stream): number {
   return stream.isTTY ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY
 }

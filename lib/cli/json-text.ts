@@ -1,12 +1,12 @@
-/** The stored JSON of a session as it may go to a terminal: exact numbers, readable letters, no control character. */
+/** Formats of the stored JSON of a session for output. Numbers stay exact, and control characters are escaped. */
 import { endOfString } from '../django/json-reader.js'
 
-const SIGN_OR_WORD = /\s*([{}[\],:]|[^\s"{}[\],:]+|(?="))/y
+const PUNCTUATION_OR_WORD = /\s*([{}[\],:]|[^\s"{}[\],:]+|(?="))/y
 
-/** Characters that move the cursor, change colours or turn the direction of writing, and those that no font has. */
+/** Characters that could change the terminal, such as its cursor, colours or writing direction, and characters that no font has. */
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu
 
-/** Indented by two spaces, with the numbers as their writer wrote them. */
+/** JSON with line breaks and two spaces of indentation. */
 export function pretty(json: string): string {
   let text = ''
   let depth = 0
@@ -26,12 +26,12 @@ export function pretty(json: string): string {
   return text
 }
 
-/** On one line; NaN and Infinity, which Python's JSON has and JSON has not, become null. */
+/** JSON on one line. NaN and Infinity, which Python writes but JSON does not have, become null. */
 export function strict(json: string): string {
   return Array.from(tokens(json), (token) => (/^(?:NaN|-?Infinity)$/.test(token) ? 'null' : escaped(token))).join('')
 }
 
-/** A string with its letters instead of their escapes. */
+/** A token in which escaped letters are decoded. */
 function readable(token: string): string {
   return token.startsWith('"') ? escaped(JSON.stringify(JSON.parse(token))) : token
 }
@@ -42,11 +42,11 @@ function escaped(token: string): string {
   )
 }
 
-/** Strings, signs, numbers and words of JSON that is known to be well formed. */
+/** The tokens of JSON that is known to be well formed. */
 function* tokens(json: string): Generator<string> {
   for (let at = 0, end: number; at < json.length; at = end) {
-    SIGN_OR_WORD.lastIndex = at
-    const [skipped = '', token = ''] = SIGN_OR_WORD.exec(json) ?? []
+    PUNCTUATION_OR_WORD.lastIndex = at
+    const [skipped = '', token = ''] = PUNCTUATION_OR_WORD.exec(json) ?? []
     const start = at + skipped.length - token.length
     end = token === '' ? endOfString(json, start + 1) : start + token.length
     yield json.slice(start, end)

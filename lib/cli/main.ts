@@ -1,9 +1,9 @@
-/** Finds the command that is meant, and runs it on the database that is named. */
+/** The command line: chooses a command, connects to the database and runs the command. */
 import { readFile } from 'node:fs/promises'
-import { checkOptions, parse } from './arguments.js'
+import { parse } from './arguments.js'
 import { check } from './check.js'
 import { clearSessions } from './clearsessions.js'
-import type { Command } from './command.js'
+import { argumentOf, type Command, checkOptions } from './command.js'
 import { connect } from './database.js'
 import { describe, UsageError } from './errors.js'
 import { commandHelp, overview } from './help.js'
@@ -14,10 +14,10 @@ import { nearest, wrap } from './text.js'
 
 const COMMANDS: Record<string, Command> = { migrate, rollback, clearsessions: clearSessions, show, check }
 
-/** Of every error. */
+/** The beginning of every error. */
 const PREFIX = 'fastify-django-sessions:'
 
-/** Returns the exit code: 0 done, 1 failed, 2 wrong usage. */
+/** Runs a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function main(args: string[], io: Io): Promise<number> {
   try {
     return await dispatch(args, io)
@@ -36,7 +36,7 @@ async function dispatch(args: string[], io: Io): Promise<number> {
   if (options.version) return answer(io, await version())
   if (name === undefined) {
     answer(io, overview(COMMANDS, io))
-    // As git and npm do, so that a script whose variable is empty does not pass for done.
+    // As in git and npm: a script whose variable is empty must not succeed.
     return options.help ? 0 : 2
   }
   if (name === 'help') return answer(io, helpOn(rest[0], io))
@@ -59,18 +59,9 @@ function helpOn(name: string | undefined, io: Io): string {
 function commandOf(name: string): Command {
   if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as Command
   const near = nearest(name, Object.keys(COMMANDS))
-  // The argument is not repeated: it may be a URL with a password.
+  // The message must not repeat the argument, which may be a URL with a password.
   if (near !== undefined) throw new UsageError(`there is no such command, did you mean ${near}?`)
   throw new UsageError(`expected one of the commands ${Object.keys(COMMANDS).join(', ')}`)
-}
-
-function argumentOf(name: string, { argument }: Command, rest: string[]): string {
-  if (argument === undefined) {
-    if (rest.length > 0) throw new UsageError(`expected only options after ${name}, which start with --`)
-    return ''
-  }
-  if (rest.length === 1) return rest[0] as string
-  throw new UsageError(`expected one ${argument} after ${name}, got ${rest.length === 0 ? 'none' : rest.length}`)
 }
 
 async function version(): Promise<string> {

@@ -1,4 +1,4 @@
-/** How far a cleanup is, on stderr: a bar on a terminal, elsewhere a line now and then. */
+/** The progress of a cleanup on stderr: a bar on a terminal, or else a line every ten seconds. */
 import type { ClearExpiredReport } from '../contract.js'
 import { type Io, print, type Stream, widthOf } from './io.js'
 import { counted, duration, grouped } from './text.js'
@@ -8,10 +8,10 @@ export interface Progress {
   end(): void
 }
 
-/** Milliseconds between two lines: a cleanup that is shorter prints none, so that cron has nothing to mail. */
+/** The time between two lines in milliseconds. A shorter cleanup prints no line, so that cron sends no mail. */
 const LINE_INTERVAL = 10_000
 
-/** @param total how many are to be removed; null when nobody knows */
+/** @param total the number of sessions to remove. Null if it is unknown */
 export async function startProgress(total: number | null, { stderr }: Io): Promise<Progress> {
   return total !== null && stderr.isTTY ? startBar(total, stderr) : startLines(stderr)
 }
@@ -36,7 +36,7 @@ async function startBar(total: number, stream: Stream): Promise<Progress> {
       format: '{bar} {percentage}%  {value} of {total}  {rate}/s  {left} left',
       barsize: widthOf(stream) < 80 ? 8 : 24,
       clearOnComplete: true,
-      // Else a second Ctrl-C would leave the terminal without line breaks.
+      // cli-progress would turn line wrapping off, and a second Ctrl-C would leave it off.
       linewrap: true,
       formatValue: (value, _options, type) => (type === 'percentage' ? String(value).padStart(3) : grouped(value))
     },
@@ -45,7 +45,7 @@ async function startBar(total: number, stream: Stream): Promise<Progress> {
   bar.start(total, 0, { rate: '-', left: '-' })
   return {
     update({ deleted, milliseconds }) {
-      // Others expired since they were counted.
+      // More sessions have expired since they were counted.
       if (deleted > bar.getTotal()) bar.setTotal(deleted)
       const perSecond = rate(deleted, milliseconds)
       bar.update(deleted, { rate: grouped(perSecond), left: duration((bar.getTotal() - deleted) / Math.max(perSecond, 1)) })
@@ -54,7 +54,7 @@ async function startBar(total: number, stream: Stream): Promise<Progress> {
   }
 }
 
-/** Sessions a second, on the average: what the time left follows from. */
+/** The average number of sessions removed in a second. */
 function rate(deleted: number, milliseconds: number): number {
   return deleted / Math.max(milliseconds / 1000, 0.001)
 }

@@ -1,4 +1,4 @@
-/** The secret key of a command: from the environment or a file, since every user of a machine sees command lines. */
+/** The secret key of a command. It comes from the environment or a file, because other users of the machine can see command lines. */
 import { readFile } from 'node:fs/promises'
 import type { Options } from './arguments.js'
 import { UsageError } from './errors.js'
@@ -9,7 +9,7 @@ export interface Secrets {
 }
 
 /**
- * Null when there is none.
+ * Reads the secret key and the former keys. Null if there are none.
  *
  * @throws UsageError when the file cannot be read, or is empty
  */

@@ -1,4 +1,4 @@
-/** The command `show`: one session, decoded. */
+/** The command `show`: prints a decoded session. */
 import type { SessionModel } from '../database/session-model.js'
 import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
 import { joinObject } from '../django/json.js'
@@ -11,17 +11,17 @@ import { readSecrets } from './secret.js'
 import { openSessions, Reader, type Reading, settingsOf } from './store.js'
 import { duration, utc } from './text.js'
 
-/** Sessions that are tried to tell a wrong secret key from a wrong row. */
+/** The number of other sessions whose signatures tell a wrong secret key from a wrong row. */
 const SAMPLE = 20
 
 export const show: Command = {
-  summary: 'Print a session: its data, and when it ends',
+  summary: 'Print the data of a session and the time when it expires',
   argument: 'KEY',
   description:
-    'Prints the session with this key, the value of the cookie sessionid, as the engines db and cached_db have it. Whoever has the key of a session has the session: with - as KEY it is read from the standard input, which other users of the machine do not see.\nIt needs the secret key of the site, from the environment or a file.',
+    'Prints the session of the engine db or cached_db with this key, which is the value of the cookie sessionid. The key of a session gives access to it: with - as KEY, the key is read from the standard input, which other users of the machine cannot see.\nNeeds the secret key of the site, from the environment or a file.',
   example: 'show - --secret-key-file secret.txt',
   options: ['secret-key-file', 'table', 'json'],
-  exitCodes: '0 shown, 1 no such session, expired or not readable',
+  exitCodes: '0 shown, 1 the session does not exist, has expired or cannot be read',
   run: showSession
 }
 
@@ -39,7 +39,7 @@ async function showSession(task: Task): Promise<number> {
   const now = io.clock()
   print(io.stdout, options.json ? toJson(reading, now) : toText(reading, now, io))
   if (reading.row.expireDate > now) return 0
-  print(io.stderr, 'The session has expired: nobody can use it any more, and clearsessions removes it.')
+  print(io.stderr, 'The session has expired. It cannot be used any more, and clearsessions will remove it.')
   return 1
 }
 
@@ -51,20 +51,24 @@ async function readKey({ stdin }: Io): Promise<string> {
 
 async function read(model: SessionModel, reader: Reader, sessionKey: string): Promise<Readable> {
   const row = await model.find(sessionKey)
-  if (row === null) throw new Error('no session has this key: it was signed out, removed after its end, or is in another database or table')
+  if (row === null) {
+    throw new Error(
+      'no session has this key: the session was signed out, was removed after it had expired, or is in another database or table'
+    )
+  }
   const reading = reader.read(row)
   if (reading.signedAt === null) throw new Error(await explainSignature(reader, model))
   if (reading.members !== null) return reading as Readable
-  throw new Error('the session is signed with this secret key, but its data is no JSON: is SESSION_SERIALIZER another one?')
+  throw new Error('the session is signed with this secret key, but its data is not JSON: does Django have another SESSION_SERIALIZER?')
 }
 
 async function explainSignature(reader: Reader, model: SessionModel): Promise<string> {
   const newest = await reader.readNewest(model, SAMPLE)
   const signed = newest.filter(({ signedAt }) => signedAt !== null).length
   if (signed > 0) {
-    return `the session is not signed with this secret key, though ${signed} of the newest ${newest.length} are: it was altered, or signed with a former key (SECRET_KEY_FALLBACKS)`
+    return `the session is not signed with this secret key, but ${signed} of the newest ${newest.length} are: it was altered, or signed with a former key (SECRET_KEY_FALLBACKS)`
   }
-  return 'neither this session nor a newer one is signed with this secret key: set SECRET_KEY to that of the site, and SECRET_KEY_FALLBACKS to its former ones'
+  return 'neither this session nor any newer one is signed with this secret key: set SECRET_KEY to the key of the site, and SECRET_KEY_FALLBACKS to its former keys'
 }
 
 function toJson({ row: { sessionKey, expireDate }, signedAt, byFallback, members }: Readable, now: Date): string {

@@ -1,4 +1,4 @@
-/** The table of sessions as commands use it. */
+/** Access of the commands to the table of sessions. */
 import { createConnections } from '../assembly.js'
 import type { Connections } from '../database/connections.js'
 import type { SessionModel, SessionRow } from '../database/session-model.js'
@@ -11,10 +11,10 @@ import type { Task } from './command.js'
 import { type Io, print } from './io.js'
 import type { Secrets } from './secret.js'
 
-/** Seconds that a statement may take: nobody waits for it as for a request. */
+/** The time limit of a statement in seconds. Longer than for a request, for which a visitor waits. */
 const STORE_TIMEOUT = 60
 
-/** For commands that sign and read nothing. */
+/** A placeholder for commands that neither sign nor verify. */
 const NO_SECRETS: Secrets = { secretKey: 'never used', secretKeyFallbacks: [] }
 
 export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS): Settings {
@@ -25,23 +25,23 @@ export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessio
   return Sessions.create(settings, { debug() {}, warn: (_details, message) => print(stderr, message) })
 }
 
-/** For questions about the table itself. */
+/** Opens the database to inspect the table itself. */
 export function openDatabase({ knex }: Task): Connections {
   return createConnections(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 
-/** A row as a secret key decodes it. */
+/** A row, decoded with a secret key. */
 export interface Reading {
   row: SessionRow
-  /** Null when no key fits. */
+  /** Null if the row is not signed with any of the keys. */
   signedAt: Date | null
-  /** Whether a former key signed it. */
+  /** Whether the row is signed with a former key. */
   byFallback: boolean
-  /** Null when the data cannot be read, whatever the reason. */
+  /** Null if the data cannot be read. */
   members: Members | null
 }
 
-/** Reads rows as the engines db and cached_db do. */
+/** Decodes rows as the engines db and cached_db do. */
 export class Reader {
   readonly #current: Codec
   readonly #all: Codec
@@ -59,7 +59,7 @@ export class Reader {
     return { row, signedAt, byFallback, members: signedAt === null ? null : membersBy(this.#all, row) }
   }
 
-  /** The sessions that end last, as a rule the latest. */
+  /** Reads the sessions with the latest expire_date, which are usually the newest. */
   async readNewest(model: SessionModel, count: number): Promise<Reading[]> {
     const keys: string[] = await model.query().orderBy('expire_date', 'desc').limit(count).pluck('session_key')
     const rows = await Promise.all(keys.map((key) => model.find(key)))

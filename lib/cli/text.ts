@@ -1,4 +1,4 @@
-/** Numbers, times and paragraphs as people read them. */
+/** Formats of numbers, times and paragraphs for people. */
 
 /** `1 session`, `12,345 sessions`. */
 export function counted(count: number, noun: string): string {
@@ -21,7 +21,7 @@ const UNITS: readonly [name: string, seconds: number][] = [
   ['second', 1]
 ]
 
-/** The two largest units of a time in seconds: `13 days 4 hours`. */
+/** A time in seconds as its two largest units: `13 days 4 hours`. */
 export function duration(seconds: number): string {
   let rest = Math.round(Math.abs(seconds))
   const parts: string[] = []
@@ -39,7 +39,7 @@ export function utc(date: Date): string {
   return `${date.toISOString().slice(0, 19).replace('T', ' ')} UTC`
 }
 
-/** Broken between words, with further lines indented. */
+/** Breaks lines between words, and indents all lines but the first. */
 export function wrap(text: string, width: number, indent = 0): string {
   const lines: string[] = []
   let line = ''
@@ -52,24 +52,26 @@ export function wrap(text: string, width: number, indent = 0): string {
   return [...lines, line].join(`\n${' '.repeat(indent)}`)
 }
 
-/** The known word that a mistyped one was meant to be, by the edits between them; undefined where none is near. */
+/** The known word that a mistyped one probably stands for. Undefined if none is similar. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const plain = (text: string) => text.toLowerCase().replace(/[^a-z]/g, '')
-  const ranked = known
-    .map((candidate) => ({ candidate, edits: editsBetween(plain(word), plain(candidate)) }))
-    .filter(({ candidate, edits }) => edits <= Math.max(2, candidate.length / 3))
-  return ranked.sort((left, right) => left.edits - right.edits)[0]?.candidate
+  const tolerance = (candidate: string) => Math.max(2, Math.floor(candidate.length / 3))
+  const mostEdits = Math.max(...known.map(tolerance))
+  for (let edits = 0; edits <= mostEdits; edits++) {
+    const found = known.find((candidate) => edits <= tolerance(candidate) && isWithin(edits, plain(word), plain(candidate)))
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
-/** Levenshtein's distance. */
-function editsBetween(left: string, right: string): number {
-  let row = Array.from({ length: right.length + 1 }, (_, at) => at)
-  for (const [above, character] of Array.from(left).entries()) {
-    const next = [above + 1]
-    for (const [at, other] of Array.from(right).entries()) {
-      next.push(Math.min((row[at] as number) + (character === other ? 0 : 1), (row[at + 1] as number) + 1, (next[at] as number) + 1))
-    }
-    row = next
-  }
-  return row[right.length] as number
+/** Whether so many edits turn one word into the other: a letter more, a letter less, or another letter. */
+function isWithin(edits: number, left: string, right: string): boolean {
+  if (left === right) return true
+  if (left[0] === right[0]) return isWithin(edits, left.slice(1), right.slice(1))
+  if (edits === 0) return false
+  return (
+    isWithin(edits - 1, left.slice(1), right) ||
+    isWithin(edits - 1, left, right.slice(1)) ||
+    isWithin(edits - 1, left.slice(1), right.slice(1))
+  )
 }

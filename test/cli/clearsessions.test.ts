@@ -114,7 +114,7 @@ t.test('another cleaner at work is left to it, which is no failure', { skip: mis
     await other.raw("SELECT pg_advisory_xact_lock(hashtext('clearsessions django_session'))")
     const { status, stdout } = await run(['clearsessions', ...database], { now: NOW })
     t.equal(status, 0)
-    t.match(stdout, /^Another clearsessions is at work on this table, and does the rest\. Removed 0 expired sessions/)
+    t.match(stdout, /^Another clearsessions is running on this table, and does the rest\. Removed 0 expired sessions/)
   })
 })
 

@@ -1,21 +1,21 @@
-/** Whether the clocks of this machine and of the database agree. */
+/** Compares the clocks of this machine and of the database. */
 import { duration } from '../text.js'
 import { type Finding, finding } from './finding.js'
 
-/** Seconds. What is a little off hurts nobody; Kerberos, and with it many a login, gives up at five minutes (RFC 4120). */
+/** Differences in seconds. Small ones are harmless. Five minutes are the limit in Kerberos (RFC 4120). */
 const WARN_FROM = 5
 const FAIL_FROM = 300
 
 const PROBES = 5
 
 export interface Probe {
-  /** Milliseconds that the question took. */
+  /** The duration of the query in milliseconds. */
   roundTrip: number
-  /** Milliseconds by which the database is ahead of the middle of the question. */
+  /** The clock of the database minus the clock of this machine halfway through the query, in milliseconds. */
   ahead: number
 }
 
-/** The quickest of a few answers: the time on the way says nothing about the clock. */
+/** Reads the clock of the database a few times and returns the quickest probe, which is the most exact one. Null for a database without a clock. */
 export async function probeClock(readClock: () => Promise<Date | null>, clock: () => Date): Promise<Probe | null> {
   const probes: Probe[] = []
   while (probes.length < PROBES) {
@@ -37,7 +37,7 @@ export function checkClock(probe: Probe | null): Finding {
     return finding(
       'ok',
       'clock',
-      `${seconds.toFixed(1)} s ${side} the database, give or take ${tolerance} ms; up to ${WARN_FROM} s hurt nobody`
+      `${seconds.toFixed(1)} s ${side} the database, give or take ${tolerance} ms; up to ${WARN_FROM} s is harmless`
     )
   }
   return finding(

@@ -1,8 +1,8 @@
-/** Whether somebody removes expired sessions. */
+/** Checks that expired sessions are removed regularly. */
 import { counted, duration } from '../text.js'
 import { type Finding, finding } from './finding.js'
 
-/** Seconds: a daily clearsessions that failed once is no news. */
+/** The age of a backlog in seconds. Two days allow a daily clearsessions to fail once. */
 const WARN_FROM = 2 * 86_400
 
 export function checkExpired({ count, oldest }: { count: number; oldest: Date | null }, now: Date): Finding {

@@ -1,9 +1,9 @@
 /** The result of a check. */
 export interface Finding {
-  /** `warn` works but costs something, `fail` does not work. */
+  /** `warn`: it works, at a cost. `fail`: it does not work. */
   status: 'ok' | 'warn' | 'fail'
   check: string
-  /** The finding, and the way out. */
+  /** The problem and its solution. */
   message: string
 }
 

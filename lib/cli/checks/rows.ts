@@ -1,4 +1,4 @@
-/** Checks of the newest rows: they show the secret key, and the Django that shares them. */
+/** Checks of the newest rows. They show whether the secret key is right, and settings of a Django that writes to the table. */
 import { EXPIRY_NAME, expiryAge, fixedDate } from '../../django/expiry.js'
 import type { Reading } from '../store.js'
 import { duration } from '../text.js'
@@ -7,12 +7,12 @@ import { type Finding, finding } from './finding.js'
 /** Django's default of SESSION_COOKIE_AGE, in seconds. */
 const COOKIE_AGE = 1_209_600
 
-/** Time zones differ from UTC by quarters of an hour, and by no more than 14 hours. */
+/** Offsets of time zones, in seconds, are multiples of a quarter of an hour, and at most 14 hours. */
 const QUARTER = 900
 const MAX_OFFSET = 14 * 3600
 
 export function checkRows(readings: readonly Reading[], hasTimeZones: boolean): Finding[] {
-  if (readings.length === 0) return [finding('ok', 'signatures', 'there are no sessions yet to try the secret key on')]
+  if (readings.length === 0) return [finding('ok', 'signatures', 'there are no sessions yet to check the secret key with')]
   return [checkSignatures(readings), ...checkData(readings), ...checkFixedDates(readings), checkTimeZone(readings, hasTimeZones)]
 }
 
@@ -20,7 +20,7 @@ function checkSignatures(readings: readonly Reading[]): Finding {
   const signed = readings.filter(({ signedAt }) => signedAt !== null)
   const fallbacks = signed.filter(({ byFallback }) => byFallback).length
   const counts = `${signed.length} of the newest ${readings.length} sessions ${signed.length === 1 ? 'is' : 'are'} signed with this secret key`
-  if (signed.length === 0) return finding('fail', 'signatures', `${counts}: set SECRET_KEY to that of the site`)
+  if (signed.length === 0) return finding('fail', 'signatures', `${counts}: set SECRET_KEY to the key of the site`)
   if (signed.length < readings.length) {
     return finding('warn', 'signatures', `${counts}: the others were signed with a former key, or by a SessionStore of another name`)
   }
@@ -34,7 +34,7 @@ function checkData(readings: readonly Reading[]): Finding[] {
     finding(
       'fail',
       'data',
-      `${unreadable} of the newest ${readings.length} hold no JSON: set Django's SESSION_SERIALIZER to its JSONSerializer`
+      `${unreadable} of the newest ${readings.length} do not contain JSON: set Django's SESSION_SERIALIZER to its JSONSerializer`
     )
   ]
 }
@@ -46,19 +46,19 @@ function checkFixedDates(readings: readonly Reading[]): Finding[] {
     finding(
       'warn',
       'fixed dates',
-      `${fixed} of the newest ${readings.length} end at a fixed date, which Django reads from 4.1 on: older ones fail`
+      `${fixed} of the newest ${readings.length} end at a fixed date, which Django can read from version 4.1 on: older versions fail`
     )
   ]
 }
 
 /**
- * Django with USE_TZ = False writes local time, where a column has no time zone. Such a
- * row ends by the offset earlier or later than its signature and age say.
+ * Detects a Django with USE_TZ = False, which writes local time to a column without time
+ * zone. The expire_date of such a row differs from its signature plus its age by the offset.
  */
 function checkTimeZone(readings: readonly Reading[], hasTimeZones: boolean): Finding {
   if (hasTimeZones) return finding('ok', 'time zone', 'dates are kept with their time zone')
   const [offset, count] = commonOffset(readings.map(offsetOf))
-  // One alone may have been renewed at just that time.
+  // A single row may be a coincidence: a session that was renewed just so much later.
   if (count < 2) return finding('ok', 'time zone', 'dates look like UTC. A Django that shares the table needs USE_TZ = True')
   const direction = offset > 0 ? 'later' : 'earlier'
   return finding(
@@ -68,18 +68,18 @@ function checkTimeZone(readings: readonly Reading[], hasTimeZones: boolean): Fin
   )
 }
 
-/** Seconds by which a row's date is off, when that looks like a time zone; else 0. */
+/** The difference between a row's date and its age in seconds, if it looks like a time zone, or else 0. */
 function offsetOf(reading: Reading): number {
   const { signedAt, row } = reading
   const expiry = expiryOf(reading)
   if (signedAt === null || fixedDate(expiry) !== null) return 0
   const seconds = (row.expireDate.getTime() - signedAt.getTime()) / 1000 - expiryAge(expiry, COOKIE_AGE, signedAt)
   const offset = Math.round(seconds / QUARTER) * QUARTER
-  // The signature has whole seconds, and is made a moment before or after the date.
+  // Two seconds of tolerance: the signature has whole seconds, and is made shortly before or after the date.
   return Math.abs(seconds - offset) <= 2 && Math.abs(offset) <= MAX_OFFSET ? offset : 0
 }
 
-/** The offset other than 0 that comes most often, and how often. */
+/** The most frequent offset other than 0, and its number of rows. */
 function commonOffset(offsets: readonly number[]): [offset: number, count: number] {
   const counts = new Map<number, number>()
   for (const offset of offsets) if (offset !== 0) counts.set(offset, (counts.get(offset) ?? 0) + 1)

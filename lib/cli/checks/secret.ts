@@ -1,11 +1,17 @@
-/** Rates the secret key and its fallbacks. */
+/** Checks the strength of the secret key and its fallbacks. */
 import { weaknessOf } from '../../settings/secret-key.js'
 import type { Secrets } from '../secret.js'
 import { type Finding, finding } from './finding.js'
 
 export function checkSecret(secrets: Secrets | null): Finding[] {
   if (secrets === null) {
-    return [finding('warn', 'secret key', 'not checked, nor what it signs: set SECRET_KEY in the environment, or --secret-key-file FILE')]
+    return [
+      finding(
+        'warn',
+        'secret key',
+        'not checked, and neither are the signatures: set SECRET_KEY in the environment, or --secret-key-file FILE'
+      )
+    ]
   }
   const keys = [secrets.secretKey, ...secrets.secretKeyFallbacks]
   const weak = keys.flatMap((key, at) => {

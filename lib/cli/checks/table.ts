@@ -1,4 +1,4 @@
-/** Whether the table is as Django makes it; names of indexes may differ. */
+/** Compares the table with the one that Django makes. Names of indexes may differ. */
 import type { Column, Index, Inspection } from '../../database/inspection.js'
 import { type Finding, finding } from './finding.js'
 
@@ -19,7 +19,7 @@ export function checkTable(table: string, { django }: Inspection, columns: reado
 
 function checkColumn(name: string, { type, costs }: Inspection['django']['session_key'], columns: readonly Column[]): Finding[] {
   const column = columns.find((candidate) => candidate.name === name)
-  if (column === undefined) return [finding('fail', 'columns', `${name} is missing: this is no table of Django's sessions`)]
+  if (column === undefined) return [finding('fail', 'columns', `${name} is missing: this is not a table of Django's sessions`)]
   const findings: Finding[] = []
   if (column.type !== type) {
     const cost = costs.find((candidate) => candidate.type.test(column.type)) ?? { status: 'warn' as const, message: ADVICE }
@@ -43,24 +43,24 @@ function checkPrimaryKey(indexes: readonly Index[]): Finding {
   const ofKey = indexes.filter(({ columns }) => columns.length === 1 && columns[0] === 'session_key')
   if (ofKey.some(({ primary }) => primary)) return finding('ok', 'primary key', 'session_key')
   if (ofKey.some(({ unique }) => unique)) {
-    return finding('warn', 'primary key', 'session_key has a unique index, and is no primary key as Django makes it')
+    return finding('warn', 'primary key', 'session_key has a unique index, but Django makes it the primary key')
   }
   return finding(
     'fail',
     'primary key',
-    'session_key has none and no unique index: two sessions may get one key, and each read looks at all rows'
+    'session_key has neither a primary key nor a unique index: two sessions may get the same key, and every read scans all rows'
   )
 }
 
 function checkIndex(table: string, indexes: readonly Index[]): Finding {
   if (indexes.some(({ columns }) => columns[0] === 'expire_date')) return finding('ok', 'index', 'expire_date')
   const statement = `CREATE INDEX ${table.replace(/.*\./, '')}_expire_date ON ${table} (expire_date)`
-  return finding('warn', 'index', `expire_date has none, so that clearsessions looks at all rows for each batch: ${statement}`)
+  return finding('warn', 'index', `expire_date has none, so clearsessions scans all rows for each batch: ${statement}`)
 }
 
-/** Django's own tables are so: a note, no warning. */
+/** Reports a collation that ignores case. It is not a warning, because Django's own tables have one. */
 function checkCollation(columns: readonly Column[]): Finding[] {
   const collation = columns.find(({ name }) => name === 'session_key')?.collation
   if (!collation?.endsWith('_ci')) return []
-  return [finding('ok', 'collation', `${collation} ignores case, Django with it; here keys are compared byte for byte`)]
+  return [finding('ok', 'collation', `${collation} ignores case, as in Django's tables; here keys are compared byte by byte`)]
 }
