@@ -292,7 +292,7 @@ t.test('a bigint is an integer of as many digits as Python reads', async (t) => 
 
 /** Values of which JSON makes `{}`, `null` or less than was there, and the words for them. */
 function refusedValues(): [unknown, string][] {
-  const opaque = (type: string) => `an instance of ${type}, whose content JSON does not carry, cannot be stored`
+  const opaque = (type: string) => `an instance of ${type}, whose content is lost in JSON, cannot be stored`
   const cycle: Record<string, unknown> = { big: 1n }
   cycle.self = cycle
   // More paths than could ever be followed.
@@ -307,8 +307,8 @@ function refusedValues(): [unknown, string][] {
   class Cart extends Map<number, number> {
     owner = 'Ada'
   }
-  const invalidDate = 'an instance of Date of which JSON makes null, such as an invalid date, cannot be stored'
-  const hole = 'an array with undefined in it, or a hole, cannot be stored'
+  const invalidDate = 'an instance of Date that becomes null in JSON, such as an invalid date, cannot be stored'
+  const hole = 'an array with undefined or a hole in it cannot be stored'
   const promise = 'a promise cannot be stored, is an await missing?'
   return [
     [new Map([[1, 2]]), opaque('Map')],
@@ -336,7 +336,7 @@ function refusedValues(): [unknown, string][] {
     [new Map().entries(), opaque('Iterator' in globalThis ? 'Iterator' : 'Object')],
     [new Intl.NumberFormat('en'), opaque('NumberFormat')],
     [new Secret(), opaque('Secret')],
-    [new (class {})(), 'an instance of a class, whose content JSON does not carry, cannot be stored'],
+    [new (class {})(), 'an instance of a class, whose content is lost in JSON, cannot be stored'],
     [new Cart([[1, 2]]), opaque('Cart')],
     [new String('x'), opaque('String')],
     [new Number(1), opaque('Number')],
@@ -346,7 +346,7 @@ function refusedValues(): [unknown, string][] {
     [runInNewContext('new Map([[1, 2]])'), opaque('Map')],
     [new Date(Number.NaN), invalidDate],
     [runInNewContext('new Date(NaN)'), invalidDate],
-    [{ toJSON: () => null }, 'an instance of Object of which JSON makes null, such as an invalid date, cannot be stored'],
+    [{ toJSON: () => null }, 'an instance of Object that becomes null in JSON, such as an invalid date, cannot be stored'],
     [{ toJSON: () => new Map() }, opaque('Map')],
     [{ toJSON: () => ({ inner: new Set() }) }, opaque('Set')],
     [{ toJSON: () => () => 1 }, 'a function cannot be stored'],
@@ -386,7 +386,7 @@ t.test('values of which JSON makes {} or null are refused at any depth, with a T
   for (const [value, reason] of refusedValues()) {
     const error = {
       name: 'TypeError',
-      message: `Cannot store "the \\"key\\"" in the session: ${reason}; convert it to something that JSON can carry, a bigint, NaN or ±Infinity`
+      message: `Cannot store "the \\"key\\"" in the session: ${reason}; convert it to a JSON value, a bigint, NaN or ±Infinity`
     }
     for (const around of [
       value,

@@ -146,7 +146,7 @@ t.test('a weak secret key is one warning, which shows no key', async (t) => {
     `A secret key may be guessed: secretKey has fewer than 5 different characters. ${ADVICE}`
   ])
   t.strictSame(await warnings(t, { secretKey: 'short', secretKeyFallbacks: [STRONG, `django-insecure-${STRONG}`] }), [
-    `A secret key may be guessed: secretKey is shorter than 50 characters; secretKeyFallbacks[1] starts with django-insecure-, as Django makes it for development. ${ADVICE}`
+    `A secret key may be guessed: secretKey is shorter than 50 characters; secretKeyFallbacks[1] starts with django-insecure-, as a key that Django generates for development. ${ADVICE}`
   ])
 })
 
@@ -159,7 +159,7 @@ t.test('the key of the documentation is silent in development, and refused in pr
   process.env.NODE_ENV = 'development'
   t.strictSame(await warnings(t, { secretKey: 'for development only' }), [])
   process.env.NODE_ENV = 'production'
-  const refusal = 'expected a key of your own in production, got the one of the documentation'
+  const refusal = 'expected a key of your own in production, got the key in the documentation'
   t.strictSame(await problemsOf(t, { engine: 'signed_cookies', secretKey: 'for development only' }), [`- secretKey: ${refusal}`])
   t.strictSame(await problemsOf(t, { engine: 'signed_cookies', secretKeyFallbacks: [STRONG, 'for development only'] }), [
     `- secretKeyFallbacks: ${refusal}`

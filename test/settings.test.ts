@@ -250,7 +250,7 @@ t.test('an unknown option is refused, with a suggestion', async (t) => {
   }
   t.strictSame(problemsWith({ resave: false }), ['- resave: unknown option, and not needed: a session that did not change is never saved'])
   t.strictSame(problemsWith({ saveUninitialized: false }), [
-    '- saveUninitialized: unknown option, and not needed: an empty session is never stored and sends no cookie'
+    '- saveUninitialized: unknown option, and not needed: an empty session is never stored, and no cookie is sent for it'
   ])
   t.strictSame(problemsWithCookie({ samesite: 'lax' }), ['- cookie.samesite: unknown option, did you mean cookie.sameSite?'])
   t.strictSame(problemsWithCookie({ maxAge: 1 }), ['- cookie.maxAge: unknown option, did you mean cookieAge?'])

@@ -1,7 +1,7 @@
 /**
- * Logins shared with Django: port of `login`, `logout`, `get_user` and
- * `update_session_auth_hash` in django/contrib/auth/__init__.py (Django 5.x). Users
- * themselves are the application's.
+ * Logins that are shared with Django: port of `login`, `logout`, `get_user` and
+ * `update_session_auth_hash` in django/contrib/auth/__init__.py (Django 5.x). The
+ * application provides the users.
  */
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
@@ -13,76 +13,80 @@ import { type AuthUser, authHashes, checkUser, isUserId, sessionOf } from './use
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
 
-/** Where secrets against CSRF are kept by Django with `CSRF_USE_SESSIONS`, and by @fastify/csrf-protection. */
+/** The session keys of CSRF secrets: of Django with `CSRF_USE_SESSIONS`, and of @fastify/csrf-protection. */
 const CSRF_NAMES = ['_csrftoken', '_csrf']
 
-/** Where users come from. */
+/** Options of `createAuth`. */
 export interface AuthOptions<User extends AuthUser> {
-  /** Finds the user with this primary key, which is a string whatever its type is in your table. */
+  /** Finds the user with a primary key. The key is a string, whatever type its column has. */
   getUser: (id: string, request: FastifyRequest) => Promise<User | null | undefined> | User | null | undefined
-  /** `AUTHENTICATION_BACKENDS`: whose logins count. Ours are stored as by the first. @default ['django.contrib.auth.backends.ModelBackend'] */
+  /** `AUTHENTICATION_BACKENDS`: logins through these backends are accepted, and ours name the first. @default ['django.contrib.auth.backends.ModelBackend'] */
   backends?: readonly [string, ...string[]]
 }
 
-/** Functions that need no `this`. */
+/** Functions for logins. They do not use `this`. */
 export interface Auth<User extends AuthUser> {
   /**
-   * Signs a user in, whose password and `isActive` were checked. The session gets a new
-   * key, and the old one is dead at once. An anonymous session and one of the same user
-   * keep their data; that of another user is flushed.
+   * Signs a user in. Check the password and `isActive` before. The session gets a new key,
+   * and the old key is invalid at once. The data of an anonymous session, or of a session of
+   * the same user, is kept. The session of another user is flushed.
    *
-   * @throws TypeError when the user has no usable `id` or no string `password`, and when `request` is no request
+   * @throws TypeError when the user has no usable `id` or no string `password`, or when `request` is not a request
    * @throws NotRegistered, SessionDisabled, SessionInterrupted, StoreUnavailable
    */
   login(request: FastifyRequest, user: User): Promise<void>
-  /** Signs out: flushes the session, for Django too. */
+  /** Signs the user out, in Django too: flushes the session. */
   logout(request: FastifyRequest): Promise<void>
   /**
-   * The user who is signed in, null for nobody. `getUser` is called once per request,
-   * and again only when the session was flushed or changed hands meanwhile. A session
-   * from before a change of the password is flushed; one that was signed with a fallback
-   * of the secret key is signed with the present one.
+   * The user who is signed in. Null if none is. `getUser` is called once per request, and
+   * again if the user of the session changes. If the password has changed since the login,
+   * the session is flushed. A login that was verified with a fallback of the secret key is
+   * renewed with the current key.
    *
-   * @throws TypeError when `getUser` gives a user without `id` or `password`
+   * @throws TypeError when `getUser` returns a user without `id` or `password`
    */
   user(request: FastifyRequest): Promise<User | null>
   /** The primary key of `user(request)`, as a string. */
   userId(request: FastifyRequest): Promise<string | null>
   /**
-   * The user of any session, verified at each call: for websockets, whose request may
-   * outlive the login. Open the session afresh, by `app.sessions.forCookie`. A session
-   * from before a change of the password is flushed; other changes need `session.save()`.
+   * The user of any session, verified at each call. For websockets, whose request may
+   * outlive the login: open the session anew by `app.sessions.forCookie`. If the password
+   * has changed since the login, the session is flushed. Other changes need `session.save()`.
    *
-   * @param request of the same application: it is handed to `getUser`
+   * @param request a request of the same application, for `getUser`
    */
   userOf(session: Session, request: FastifyRequest): Promise<User | null>
   /**
-   * Keeps the user of this request signed in after a change of their password, which
-   * ends all their other sessions. Verify the login before you store the new password.
+   * Keeps the user of this request signed in after a change of the password, which ends
+   * all other sessions of the user. Verify the login before you store the new password.
    *
-   * @param user with the new password
+   * @param user the user with the new password
    * @throws TypeError when the user has no usable `id` or no string `password`
    */
   updateSessionAuthHash(request: FastifyRequest, user: User): Promise<void>
   /**
-   * Makes a preHandler for users only. Pages are redirected to the login page, with the
-   * way back in `next` (see `safeNext`); other requests fail with 401,
-   * FST_SESSION_LOGIN_REQUIRED.
+   * Makes a preHandler that lets only signed-in users pass. Other visitors of a page are
+   * redirected to the login page, with the path of the page in `next` (see `safeNext`).
+   * Other requests fail with 401, FST_SESSION_LOGIN_REQUIRED.
    *
    * @throws InvalidOptions
-   * @throws TypeError when it is used as a hook itself, without being called
+   * @throws TypeError when `loginRequired` itself is used as the hook
    */
   loginRequired(options?: LoginRequiredOptions): LoginRequiredHook
 }
 
-/** The user of a session as long as the session is theirs. */
+/** A verified user, valid as long as the session has this id and backend. */
 interface Remembered<User> {
   id: unknown
   backend: unknown
   user: Promise<User | null>
 }
 
-/** @throws InvalidOptions */
+/**
+ * Makes the functions for logins.
+ *
+ * @throws InvalidOptions
+ */
 export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_BACKEND] }: AuthOptions<User>): Auth<User> {
   if (typeof getUser !== 'function') throw new InvalidOptions(`- getUser: expected a function, got ${kindOf(getUser)}`)
   const users = new WeakMap<Session, Remembered<User>>()
@@ -101,8 +105,8 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     if (isSame || !session.has('_auth_user_id')) await session.cycleKey()
     else await session.flush()
     session.update({ _auth_user_id: id, _auth_user_backend: backends[0], _auth_user_hash: hashes[0] })
-    // The author of a planted session knows them. A function is recorded even where this
-    // request sees no such key, since the author may add one until the key has changed.
+    // An attacker who planted the session knows its CSRF secrets. `delete` would do nothing for a secret
+    // that is added after this request has loaded the session; a function runs at the save.
     for (const name of CSRF_NAMES) session.set(name, () => undefined)
     remember(session, Promise.resolve(user))
   }
@@ -118,7 +122,7 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
       return known.user
     const verified = verify(session, request)
     remember(session, verified)
-    // A failure is not remembered: the next call asks again.
+    // A failure is not remembered, so the next call tries again.
     verified.catch(() => users.delete(session))
     return verified
   }
@@ -134,13 +138,13 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     if (id === null || !backends.some((accepted) => accepted === backend)) return null
     const stored = session.get('_auth_user_hash')
     const found = await getUser(id, request)
-    // Falsy, since some databases have 0 for false.
+    // Not `=== false`: some databases return 0.
     if (!found || !(found.isActive ?? true)) return null
     checkUser('getUser', found)
 
     const [hash, ...fallbacks] = authHashes(request.server.sessions, found)
     if (isEqual(stored, hash)) return found
-    // The handler may have signed in or out while the user was looked up: that session is not this login's.
+    // The handler may have signed in or out during the query. Then the session must not be changed here.
     const isStillThere = userIdOf(session) === id && session.get('_auth_user_hash') === stored
     if (fallbacks.some((fallback) => isEqual(stored, fallback))) {
       if (isStillThere) session.set('_auth_user_hash', hash)
@@ -168,7 +172,7 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
   return { login, logout, user, userId, userOf, updateSessionAuthHash, loginRequired: createLoginRequired(user) }
 }
 
-/** As a string, null for none. Django accepts numbers too (`_get_user_session_key`). */
+/** The user id of a session, as a string. Null if it has none. Django accepts numbers too (`_get_user_session_key`). */
 function userIdOf(session: Session): string | null {
   const id: unknown = session.get('_auth_user_id')
   return isUserId(id) ? String(id) : null

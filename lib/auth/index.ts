@@ -9,9 +9,9 @@ export type { AuthUser } from './users.js'
 
 const passwords = createPasswords()
 
-/** Checks a password against Django's field `password`: see `Passwords`. */
+/** Checks a password against Django's field `password`. See `Passwords`. */
 export const checkPassword: Passwords['checkPassword'] = passwords.checkPassword
-/** Makes a new value of Django's field `password`: see `Passwords`. */
+/** Makes a new value for Django's field `password`. See `Passwords`. */
 export const hashPassword: Passwords['hashPassword'] = passwords.hashPassword
-/** Tells whether to store a new hash after a successful check: see `Passwords`. */
+/** Whether to store a new hash after a successful check. See `Passwords`. */
 export const mustUpdate: Passwords['mustUpdate'] = passwords.mustUpdate

@@ -1,22 +1,22 @@
-/** The preHandler that lets users pass only. */
+/** The preHandler that lets only signed-in users pass. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidOptions, LoginRequired } from '../errors.js'
 import { kRefuse } from '../http/plugin.js'
 import { safeNext, withNext } from './safe-next.js'
 
-/** Options of `loginRequired`: the answer to a request without a user. */
+/** Options of `loginRequired`. */
 export interface LoginRequiredOptions {
-  /** `LOGIN_URL`, a path of this site. @default nobody is redirected */
+  /** `LOGIN_URL`: a path of this site to redirect to. @default no redirect: 401 */
   redirectTo?: string
 }
 
 /** A hook of Fastify. */
 export type LoginRequiredHook = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply | undefined>
 
-/** @param user finds out who makes a request */
+/** @param user returns the user of a request, or null */
 export function createLoginRequired(user: (request: FastifyRequest) => Promise<unknown>) {
   const loginRequired = (options: LoginRequiredOptions = {}, ...rest: unknown[]): LoginRequiredHook => {
-    // Called as a hook, which would only make another hook and leave the request without an answer.
+    // More arguments mean that it was called as a hook. It would return another hook, and the request would get no reply.
     if (rest.length > 0) refuse()
     const redirectTo = checkOptions(options)
     return async (request, reply) => {
@@ -29,7 +29,7 @@ export function createLoginRequired(user: (request: FastifyRequest) => Promise<u
 }
 
 function refuse(): never {
-  throw new TypeError('loginRequired makes a hook and is none itself: call it, as in preHandler: loginRequired()')
+  throw new TypeError('loginRequired is not a hook but makes one: call it, as in preHandler: loginRequired()')
 }
 
 function checkOptions(options: LoginRequiredOptions): string | undefined {
@@ -45,7 +45,7 @@ function checkOptions(options: LoginRequiredOptions): string | undefined {
   return redirectTo
 }
 
-/** Whether a person asks for a page, who can be shown another one and come back. */
+/** Whether a browser asks for a page, so that a redirect to the login page makes sense. */
 function isPageView({ method, headers }: FastifyRequest): boolean {
   if (method !== 'GET' && method !== 'HEAD') return false
   return headers['x-requested-with'] !== 'XMLHttpRequest' && (headers.accept ?? '').toLowerCase().includes('text/html')

@@ -1,18 +1,19 @@
-/** The way back after a login: where to go, and the redirect to the login page that says so. */
+/** The page after a login, which the URL of the login page carries in `next`. */
 
-/** One slash, which neither a browser nor a proxy that decodes could take for the beginning of a host. */
+/** A path with one slash at the start. Two, or one and an encoded one that a proxy decodes, would begin a host. */
 const PATH = /^\/(?!\/|%2f|%5c)[!-[\]-~]*$/i
 
 /**
- * Where to go after signing in: `next`, which anybody may have written, if it is a path
- * of this site, else `fallback`. Stricter than `url_has_allowed_host_and_scheme` in
- * django/utils/http.py: no hosts at all, and only what may stand in a URL, so that no
- * browser, and no proxy that decodes slashes or resolves dots, reads it in another way.
+ * The path to redirect to after a login: `next` if it is a path of this site, or else
+ * `fallback`. `next` is untrusted. The check is stricter than Django's
+ * `url_has_allowed_host_and_scheme` (django/utils/http.py): it allows no hosts and only
+ * characters of URLs, so that no browser, and no proxy that decodes slashes or resolves
+ * dots, can take the path for a host.
  */
 export function safeNext(next: unknown, fallback: string): string {
   if (typeof next !== 'string' || !PATH.test(next)) return fallback
   const resolved = withoutDots(next)
-  // `/.//host` is `//host` without its dots, and `/a/..%2f%2fhost` where slashes are decoded first.
+  // `/.//host` becomes `//host` when dots are resolved. So does `/a/..%2f%2fhost` when slashes are decoded first.
   return PATH.test(resolved) && PATH.test(withoutDots(resolved.replaceAll(/%2f|%5c/gi, '/'))) ? next : fallback
 }
 
@@ -20,7 +21,7 @@ function withoutDots(path: string): string {
   return new URL(path, 'http://localhost').pathname
 }
 
-/** A login page's URL with the way back in `next` (django.contrib.auth.views.redirect_to_login). */
+/** The URL of a login page with `next` (django.contrib.auth.views.redirect_to_login). */
 export function withNext(url: string, next: string): string {
   return `${url}${url.includes('?') ? '&' : '?'}next=${encodeURIComponent(next).replaceAll('%2F', '/')}`
 }

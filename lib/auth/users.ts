@@ -1,4 +1,4 @@
-/** Checks of the user and the request that a login is given: plain JavaScript could pass anything. */
+/** Users: their type, the checks of arguments, and the hashes that a login stores. */
 import type { FastifyRequest } from 'fastify'
 import { getSession } from '../http/plugin.js'
 import { kindOf } from '../kind-of.js'
@@ -7,22 +7,27 @@ import type { Sessions } from '../sessions.js'
 
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'
 
-/** The fields of a user that a login needs; yours may have more. */
+/** The fields of a user that a login needs. Your users may have more. */
 export interface AuthUser {
   /** The primary key: a string that is not empty, a safe integer or a bigint. */
   id: string | number | bigint
-  /** Django's field `password`, as it is stored: the session holds a keyed hash of it only. A user without a password may have an empty one. */
+  /** Django's field `password`, as it is stored. The session contains only a keyed hash of it. Empty for a user without a password. */
   password: string
-  /** false: cannot sign in, as if deleted. @default true */
+  /** false treats the user like a deleted one. @default true */
   isActive?: boolean
 }
 
-/** Whether a value identifies a user. Numbers that JavaScript rounds do not: they could be those of another user. */
+/** Whether a value identifies a user. A number beyond 2^53 does not: it may have been rounded to the id of another user. */
 export function isUserId(value: unknown): value is AuthUser['id'] {
   return (typeof value === 'string' && value !== '') || typeof value === 'bigint' || Number.isSafeInteger(value)
 }
 
-/** @throws TypeError that names the missing property */
+/**
+ * Checks a user.
+ *
+ * @param source the function that got the user, for the error
+ * @throws TypeError that names the missing property
+ */
 export function checkUser(source: string, user: AuthUser): void {
   const { id, password } = (user ?? {}) as Partial<AuthUser>
   if (typeof user !== 'object' || user === null) throw new TypeError(`${source}: expected a user, got ${kindOf(user)}`)
@@ -35,13 +40,17 @@ export function checkUser(source: string, user: AuthUser): void {
   }
 }
 
-/** The session of a request. @throws TypeError, NotRegistered, SessionDisabled */
+/**
+ * The session of a request.
+ *
+ * @throws TypeError, NotRegistered, SessionDisabled
+ */
 export function sessionOf(request: FastifyRequest): Session {
   if (typeof request?.server !== 'object') throw new TypeError(`Expected a request as the first argument, got ${kindOf(request)}`)
   return getSession(request)
 }
 
-/** `get_session_auth_hash`, by the secret key and then by its fallbacks. */
+/** The hashes of a user's password: with the secret key (`get_session_auth_hash`), then with each fallback. */
 export function authHashes(sessions: Sessions, { password }: AuthUser): [string, ...string[]] {
   const [hash, ...fallbacks] = sessions.saltedHmacs(HASH_SALT, password)
   return [hash.toString('hex'), ...fallbacks.map((fallback) => fallback.toString('hex'))]

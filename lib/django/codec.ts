@@ -1,4 +1,4 @@
-/** Session data to signed text and back: `encode` and `decode` of django/contrib/sessions/backends/base.py. */
+/** Converts session data to signed text and back: `encode` and `decode` of django/contrib/sessions/backends/base.py. */
 import { constants, inflateSync } from 'node:zlib'
 import { BadSignature, SessionTooLarge, SignatureExpired, SuspiciousSession } from '../errors.js'
 import type { MemberSerializer, Members } from './serializer.js'
@@ -7,7 +7,7 @@ import { TimestampSigner } from './signing.js'
 /** Django's `SessionBase.key_salt`: the salt of the engines db, cached_db and file. */
 export const STORE_SALT = 'django.contrib.sessions.SessionStore'
 
-/** How many times its own size honest text may inflate to: JSON reaches a tenth of this. */
+/** The highest plausible ratio of inflated to deflated size. JSON of real sessions reaches a tenth of it. */
 const BOMB_RATIO = 200
 
 export interface CodecOptions {
@@ -16,9 +16,9 @@ export interface CodecOptions {
   salt: string
   clock: () => Date
   serializer: MemberSerializer
-  /** Bytes of serialized data from which on it is deflated where that makes it shorter; 0 is Django's rule. */
+  /** The least size in bytes at which serialized data is deflated, if that makes it shorter. 0 is Django's rule. */
   compressAbove: number
-  /** Greatest size of serialized data in bytes. */
+  /** The maximum size of serialized data in bytes. */
   maxSize: number
 }
 
@@ -35,7 +35,11 @@ export class Codec {
     this.#maxSize = maxSize
   }
 
-  /** @throws SessionTooLarge */
+  /**
+   * Serializes and signs the members of a session.
+   *
+   * @throws SessionTooLarge
+   */
   encode(members: Members): string {
     const bytes = Buffer.from(this.serializer.join(members), 'latin1')
     if (bytes.length > this.#maxSize) throw new SessionTooLarge(this.#maxSize)
@@ -43,8 +47,10 @@ export class Codec {
   }
 
   /**
-   * @param maxAge greatest age of the signature in seconds; stored sessions have none
-   * @throws SuspiciousSession when the text is corrupt, forged, or inflates beyond reason
+   * Verifies and deserializes text that `encode` or Django made.
+   *
+   * @param maxAge the maximum age of the signature in seconds. Sessions in a store have no limit
+   * @throws SuspiciousSession when the text is corrupt, forged or a decompression bomb
    * @throws SessionTooLarge
    */
   decode(text: string, maxAge?: number): Members {
@@ -53,12 +59,16 @@ export class Codec {
     try {
       return this.serializer.split(bytes.toString('latin1'))
     } catch {
-      // The parser's message quotes the data: it goes nowhere.
+      // The parser's error quotes the data, so it must not become the cause.
       throw new SuspiciousSession('it cannot be deserialized')
     }
   }
 
-  /** When a text was signed that `decode` accepts. */
+  /**
+   * The time at which a text was signed.
+   *
+   * @throws BadSignature
+   */
   signedAt(text: string): Date {
     return this.#signer.signedAt(text)
   }
@@ -69,13 +79,13 @@ export class Codec {
     } catch (error) {
       if (error instanceof BadSignature || error instanceof SignatureExpired) throw new SuspiciousSession(error.message)
       if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw new SuspiciousSession('it cannot be inflated')
-      // A session that an honest writer let grow is not thrown away; a bomb is no session.
+      // A session that has grown too large must not be lost. A bomb counts as corrupt.
       if (!this.#isBomb(text)) throw new SessionTooLarge(this.#maxSize)
       throw new SuspiciousSession('it inflates beyond maxSize')
     }
   }
 
-  /** Whether as little as maxSize / BOMB_RATIO of it is too large already. Inflates no more than maxSize. */
+  /** Whether the first maxSize / BOMB_RATIO bytes alone inflate to more than maxSize. Inflates at most maxSize. */
   #isBomb(text: string): boolean {
     const start = Buffer.from(text.slice(1, text.indexOf(':')), 'base64url').subarray(0, Math.ceil(this.#maxSize / BOMB_RATIO))
     try {

@@ -1,12 +1,13 @@
-/** The session cookie in the request header, read as Django reads it. */
+/** The header `Cookie`, parsed as Django parses it. */
 
 /**
- * The value of a cookie, null when there is none. The last one of several counts, a quoted value
- * loses its quotes, and nothing is percent-decoded (django.http.cookie.parse_cookie).
+ * The value of a cookie. Null if the header does not contain it. If there are several of that name,
+ * the last one counts. Quotes around a value are removed, and nothing is percent-decoded
+ * (django.http.cookie.parse_cookie).
  *
- * Only spaces and tabs around a name are ignored. JavaScript's `trim()` also removes U+00A0, which
- * to a browser is part of the name: a sibling host could then set a cookie that is read as
- * `__Host-sessionid` without being one (RFC 6265bis section 4.1.3).
+ * Only spaces and tabs around a name are ignored. `trim()` would also remove U+00A0, which is part of
+ * the name for a browser: a sibling host could then set a cookie that is taken for `__Host-sessionid`
+ * although it breaks the rules of that prefix (RFC 6265bis section 4.1.3).
  */
 export function readCookie(header: string | undefined, name: string): string | null {
   if (header === undefined || !header.includes(name)) return null
@@ -18,7 +19,7 @@ export function readCookie(header: string | undefined, name: string): string | n
   return found === null ? null : unquote(found)
 }
 
-/** The text without the spaces and tabs around it. A regular expression takes quadratic time on long runs of them. */
+/** Removes spaces and tabs at both ends. A regular expression would take quadratic time on a long run of spaces. */
 function strip(text: string): string {
   let start = 0
   let end = text.length
@@ -29,7 +30,7 @@ function strip(text: string): string {
 
 const isBlank = (character: string | undefined) => character === ' ' || character === '\t'
 
-/** Python's `http.cookies._unquote`: `\"` and `\\` stand for the second character, `\101` for one in octal. */
+/** Python's `http.cookies._unquote`: a backslash escapes the next character, or three octal digits of a character code. */
 function unquote(value: string): string {
   if (value.length < 2 || !value.startsWith('"') || !value.endsWith('"')) return value
   return value
@@ -39,7 +40,7 @@ function unquote(value: string): string {
     )
 }
 
-/** Whether browsers send a string back unchanged: the characters of RFC 6265 section 4.1.1, and others that they accept. */
+/** Whether browsers send a value back unchanged. They accept more characters than RFC 6265 section 4.1.1. */
 export function isCookieValue(text: string): boolean {
   return /^[!-:<-~]*$/.test(text)
 }

@@ -1,42 +1,42 @@
 /**
- * When a session ends: the arithmetic over the member `_session_expiry`, as in
- * `get_expiry_age`, `get_expiry_date` and `set_expiry` of
- * django/contrib/sessions/backends/base.py. Ages are seconds.
+ * The end of a session, calculated from its member `_session_expiry`: port of
+ * `get_expiry_age`, `get_expiry_date` and `set_expiry` in
+ * django/contrib/sessions/backends/base.py. Ages are in seconds.
  */
 import { types } from 'node:util'
 import { kindOf } from '../kind-of.js'
 
 export const EXPIRY_NAME = '_session_expiry'
 
-/** Seconds of inactivity; 0 = until the browser closes; an ISO 8601 string = a fixed moment; anything else = the setting `cookieAge`. */
+/** Seconds of inactivity, 0 (until the browser closes) or an ISO 8601 string (a fixed date). Any other value means the setting `cookieAge`. */
 export type StoredExpiry = unknown
 
 /** The longest lifetime in seconds: browsers keep no cookie for longer than 400 days (RFC 6265bis §5.5). */
 export const MAX_AGE = 34_560_000
 
-/** The range of MySQL's DATETIME, and within that of Python's datetime: Django could not read another date. */
+/** The range of MySQL's DATETIME, which lies within that of Python's datetime. Django cannot read other dates. */
 const MIN_TIME = Date.UTC(1000, 0, 1)
 const MAX_TIME = Date.UTC(9999, 11, 31, 23, 59, 59)
 
-/** About 950 years, which lead from today to a date in that range. Django stores ages beyond MAX_AGE too. */
+/** About 950 years, which keep the date within that range. Django stores ages beyond MAX_AGE too. */
 const MAX_STORED_AGE = 30_000_000_000
 
-/** A date as Python's `isoformat()` writes it and its `fromisoformat()` reads it in every version; without an offset it is UTC. */
+/** The format that Python's `isoformat()` writes and every version of `fromisoformat()` reads. A date without offset is in UTC. */
 const ISO = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[+-]\d\d:\d\d)?$/
 
-/** Whole seconds until the session ends, negative once it has ended. */
+/** Whole seconds until the session ends. Negative if it has ended. */
 export function expiryAge(expiry: StoredExpiry, cookieAge: number, now: Date): number {
   const fixed = fixedDate(expiry)
   if (fixed !== null) return Math.floor((fixed.getTime() - now.getTime()) / 1000)
   return isAge(expiry) ? expiry : cookieAge
 }
 
-/** The moment at which a session ends that is saved now. */
+/** The end of a session that is saved now. */
 export function expiryDate(expiry: StoredExpiry, cookieAge: number, now: Date): Date {
   return fixedDate(expiry) ?? new Date(now.getTime() + (isAge(expiry) ? expiry : cookieAge) * 1000)
 }
 
-/** The moment that a session has as its end, however it is used; null if the end depends on the last save. */
+/** The end of a session with a fixed date. Null if the end depends on the time of the last save. */
 export function fixedDate(expiry: StoredExpiry): Date | null {
   if (typeof expiry !== 'string') return null
   const found = ISO.exec(expiry)
@@ -46,15 +46,15 @@ export function fixedDate(expiry: StoredExpiry): Date | null {
 }
 
 /**
- * The stored form of the argument of `setExpiry`: undefined for null.
+ * Converts the argument of `setExpiry` to its stored form. Undefined for null.
  *
- * @throws TypeError for anything but 0, seconds from 1 to MAX_AGE, a Date no more than MAX_AGE from `now`, and null
+ * @throws TypeError unless the value is 0, seconds from 1 to MAX_AGE, a Date at most MAX_AGE after `now`, or null
  */
 export function toStoredExpiry(value: number | Date | null, now: Date): number | string | undefined {
   if (value === null) return undefined
   if (typeof value === 'number' && (value === 0 || (value >= 1 && value <= MAX_AGE))) return value
   if (types.isDate(value) && isStorable(value.getTime()) && value.getTime() <= now.getTime() + MAX_AGE * 1000) {
-    // Python's fromisoformat() before 3.11 reads no Z, and a fraction of 3 or 6 digits only.
+    // Before Python 3.11, fromisoformat() reads neither Z nor fractions other than 3 or 6 digits.
     return value.toISOString().replace('Z', '+00:00')
   }
   throw new TypeError(
@@ -62,7 +62,7 @@ export function toStoredExpiry(value: number | Date | null, now: Date): number |
   )
 }
 
-/** The argument without its content, except numbers. */
+/** Describes a wrong argument. Only numbers are shown. */
 function received(value: unknown): string {
   if (typeof value === 'number') return value > MAX_AGE && value / 1000 <= MAX_AGE ? `${value}: are these milliseconds?` : String(value)
   if (!types.isDate(value)) return kindOf(value)
@@ -70,12 +70,12 @@ function received(value: unknown): string {
   return isStorable(value.getTime()) ? 'a Date further away' : 'a Date outside the years 1000 to 9999'
 }
 
-/** False for NaN too. */
+/** Whether the database and Django can store a time in milliseconds. False for NaN. */
 function isStorable(time: number): boolean {
   return time >= MIN_TIME && time <= MAX_TIME
 }
 
-/** Whether it is a usable number of seconds. 0 is not: it changes the cookie, not how long the row is kept. */
+/** Whether a value is a usable number of seconds. 0 is not: it changes only the cookie, and the row is kept for `cookieAge`. */
 function isAge(expiry: StoredExpiry): expiry is number {
   return typeof expiry === 'number' && expiry !== 0 && Math.abs(expiry) <= MAX_STORED_AGE
 }

@@ -1,7 +1,7 @@
 /**
  * The formats of Django's field `password`: port of the hashers in
- * django/contrib/auth/hashers.py (Django 3.2 to 6.1). Policy, such as which format new
- * hashes have, is in `passwords`.
+ * django/contrib/auth/hashers.py (Django 3.2 to 6.1). The format of new hashes is
+ * decided in passwords.ts.
  */
 import { createHash, pbkdf2 as pbkdf2Callback, type ScryptOptions, scrypt } from 'node:crypto'
 import { promisify } from 'node:util'
@@ -10,30 +10,30 @@ import { constantTimeCompare } from './crypto.js'
 
 /** A password field in a format that can be checked. */
 export interface StoredHash {
-  /** The work of one check, as iterations of PBKDF2-SHA256 that take about as long. Exact for `pbkdf2_sha256`. */
+  /** The work of one check, as the number of PBKDF2-SHA256 iterations that take about as long. Exact for `pbkdf2_sha256`. */
   cost: number
-  /** @throws UnsupportedPassword where the package that computes the hash is missing */
+  /** @throws UnsupportedPassword when the package that computes the hash is not installed */
   matches(password: string): Promise<boolean>
 }
 
-/** More than ten times the default of Django 6.1, and far below a denial of service. */
+/** More than ten times the default of Django 6.1, but too little for a denial of service. */
 export const MAX_COST = 20_000_000
-/** Bytes that one check may take: more than twice as much as Django's Argon2. */
+/** The maximum memory of one check in bytes. More than twice what Django's Argon2 needs. */
 const MAX_MEMORY = 256 * 1024 * 1024
 
-/** Measured on one core, like all of these rates: 4096 rounds of bcryptjs take as long as 880 000 iterations. */
+/** Measured on one core: 4096 rounds of bcryptjs take as long as 880 000 iterations of PBKDF2. */
 const COST_PER_BCRYPT_ROUND = 215
-/** Two passes over Argon2's 100 MiB take as long as 320 000 iterations. */
+/** Measured on one core: two passes of Argon2 over 100 MiB take as long as 320 000 iterations of PBKDF2. */
 const COST_PER_ARGON2_KIB = 1.5
 
-/** Algorithms of Django that are too weak or too rare to be supported. An error may name these: they hold no part of a password. */
+/** Algorithms of Django that are too weak or too rare to be supported. Errors may name them, because the name is not secret. */
 const UNSUPPORTED = ['crypt', 'md5', 'sha1', 'unsalted_md5', 'unsalted_sha1']
 
 const scryptAsync = promisify<string, string, number, ScryptOptions, Buffer>(scrypt)
 
 interface Hasher {
   format: RegExp
-  /** @param fields the groups of `format` */
+  /** @param fields the values of the groups in `format` */
   read(fields: string[]): StoredHash
 }
 
@@ -49,9 +49,9 @@ const HASHERS: Record<string, Hasher> = {
 }
 
 /**
- * Reads a password field, without hashing anything (`identify_hasher` and `decode`).
+ * Parses a password field (`identify_hasher` and `decode`).
  *
- * @throws UnsupportedPassword for other formats and for costs out of bounds. Its message holds nothing of the field but the algorithm's name.
+ * @throws UnsupportedPassword for other formats and for costs out of bounds. Of the field, the message contains only the name of the algorithm.
  */
 export function readHash(encoded: string): StoredHash {
   const algorithm = encoded.split('$', 1)[0] as string
@@ -75,7 +75,7 @@ function outOfBounds() {
   return new UnsupportedPassword('its work factor or memory is out of bounds')
 }
 
-/** The password's hash of so many bytes. */
+/** The PBKDF2 hash of a password, `bytes` long. */
 export function pbkdf2(password: string, salt: string, iterations: number, bytes: number, digest: string): Promise<Buffer> {
   return promisify(pbkdf2Callback)(password, salt, iterations, bytes, digest)
 }
@@ -97,7 +97,7 @@ function pbkdf2Hasher(digest: string, bytes: number): Hasher {
 function readScrypt([workFactor, salt, blockSize, parallelism, expected]: string[]): StoredHash {
   const [N, r, p] = [Number(workFactor), Number(blockSize), Number(parallelism)]
   const matches = async (password: string) => {
-    // Node.js refuses what takes more memory, and a work factor that is no power of two.
+    // Node.js rejects parameters that need more memory, and a work factor that is not a power of two.
     const actual = await scryptAsync(password, salt as string, 64, { N, r, p, maxmem: MAX_MEMORY }).catch(() => {
       throw outOfBounds()
     })
@@ -126,7 +126,7 @@ function bcryptHasher(format: RegExp, prepare: (password: string) => string): Ha
       const matches = async (password: string) => {
         const bcrypt = await import('bcryptjs').catch(() => refuseWithout('bcryptjs'))
         const prepared = prepare(password)
-        // bcrypt repeats a password with a NUL after it: 'a' and 'a\0a' would be the same.
+        // bcrypt repeats a password, with a NUL in between: 'a' and 'a\0a' have the same hash.
         return (await bcrypt.compare(prepared, hash as string)) && !prepared.includes('\0')
       }
       return { cost: 2 ** Number(rounds) * COST_PER_BCRYPT_ROUND, matches }
@@ -134,7 +134,7 @@ function bcryptHasher(format: RegExp, prepare: (password: string) => string): Ha
   }
 }
 
-/** In a `catch` right behind the import, by which bundlers know that the package may be missing. */
+/** Called in a `catch` directly after the import, so that bundlers accept a missing package. */
 function refuseWithout(name: string): never {
   throw new UnsupportedPassword(`it needs the package ${name}, which could not be loaded: npm install ${name}`)
 }

@@ -1,7 +1,7 @@
 /**
- * Reads JSON as Python's `json.loads` does: integers of any size (as bigint beyond
- * ±(2^53−1)), NaN and ±Infinity. JSON.parse is faster, for texts without those. Nothing
- * here calls itself: nesting of any depth takes no stack.
+ * Parser for what JSON.parse cannot read exactly, as in Python's `json.loads`: integers of any
+ * size (bigint beyond ±(2^53−1)), NaN and ±Infinity. It is not recursive, so that deep nesting
+ * cannot overflow the stack.
  */
 
 type Container = unknown[] | Record<string, unknown>
@@ -25,17 +25,21 @@ const LOWER_E = 0x65
 const OPENING_BRACE = 0x7b
 const CLOSING_BRACE = 0x7d
 
-/** @throws SyntaxError, whose message holds nothing of the text */
+/**
+ * Parses JSON.
+ *
+ * @throws SyntaxError without any part of the text
+ */
 export function readJson(text: string): unknown {
   return new JsonReader(text).read()
 }
 
 class JsonReader {
   readonly #text: string
-  /** Strings must have no control characters, and most texts have none anywhere. */
+  /** Whether the text contains a control character, which strings must not. Most texts have none, so their strings need no check. */
   readonly #hasControls: boolean
   #at = 0
-  /** The names under which the containers around the current position get their values; '' in arrays. */
+  /** The name of the next value in the current object. */
   #name = ''
 
   constructor(text: string) {
@@ -71,7 +75,7 @@ class JsonReader {
     return value
   }
 
-  /** A container is empty at first. */
+  /** Reads a value. Of an array or object, only the opening bracket: the result is still empty. */
   #readValue(): unknown {
     const code = this.#skipSpace()
     if (code === QUOTE) return this.#readString()
@@ -124,7 +128,7 @@ class JsonReader {
     if (length === 0 && isNegative) return this.#readNegativeInfinity()
     if (length > 1 && this.#text.charCodeAt(digits) === ZERO) throw this.#error()
     if (this.#readFraction()) return Number(this.#text.slice(start, this.#at))
-    // Where digits were rounded away it is not safe either.
+    // A long integer was rounded while it was read. It is not safe either before or after rounding.
     if (!Number.isSafeInteger(integer)) return BigInt(this.#text.slice(start, this.#at))
     return isNegative ? -integer : integer
   }
@@ -134,7 +138,7 @@ class JsonReader {
     return Number.NEGATIVE_INFINITY
   }
 
-  /** Reads a fraction and an exponent; false where there is neither. */
+  /** Reads a fraction and an exponent. False if there is neither. */
   #readFraction(): boolean {
     const start = this.#at
     if (this.#text.charCodeAt(this.#at) === POINT) this.#readSomeDigits()
@@ -146,14 +150,14 @@ class JsonReader {
     return this.#at > start
   }
 
-  /** Skips a character, then digits of which there must be one. */
+  /** Skips one character, and then at least one digit. */
   #readSomeDigits(): void {
     const start = ++this.#at
     this.#readDigits()
     if (this.#at === start) throw this.#error()
   }
 
-  /** The number that the digits make, rounded if it is not safe. */
+  /** Reads digits as a number, which is rounded if it is not a safe integer. */
   #readDigits(): number {
     const text = this.#text
     let at = this.#at
@@ -198,7 +202,7 @@ function add(container: Container, name: string, value: unknown): void {
   else container[name] = value
 }
 
-/** The position after the closing quote of the string whose first character is at `from`. */
+/** The position after the closing quote of a string that begins at `from`, after its opening quote. */
 export function endOfString(text: string, from: number): number {
   for (let quote = text.indexOf('"', from); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0

@@ -1,39 +1,41 @@
 /**
- * Writes JSON as Python's `json.dumps(value, separators=(',', ':'))` does: ASCII only, bigint as
- * an integer of any size, NaN and ±Infinity as words. Values of which JSON would silently make
- * `{}` or `null` are refused.
+ * Serializer for JSON as Python's `json.dumps(value, separators=(',', ':'))` writes it: ASCII
+ * only, a bigint as an integer, NaN and ±Infinity as words. It refuses values that JSON.stringify
+ * would silently turn into `{}` or `null`.
  */
 import { types } from 'node:util'
 
-/** Levels of nesting. Python before 3.12 reads fewer than 1000, less those of the functions that call it. */
+/** The maximum depth of nesting. Before Python 3.12 the limit is 1000, less the depth of the call stack. */
 const MAX_DEPTH = 500
 
-/** Digits of an integer: Python reads no more (`sys.set_int_max_str_digits`). */
+/** The maximum number of digits of an integer that Python reads (`sys.set_int_max_str_digits`). */
 const MAX_DIGITS = 4300
 
-/** The least integer that a number may stand for without being it. */
+/** The least integer that may be the result of rounding. */
 const UNSAFE = 2 ** 53
 
-/** From here on Python writes floats with an exponent. */
+/** The least float that Python writes with an exponent. */
 const EXPONENTIAL = 1e16
 
 /**
- * @param name the key of the session, for the error
- * @throws TypeError for values that JSON cannot carry, at any depth: functions, symbols, promises, cycles, more
+ * Serializes a value.
+ *
+ * @param name the key of the value in the session, for the error
+ * @throws TypeError for values that JSON cannot represent, at any depth: functions, symbols, promises, cycles, more
  * than 500 levels, undefined in arrays, invalid dates, and instances without toJSON() or enumerable properties
  */
 export function stringify(value: unknown, name: string): string {
   const text = attempt(name, () => new JsonWriter().write(value, ''))
-  if (text === undefined) throw unstorable(name, 'undefined, or a toJSON() that returns it, cannot be stored')
+  if (text === undefined) throw unstorable(name, 'undefined, or an object whose toJSON() returns undefined, cannot be stored')
   return text
 }
 
-/** A JSON string in ASCII. Most strings need no escapes. */
+/** Serializes a string, in ASCII. Most strings need no escapes. */
 export function quote(string: string): string {
   return /^[ !#-[\]-~]*$/.test(string) ? `"${string}"` : escapeNonAscii(JSON.stringify(string))
 }
 
-/** Python's `ensure_ascii`, which escapes U+007F too. JSON.stringify has escaped control characters and lone surrogates. */
+/** Python's `ensure_ascii`, which also escapes U+007F. JSON.stringify has escaped control characters and lone surrogates already. */
 function escapeNonAscii(text: string): string {
   return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
@@ -42,7 +44,7 @@ function isPlainContainer(object: object): boolean {
   return Array.isArray(object) || isPlainObject(object)
 }
 
-/** Whether the value is an object without a class. Object.prototype of another realm has no prototype either. */
+/** Whether a value is a plain object, also one of another realm, whose Object.prototype has no prototype either. */
 export function isPlainObject(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   const prototype: object | null = Object.getPrototypeOf(value)
@@ -50,10 +52,10 @@ export function isPlainObject(value: unknown): boolean {
 }
 
 class JsonWriter {
-  /** The objects around the current value. */
+  /** The objects that contain the current value. */
   readonly #ancestors: object[] = []
 
-  /** Undefined for a value that JSON leaves out of objects. */
+  /** Serializes a value. Undefined for one that JSON omits from objects. */
   write(value: unknown, key: string): string | undefined {
     if (typeof value === 'string') return quote(value)
     if (typeof value === 'number') return writeNumber(value)
@@ -73,7 +75,7 @@ class JsonWriter {
     return text
   }
 
-  /** A cycle reaches the limit too. Looking for it there only makes all other values a third faster to write. */
+  /** A cycle reaches the limit too. Looking for cycles only here makes all other values a third faster to write. */
   #tooDeep(): Unstorable {
     const isCycle = new Set(this.#ancestors).size < MAX_DEPTH
     return new Unstorable(isCycle ? 'it contains itself' : `it is nested more than ${MAX_DEPTH} levels deep`)
@@ -83,7 +85,7 @@ class JsonWriter {
     let text = ''
     for (let index = 0; index < items.length; index++) {
       const item = this.write(items[index], String(index))
-      if (item === undefined) throw new Unstorable('an array with undefined in it, or a hole, cannot be stored')
+      if (item === undefined) throw new Unstorable('an array with undefined or a hole in it cannot be stored')
       text += text === '' ? item : `,${item}`
     }
     return `[${text}]`
@@ -99,7 +101,7 @@ class JsonWriter {
   }
 }
 
-/** Numbers beyond ±(2^53−1) get the form of Python's floats, so that they stay numbers when they are read. */
+/** Numbers beyond ±(2^53−1) are written as floats of Python, so that they do not become bigint when they are read. */
 function writeNumber(number: number): string {
   if (!Number.isInteger(number) || Math.abs(number) < UNSAFE) return String(number)
   return Math.abs(number) < EXPONENTIAL ? `${number}.0` : number.toExponential()
@@ -108,25 +110,25 @@ function writeNumber(number: number): string {
 function writeInteger(integer: bigint): string {
   const text = String(integer)
   if (text.replace('-', '').length > MAX_DIGITS)
-    throw new Unstorable(`a bigint of more than ${MAX_DIGITS} digits, which Python does not read, cannot be stored`)
+    throw new Unstorable(`a bigint of more than ${MAX_DIGITS} digits, which Python cannot read, cannot be stored`)
   return text
 }
 
 type Convertible = { toJSON?: unknown; then?: unknown }
 
-/** The value that JSON writes for an object: the object itself, or the result of its toJSON(). */
+/** The value to write for an object: the object itself, or the result of its toJSON(). */
 function convert(object: object, key: string): unknown {
   const { toJSON, then } = object as Convertible
   if (typeof toJSON !== 'function' && isPlainContainer(object)) return object
   if (Buffer.isBuffer(object)) throw opaque(object)
   if (typeof then === 'function' && !isPlainContainer(object)) throw new Unstorable('a promise cannot be stored, is an await missing?')
   const value = typeof toJSON === 'function' ? toJSON.call(object, key) : object
-  if (value === null) throw new Unstorable(`${nameOf(object)} of which JSON makes null, such as an invalid date, cannot be stored`)
+  if (value === null) throw new Unstorable(`${nameOf(object)} that becomes null in JSON, such as an invalid date, cannot be stored`)
   if (typeof value === 'object' && !isPlainContainer(value) && isOpaque(value)) throw opaque(value)
   return value
 }
 
-/** Objects whose content is not in their properties, also where a subclass adds some. */
+/** Objects whose content is not in their properties, even if a subclass adds properties. */
 const OPAQUE: readonly ((value: unknown) => boolean)[] = [
   types.isMap,
   types.isSet,
@@ -143,11 +145,11 @@ function isOpaque(value: object): boolean {
   return OPAQUE.some((isKind) => isKind(value)) || Object.keys(value).length === 0
 }
 
-/** A reason that may be shown: it holds no data. */
+/** A reason without any data, which may be shown. */
 class Unstorable extends Error {}
 
 function opaque(object: object): Unstorable {
-  return new Unstorable(`${nameOf(object)}, whose content JSON does not carry, cannot be stored`)
+  return new Unstorable(`${nameOf(object)}, whose content is lost in JSON, cannot be stored`)
 }
 
 function nameOf(object: object): string {
@@ -160,14 +162,14 @@ function attempt(name: string, write: () => string | undefined): string | undefi
     return write()
   } catch (error) {
     if (error instanceof Unstorable) throw unstorable(name, error.message)
-    // The message of a getter or of a toJSON() may hold anything.
+    // The message of an error in a getter or a toJSON() may contain data.
     throw unstorable(name, 'reading its content failed', { cause: error })
   }
 }
 
 function unstorable(name: string, reason: string, options?: ErrorOptions): TypeError {
   return new TypeError(
-    `Cannot store ${JSON.stringify(name)} in the session: ${reason}; convert it to something that JSON can carry, a bigint, NaN or ±Infinity`,
+    `Cannot store ${JSON.stringify(name)} in the session: ${reason}; convert it to a JSON value, a bigint, NaN or ±Infinity`,
     options
   )
 }

@@ -1,14 +1,14 @@
-/** Session keys: how they are made, and which text can be one. */
+/** Generation and validation of session keys. */
 import { randomBytes } from 'node:crypto'
 
-/** Lower case and digits, for storage that does not tell cases apart (django.contrib.sessions.backends.base.VALID_KEY_CHARS). */
+/** No upper case, for storage that ignores case (django.contrib.sessions.backends.base.VALID_KEY_CHARS). */
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 const LENGTH = 32
 
-/** The largest multiple of 36 that fits in a byte: bytes from there on would favour some characters. */
+/** The largest multiple of 36 in the range of a byte. Higher bytes would make some characters more likely. */
 const UNBIASED = 252
 
-/** 32 characters from a–z and 0–9, each equally likely: 165 bits. */
+/** Generates a session key: 32 random characters from a–z and 0–9, which are 165 bits. */
 export function newSessionKey(): string {
   let key = ''
   while (key.length < LENGTH) {
@@ -20,9 +20,10 @@ export function newSessionKey(): string {
 }
 
 /**
- * Whether text from a cookie can be a session's key. Django asks for 8 characters, and
- * that is all where the key is the data. A column holds 40, and what no writer of ours or
- * Django's makes (controls, spaces, non-ASCII) would reach the database only to do harm.
+ * Whether text from a cookie can be a session key: 8 to 40 printable ASCII characters, as
+ * many as the column holds. Other texts are not sent to the database.
+ *
+ * @param isData whether the key contains the data. Then only Django's minimum of 8 characters applies
  */
 export function isSessionKey(text: string, isData = false): boolean {
   return isData ? text.length >= 8 : /^[!-~]{8,40}$/.test(text)

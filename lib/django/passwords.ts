@@ -1,4 +1,4 @@
-/** Checks and makes passwords as django/contrib/auth/hashers.py does (Django 3.2 to 6.1). */
+/** Checking and hashing of passwords as in django/contrib/auth/hashers.py (Django 3.2 to 6.1). */
 import { randomInt } from 'node:crypto'
 import { InvalidOptions } from '../errors.js'
 import { kindOf } from '../kind-of.js'
@@ -6,11 +6,11 @@ import { MAX_COST, pbkdf2, readHash } from './hashers.js'
 
 /** Options of `createPasswords`. */
 export interface PasswordOptions {
-  /** Iterations of PBKDF2-SHA256 for new hashes, and at least as many for each failed check. @default 1_500_000, as in Django 6.1 */
+  /** The number of PBKDF2-SHA256 iterations for new hashes, and the least for a failed check. @default 1_500_000, as in Django 6.1 */
   iterations?: number
 }
 
-/** Functions that need no `this`. */
+/** Functions for passwords. They do not use `this`. */
 export interface Passwords {
   /**
    * Whether `password` is the password of Django's field `password` (`check_password`).
@@ -18,41 +18,41 @@ export interface Passwords {
    * `@node-rs/argon2`; `bcrypt` and `bcrypt_sha256` with `bcryptjs`. False for null,
    * undefined, an empty field and an unusable password (`!…`).
    *
-   * A failed check costs the same number of PBKDF2 iterations, whoever it is for: the
-   * highest of the option `iterations` and of all fields that were checked since the
-   * process began. Cheaper hashes are topped up (`harden_runtime`). So response times do
-   * not tell which users exist, with these exceptions: the work of scrypt, Argon2 and
-   * bcrypt is converted by fixed rates, which differ between machines; a field that
-   * costs more than all before it takes longer the first time; bcryptjs
-   * computes in the main thread; and an error is no false: catch `UnsupportedPassword` if
-   * the status of the reply must not tell either. A correct password costs its own hash
-   * only.
+   * Every failed check does the same work, so that response times do not tell which users
+   * exist: as many PBKDF2 iterations as the option `iterations`, or as the most expensive
+   * field since the process started. Cheaper hashes are topped up (`harden_runtime`). A
+   * correct password costs only its own hash. Limits of this protection:
    *
-   * @throws UnsupportedPassword for other formats, missing packages and costs beyond 20 million iterations or 256 MiB, after the same work
+   * - The work of scrypt, Argon2 and bcrypt is converted at fixed rates, which differ between machines.
+   * - The first check of a field that is more expensive than all before it takes longer.
+   * - bcryptjs computes in the main thread.
+   * - An unsupported field throws an error. Catch `UnsupportedPassword` if the status of the reply must not differ.
+   *
+   * @throws UnsupportedPassword for other formats, missing packages, and costs over 20 million iterations or 256 MiB, after the same work
    * @throws TypeError when the password or the field is not a string
    */
   checkPassword(password: string, encoded: string | null | undefined): Promise<boolean>
   /**
-   * A new value of the field `password`, which Django can read: `pbkdf2_sha256` with a
-   * salt of 22 random letters and digits (`make_password`).
+   * Makes a new value for Django's field `password`: `pbkdf2_sha256` with a salt of 22
+   * random letters and digits (`make_password`).
    *
    * @throws TypeError when the password is not a string
    */
   hashPassword(password: string): Promise<string>
   /**
-   * Whether to store `hashPassword(password)` after a successful check, since the field
-   * has another algorithm than `pbkdf2_sha256`, fewer iterations or a shorter salt than
-   * new ones (`must_update`). Unlike in Django a field with more iterations is left alone.
+   * Whether to store `hashPassword(password)` after a successful check: true if the field
+   * uses another algorithm than `pbkdf2_sha256`, fewer iterations or a shorter salt than a
+   * new hash (`must_update`). Unlike in Django, false if it uses more iterations.
    */
   mustUpdate(encoded: string | null | undefined): boolean
 }
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
-/** Characters of the salt: 131 bits, of which Django wants 128 (`salt_entropy`). */
+/** The length of a salt in characters. 22 are 131 bits; Django requires 128 (`salt_entropy`). */
 const SALT_LENGTH = 22
 
 /**
- * `checkPassword`, `hashPassword` and `mustUpdate` with a number of iterations of your own.
+ * Makes `checkPassword`, `hashPassword` and `mustUpdate` for another number of iterations.
  *
  * @throws InvalidOptions
  */
@@ -101,7 +101,7 @@ export function createPasswords({ iterations = 1_500_000 }: PasswordOptions = {}
   return { checkPassword, hashPassword, mustUpdate }
 }
 
-/** `is_password_usable`, and whether there is a password at all. */
+/** Whether a field contains a password that can be checked (`is_password_usable`). */
 function isUsable(encoded: string | null | undefined): encoded is string {
   return encoded !== null && encoded !== undefined && encoded !== '' && !encoded.startsWith('!')
 }

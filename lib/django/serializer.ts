@@ -1,33 +1,33 @@
 /**
- * How the members of a session become text and text becomes members. The JSON one
- * is lossless: what a request leaves alone keeps the exact text of its writer.
+ * Serializers: they convert the members of a session to text and back. The one for JSON is
+ * lossless: a value that a request leaves alone keeps the exact text of its writer.
  */
 import { type JsonMember, joinObject, parse, splitObject } from './json.js'
 import { stringify } from './json-writer.js'
 
-/** One value of a session, and its exact serialized text. */
+/** A value of a session with its exact serialized text. */
 export type Member = JsonMember
 
-/** The data of a session in its order. A Map, so that no name can be mistaken for a method or a prototype. */
+/** The data of a session, in order. A Map, because a name may be that of a method or `__proto__`. */
 export type Members = Map<string, Member>
 
-/** Django's `SESSION_SERIALIZER`: text to and from a plain object. */
+/** A serializer of your own (Django's `SESSION_SERIALIZER`): converts a plain object to text and back. */
 export interface Serializer {
-  /** @returns text of Latin-1 characters only */
+  /** Converts an object to text, which must consist of Latin-1 characters. */
   dumps(data: Record<string, unknown>): string
-  /** The inverse of dumps. What it throws makes the session read as empty. */
+  /** The inverse of `dumps`. If it throws, the session counts as corrupt and is empty. */
   loads(text: string): Record<string, unknown>
 }
 
 export interface MemberSerializer {
   join(members: Members): string
-  /** @throws when the text is none of this serializer's */
+  /** @throws an error of any class when the text was not made by this serializer */
   split(text: string): Members
-  /** @throws TypeError when the value cannot be stored, naming `name` */
+  /** @throws TypeError that contains `name` when the value cannot be stored */
   member(name: string, value: unknown): Member
-  /** Whether both are the same value, of the type and with the digits that were stored. */
+  /** Whether both members have the same serialized value. */
   same(left: Member | undefined, right: Member | undefined): boolean
-  /** A copy of the value that may be changed in place. */
+  /** A deep copy of the value. */
   copy(member: Member): unknown
 }
 
@@ -40,8 +40,8 @@ export const jsonSerializer: MemberSerializer = {
 }
 
 /**
- * A serializer of the user's own: the text of a value is the serializer's, of an
- * object with nothing else in it, and the session is written anew at each save.
+ * Adapts a serializer of the application. It knows no text of a single value, so the text of
+ * a member is that of an object with only this value. The whole session is serialized at each save.
  */
 export function wrapSerializer(serializer: Serializer): MemberSerializer {
   const member = (name: string, value: unknown): Member => {
@@ -55,7 +55,7 @@ export function wrapSerializer(serializer: Serializer): MemberSerializer {
   return {
     join(members) {
       const text = serializer.dumps(toObject(members, copy))
-      // Each character becomes one byte: any other would be cut off without a word.
+      // Each character becomes one byte. Buffer would silently truncate any other character.
       if (/[^\0-\xff]/.test(text)) throw new TypeError('Expected serializer.dumps() to return Latin-1 characters only')
       return text
     },
@@ -71,7 +71,7 @@ export function wrapSerializer(serializer: Serializer): MemberSerializer {
   }
 }
 
-/** A plain object of the values. `__proto__` and integer-like names are ordinary own properties of it. */
+/** Converts members to a plain object. `__proto__` becomes an ordinary own property. */
 export function toObject(members: Members, copy: (member: Member) => unknown = (member) => member.value): Record<string, unknown> {
   return Object.fromEntries(Array.from(members, ([name, member]) => [name, copy(member)]))
 }

@@ -14,6 +14,7 @@ const CHECKS: Record<keyof CookieOptions, Check> = {
   priority: oneOf('low', 'medium', 'high')
 }
 
+/** Describes everything that is wrong with the option `cookie`. */
 export function cookieProblems(cookie: unknown): string[] {
   if (!isObject(cookie)) return []
   const problems = checkAll(cookie, CHECKS, 'cookie.')

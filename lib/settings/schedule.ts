@@ -1,4 +1,4 @@
-/** The option `clearExpired`: when the plugin removes expired sessions. */
+/** The option `clearExpired`: its type, its formats of time and its checks. */
 import { Cron } from 'croner'
 import type { ClearExpiredOptions } from '../contract.js'
 import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
@@ -6,13 +6,13 @@ import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from '
 /** The option `clearExpired`: at intervals or by a cron expression. */
 export type ClearExpiredSchedule = {
   /**
-   * Seconds: sessions that ended later are left for the next run, so that neither a request
-   * under way nor a server whose clock is late loses one that it renews. @default 3600
+   * The time in seconds for which an expired session is kept. It protects a session that is
+   * being renewed by a running request, or by a server whose clock is slow. @default 3600
    */
   grace?: number
 } & (
   | {
-      /** The time from the end of one run to the next, 10 % more or less: seconds, or a string such as '90s', '30m', '1h' or '1d'. */
+      /** The time from the end of a run to the next, ±10 %: seconds, or a string such as '90s', '30m', '1h' or '1d'. */
       every: number | string
       cron?: never
     }
@@ -25,18 +25,18 @@ export type ClearExpiredSchedule = {
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 }
 
-/** Seconds of '90s', '30m', '1h' or '1d'; numbers are seconds. NaN for anything else. */
+/** The seconds in a number or a string such as '90s', '30m', '1h' or '1d'. NaN for any other value. */
 export function parseDuration(value: unknown): number {
   if (typeof value === 'number') return value
   const [, count, unit] = /^(\d{1,9}) ?([smhd])$/.exec(String(value)) ?? []
   return Number(count) * SECONDS[unit as keyof typeof SECONDS]
 }
 
-/** Whether there is a moment that the expression matches. */
+/** Whether a text is a cron expression that matches some time in the future. */
 export function isCron(expression: string): boolean {
   try {
     const cron = new Cron(expression, { mode: '5-or-6-parts' })
-    // A date has no pattern.
+    // Cron accepts a date as well, which has no pattern.
     return cron.getPattern() !== undefined && cron.nextRun() !== null
   } catch {
     return false
@@ -57,6 +57,7 @@ const SCHEDULE_CHECKS: Record<keyof ClearExpiredSchedule, Check> = {
   grace: GRACE
 }
 
+/** Describes everything that is wrong with the option `clearExpired`. */
 export function scheduleProblems(schedule: unknown): string[] {
   if (!isObject(schedule)) return []
   const problems = checkAll(schedule, SCHEDULE_CHECKS, 'clearExpired.')

@@ -1,28 +1,28 @@
-/** How strong a secret key is: Django's checks security.W009 and W025 (django/core/checks/security/base.py). */
+/** The strength of a secret key, by Django's checks security.W009 and W025 (django/core/checks/security/base.py). */
 
 const MIN_LENGTH = 50
 const MIN_UNIQUE_CHARACTERS = 5
 const INSECURE_PREFIX = 'django-insecure-'
 
-/** The key of all examples in the documentation. */
+/** The secret key in the examples of the documentation. */
 const PLACEHOLDER = 'for development only'
 
 const isPlaceholder = (key: unknown): boolean => key === PLACEHOLDER
 
-/** Why a key may be guessed, without any part of it; null for a strong one. */
+/** The reason why a key is weak, without any part of the key. Null for a strong key. */
 export function weaknessOf(key: string): string | null {
-  if (isPlaceholder(key)) return 'is the one of the documentation'
-  if (key.startsWith(INSECURE_PREFIX)) return `starts with ${INSECURE_PREFIX}, as Django makes it for development`
+  if (isPlaceholder(key)) return 'is the key in the documentation'
+  if (key.startsWith(INSECURE_PREFIX)) return `starts with ${INSECURE_PREFIX}, as a key that Django generates for development`
   if (key.length < MIN_LENGTH) return `is shorter than ${MIN_LENGTH} characters`
   return new Set(key).size < MIN_UNIQUE_CHARACTERS ? `has fewer than ${MIN_UNIQUE_CHARACTERS} different characters` : null
 }
 
-/** The options that hold the key of the documentation in production, where everybody would know it. */
+/** Finds options with the key of the documentation, which is not a secret, in production. */
 export function placeholderProblems({ secretKey, secretKeyFallbacks }: { secretKey?: unknown; secretKeyFallbacks?: unknown }): string[] {
   if (process.env.NODE_ENV !== 'production') return []
   return Object.entries({ secretKey: [secretKey], secretKeyFallbacks })
     .filter(([, keys]) => Array.isArray(keys) && keys.some(isPlaceholder))
-    .map(([name]) => `${name}: expected a key of your own in production, got the one of the documentation`)
+    .map(([name]) => `${name}: expected a key of your own in production, got the key in the documentation`)
 }
 
 interface Keys {
@@ -31,8 +31,8 @@ interface Keys {
 }
 
 /**
- * Logs one warning about all keys that may be guessed. The placeholder is for development,
- * and refused elsewhere.
+ * Logs one warning about all weak keys. The key of the documentation causes none: it is
+ * for development, and is refused in production.
  */
 export function warnOfWeakKeys({ secretKey, secretKeyFallbacks }: Keys, log: { warn(message: string): void }): void {
   const weak = [secretKey, ...secretKeyFallbacks].flatMap((key, at) => {

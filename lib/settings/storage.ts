@@ -34,6 +34,7 @@ const DJANGO_CACHE_CHECKS: Record<Exclude<keyof DjangoCache, 'delete'>, Check> =
   deleteAgainAfter: ['seconds from 0 to 3600', isNumberFrom(0, 3600)]
 }
 
+/** Describes everything that is wrong with these options, alone and together. */
 export function storageProblems({ engine = 'db', knex, cache, djangoCache }: SessionOptions): string[] {
   const isName = ENGINE_NAMES.includes(engine)
   const missing = (name: 'knex' | 'cache') =>

@@ -1,6 +1,6 @@
-/** Suggestions for unknown options, most of which are known from another session plugin. */
+/** Suggestions for unknown options. Many of these are options of other session plugins. */
 
-/** The names here, by the names in other plugins and in Django, in lower-case letters. */
+/** Our names of options, by their names in other plugins and in Django, in lower-case letters. */
 const COUNTERPARTS: Record<string, string> = {
   secret: 'secretKey',
   secrets: 'secretKeyFallbacks',
@@ -24,10 +24,10 @@ const COUNTERPARTS: Record<string, string> = {
   priority: 'cookie.priority'
 }
 
-/** Options without a counterpart, and the reason. */
+/** Options of other plugins that are not needed here, with the reason. */
 const NOT_NEEDED: Record<string, string> = {
   resave: 'a session that did not change is never saved',
-  saveuninitialized: 'an empty session is never stored and sends no cookie',
+  saveuninitialized: 'an empty session is never stored, and no cookie is sent for it',
   genid: "session keys are made as Django's",
   idgenerator: "session keys are made as Django's",
   cookieprefix: "the cookie is the session key alone, as Django's",

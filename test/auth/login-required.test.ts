@@ -70,7 +70,7 @@ t.test('a login page elsewhere, or none, is refused at the start', async (t) => 
 
 t.test('loginRequired used as a hook without being called is refused where the route is added', async (t) => {
   const { app, auth } = await createSite(t)
-  const message = 'loginRequired makes a hook and is none itself: call it, as in preHandler: loginRequired()'
+  const message = 'loginRequired is not a hook but makes one: call it, as in preHandler: loginRequired()'
   const hook = auth.loginRequired as never
   for (const name of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
     t.throws(() => app.get(`/${name}`, { [name]: hook }, async () => 'secret'), { name: 'TypeError', message })
@@ -90,7 +90,7 @@ t.test('loginRequired called as a hook in another way fails the request, with ne
     scope.addHook('onRequest', uncalled)
     scope.get('/hook', async () => 'secret')
   })
-  const call = /^loginRequired makes a hook and is none itself: call it, as in preHandler: loginRequired\(\)$/
+  const call = /^loginRequired is not a hook but makes one: call it, as in preHandler: loginRequired\(\)$/
   for (const [url, message] of [
     ['/callback', call],
     ['/async', call],

@@ -178,7 +178,7 @@ t.test('the secret key', async (t) => {
     `warn secret key: SECRET_KEY has fewer than 5 different characters: ${advice}`
   ])
   t.strictSame(await secretProblems({ SECRET_KEY, SECRET_KEY_FALLBACKS: `${SECRET_KEY}x,django-insecure-${SECRET_KEY}` }), [
-    `warn secret key: key 2 of SECRET_KEY_FALLBACKS starts with django-insecure-, as Django makes it for development: ${advice}`
+    `warn secret key: key 2 of SECRET_KEY_FALLBACKS starts with django-insecure-, as a key that Django generates for development: ${advice}`
   ])
 })
 

@@ -63,6 +63,6 @@ export function otherInstances(): void {
   const { loginRequired } = createAuth({ getUser: () => null })
   Fastify({ logger: true }).addHook('preHandler', loginRequired())
   Fastify({ https: {} }).get('/', { preHandler: loginRequired() }, async () => '')
-  // @ts-expect-error it makes a hook and is none
+  // @ts-expect-error it is not a hook but makes one
   Fastify().get('/', { preHandler: loginRequired }, async () => '')
 }
