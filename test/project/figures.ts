@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { GoalResult } from '../bench/goals.ts'
-import { type CellResult, medianOf } from '../bench/statistics.ts'
-import { root, table } from './fixtures/pages.ts'
+import type { GoalResult } from '../../bench/goals.ts'
+import { type CellResult, medianOf } from '../../bench/statistics.ts'
+import { root, table } from '../fixtures/pages.ts'
 
 const results: { cells: CellResult[]; goals: GoalResult[] } = JSON.parse(readFileSync(join(root, 'bench/results.json'), 'utf8'))
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 
-const script = fileURLToPath(new URL('../.ci/release', import.meta.url))
+const script = fileURLToPath(new URL('../../.ci/release', import.meta.url))
 // What a developer has set for Git, such as signing, is not asked.
 const env = {
   ...process.env,
@@ -29,7 +29,11 @@ function run(cwd: string, program: string, ...args: string[]): Promise<{ status:
 async function createRepository(t: Test, changelog: string): Promise<string> {
   const folder = t.testdir()
   const mark = (name: string) => `node -e "fs.appendFileSync('done', '${name} ')"`
-  const manifest = { name: 'released', version: '1.0.0', scripts: { test: mark('test'), package: mark('package') } }
+  const manifest = {
+    name: 'released',
+    version: '1.0.0',
+    scripts: { test: mark('test'), 'test:project': mark('project'), package: mark('package') }
+  }
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
   writeFileSync(join(folder, 'package-lock.json'), JSON.stringify({ name: 'released', version: '1.0.0', lockfileVersion: 3, packages: {} }))
   writeFileSync(join(folder, 'CHANGELOG.md'), changelog)
@@ -65,7 +69,7 @@ t.test('what is ready is tested, and not published', async (t) => {
   const { status, stdout } = await run(folder, 'bash', '.ci/release')
   t.equal(status, 0)
   t.match(stdout, /1\.1\.0 is ready.+\n {2}npm version 1\.1\.0/)
-  t.equal(readFileSync(join(folder, 'done'), 'utf8'), 'test package ')
+  t.equal(readFileSync(join(folder, 'done'), 'utf8'), 'test project package ')
   t.equal((await run(folder, 'git', 'tag')).stdout, '')
   t.match(readFileSync(join(folder, 'package.json'), 'utf8'), '"version":"1.0.0"')
 })
