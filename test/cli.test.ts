@@ -173,6 +173,9 @@ t.test('paths of options are relative to the current folder, and those in a knex
 
 t.test('URLs of SQLite name files as in Django and Rails', async (t) => {
   const folder = t.testdir()
+  const before = process.cwd()
+  process.chdir(folder)
+  t.teardown(() => process.chdir(before))
   for (const [url, file] of [
     ['sqlite:///three.sqlite3', `${folder}/three.sqlite3`],
     ['sqlite3:///three3.sqlite3', `${folder}/three3.sqlite3`],
@@ -187,10 +190,11 @@ t.test('URLs of SQLite name files as in Django and Rails', async (t) => {
     ['file:relative.sqlite3', `${folder}/relative.sqlite3`],
     [`file://localhost${pathToFileURL(folder).pathname}/local.sqlite3`, `${folder}/local.sqlite3`]
   ] as const) {
-    const { stderr } = await start(['rollback', '--database-url', url], {}, folder).result
+    const { stderr } = await runHere(['rollback', '--database-url', url])
     t.match(stderr, `the SQLite file ${file} does not exist`, url)
   }
-  const created = await start(['migrate'], { DATABASE_URL: 'sqlite:///site.sqlite3' }, folder).result
+  const env = { DATABASE_URL: 'sqlite:///site.sqlite3' }
+  const created = await runHere(['migrate'], { env })
   prints(t, created, `Created the table django_session in the new file ${folder}/site.sqlite3.`)
-  prints(t, await start(['rollback'], { DATABASE_URL: 'sqlite:///site.sqlite3' }, folder).result, 'Dropped the table django_session.')
+  prints(t, await runHere(['rollback'], { env }), 'Dropped the table django_session.')
 })
