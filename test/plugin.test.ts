@@ -2,7 +2,7 @@
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import sessions, { type SessionOptions } from '../lib/index.ts'
-import { addKeyRoutes, Browser, createApp, secretKey } from './fixtures/app.ts'
+import { addRoutes, Browser, createApp, secretKey } from './fixtures/app.ts'
 import { openDatabase, recordQueries } from './fixtures/databases.ts'
 
 async function createSite(t: Test, options: Partial<SessionOptions> = {}) {
@@ -10,7 +10,6 @@ async function createSite(t: Test, options: Partial<SessionOptions> = {}) {
   const { app, logs } = await createApp(t, { knex, ...options }, (app) => {
     app.get('/untouched', async () => 'untouched')
     app.get('/key', async (request) => ({ key: request.session.sessionKey }))
-    app.get('/read', async (request) => (await request.session.load()).toObject())
     app.get('/set', async (request) => {
       request.session.set('a', 1)
       return 'set'
@@ -23,7 +22,7 @@ async function createSite(t: Test, options: Partial<SessionOptions> = {}) {
       request.session.delete('a')
       return 'deleted'
     })
-    addKeyRoutes(app)
+    addRoutes(app)
     app.get<{ Params: { code: string } }>('/status/:code', async (request, reply) => {
       request.session.set('status', request.params.code)
       reply.code(Number(request.params.code))

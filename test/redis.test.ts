@@ -10,7 +10,7 @@ import { CacheEngine } from '../lib/engines/cache.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
 import type { Cache } from '../lib/index.ts'
 import { engineContract } from '../lib/testing.ts'
-import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
+import { addRoutes, Browser, createApp } from './fixtures/app.ts'
 import { openDatabase } from './fixtures/databases.ts'
 import { createProxy } from './fixtures/proxy.ts'
 import { missingRedisServer, RedisServer, startCluster } from './fixtures/redis.ts'
@@ -19,14 +19,7 @@ const skip = missingRedisServer()
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }
 
 function createSite(t: Test, cache: Cache, storeTimeout = 0.3) {
-  return createApp(t, { engine: 'cache', cache, storeTimeout }, (app) => {
-    app.get('/count', async (request) => {
-      request.session.set('count', (count = 0) => count + 1)
-      return 'counted'
-    })
-    app.get('/read', async (request) => (await request.session.load()).toObject())
-    addKeyRoutes(app)
-  })
+  return createApp(t, { engine: 'cache', cache, storeTimeout }, addRoutes)
 }
 
 async function createClient(t: Test, port: number): Promise<Redis> {
