@@ -152,7 +152,8 @@ for (const database of databases) {
       await knex.raw(`ALTER TABLE django_session ADD needed integer NOT NULL ${database === 'sqlite' ? "DEFAULT ''" : ''}`)
       if (database !== 'sqlite') t.match((await visit({})).json(), { statusCode: 500, code: 'FST_SESSION_STORE_REFUSED' })
       t.match((await visit({ needed: undefined })).json(), { statusCode: 500, code: 'FST_SESSION_STORE_REFUSED' })
-      const errors = JSON.stringify(logs.filter(({ err }) => err !== undefined))
+      // Without the time and the process, whose digits may be any.
+      const errors = JSON.stringify(logs.flatMap(({ err, msg }) => (err === undefined ? [] : [{ err, msg }])))
       t.match(errors, /a column is missing/)
       t.match(errors, /needed/, 'the log names the column')
       t.notMatch(errors, /concern|4111|4\.111|411\.5|"true|\btrue\b/)
