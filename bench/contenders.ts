@@ -48,6 +48,7 @@ const all: readonly Contender[] = [
     command: node('prepared.ts', '--plain'),
     database: 'postgres'
   },
+  { name: 'batched', title: 'by hand, batched, no deflate', command: node('batched.ts'), database: 'postgres' },
   {
     name: 'fs-pg-simple',
     title: '@fastify/session + connect-pg-simple',
@@ -81,6 +82,7 @@ const all: readonly Contender[] = [
   },
   ...django,
   { name: 'ours-sqlite', title: 'fastify-django-sessions, SQLite', command: node('ours.ts'), database: 'sqlite' },
+  { name: 'batched-sqlite', title: 'by hand, batched, no deflate', command: node('batched.ts'), database: 'sqlite' },
   {
     name: 'fs-knex-sqlite',
     title: '@fastify/session + connect-session-knex',

@@ -13,8 +13,11 @@ const migrations = createKnex(config)
 await migrations.migrate.latest({ migrationSource })
 await migrations.destroy()
 
+/** Seconds. What measures a server slowly gives it more time. */
+const storeTimeout = Number(process.env.STORE_TIMEOUT ?? 5)
+
 const app = Fastify()
-await app.register(sessions, { secretKey: secret, knex: config })
+await app.register(sessions, { secretKey: secret, knex: config, storeTimeout })
 app.get('/untouched', async () => ({ ok: true }))
 app.get('/read', async (request) => {
   const session = await request.session.load()
