@@ -17,7 +17,7 @@ import { startPostgres } from './postgres.ts'
 import { pin, pinning } from './processes.ts'
 import { goalTable, resultTable } from './report.ts'
 import type { CellResult } from './statistics.ts'
-import { quickSuites, type Suite, suites } from './suites.ts'
+import { isWanted, quickSuites, type Suite, suites } from './suites.ts'
 
 const { values } = parseArgs({
   options: {
@@ -32,7 +32,6 @@ const { values } = parseArgs({
   }
 })
 const { quick } = values
-const isWanted = (list: string | undefined, name: string) => list === undefined || list.split(',').includes(name)
 
 const known = quick ? quickSuites : suites
 const chosen: Suite[] = known

@@ -102,3 +102,8 @@ export const quickSuites: readonly Suite[] = [
     rounds: 3
   }
 ]
+
+/** Whether a list of the command line, separated by commas, names it. Without a list all is wanted. */
+export function isWanted(list: string | undefined, name: string): boolean {
+  return list === undefined || list.split(',').includes(name)
+}
