@@ -2,7 +2,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import { addKeyRoutes, Browser, createApp } from './fixtures/app.ts'
+import { addRoutes, Browser, createApp } from './fixtures/app.ts'
 import { missing, openDatabase } from './fixtures/databases.ts'
 
 interface Setting {
@@ -17,14 +17,7 @@ async function openSite(t: Test, { server, connections, batching }: Setting, sto
   const knex = await openDatabase(t, server, { pool: { min: 0, max: connections } })
   const rival = createKnex(knex.client.config)
   t.teardown(() => rival.destroy())
-  const site = await createApp(t, { knex, batching, storeTimeout, saveEveryRequest: true }, (app) => {
-    app.get('/read', async (request) => (await request.session.load()).toObject())
-    app.get('/count', async (request) => {
-      request.session.set('count', (count = 0) => count + 1)
-      return 'counted'
-    })
-    addKeyRoutes(app)
-  })
+  const site = await createApp(t, { knex, batching, storeTimeout, saveEveryRequest: true }, addRoutes)
   const visit = async () => {
     const browser = new Browser(site.app)
     await browser.get('/count')
