@@ -26,7 +26,7 @@ export async function clearExpired(table: SessionTable, now: Date, options: Clea
   const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
   let size = batchSize ?? initialBatchSize
   while (oldest !== null && !signal?.aborted) {
-    const from = justBefore(oldest)
+    const from: Date = oldest
     const batch = await table.deleteExpired(from, before, size).catch((error) => smallerIfOverdue(error, size))
     if (typeof batch === 'number') {
       size = batch
@@ -45,14 +45,6 @@ export async function clearExpired(table: SessionTable, now: Date, options: Clea
     if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
   }
   return report
-}
-
-/**
- * SQLite compares dates as text, and Django leaves out a fraction of zero: '00:00:05' is before
- * the '00:00:05.000000' that the same moment is bound as.
- */
-function justBefore(date: Date): Date {
-  return new Date(date.getTime() - 1)
 }
 
 /** The next size after a batch that took longer than its deadline. @throws any other error */

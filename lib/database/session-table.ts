@@ -130,8 +130,8 @@ export class SessionTable implements SessionRows<StoredRow> {
         if (!lock?.held) return null
       }
       try {
-        const dates = [from, before].map((date) => this.#dialect.bindDate(date)) as [string, string]
-        return this.#dialect.affected(await send(...this.#dialect.deleteExpired(this.table, ...dates, limit)))
+        const statement = this.#dialect.deleteExpired(this.table, this.#bindLimit(from), this.#bindLimit(before), limit)
+        return this.#dialect.affected(await send(...statement))
       } finally {
         if (unlock !== null) await undo(send, unlock, [lockName])
       }
@@ -150,9 +150,14 @@ export class SessionTable implements SessionRows<StoredRow> {
     const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
     const [row] = await this.#rows(
       `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
-      dates.map((date) => this.#dialect.bindDate(date))
+      dates.map((date) => this.#bindLimit(date))
     )
     return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
+  }
+
+  /** A date that ends are compared with as they are read, rounded up to the millisecond. */
+  #bindLimit(date: Date): string {
+    return this.#dialect.bindDate(date, 999)
   }
 
   async #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
