@@ -1,5 +1,5 @@
 /** The main entry: the public names, and the type of `request.session`. */
-import type { CompatSession as Session } from './session/compat.js'
+import type { Session } from './session/session.js'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -12,8 +12,9 @@ import { readCookie } from './django/cookie-header.js'
 import { saltedHmac } from './django/crypto.js'
 import { isSessionKey } from './django/keys.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
-import { CompatSession as Session } from './session/compat.js'
+import { openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
+import type { Session } from './session/session.js'
 import { checkClearExpired } from './settings/schedule.js'
 import type { Settings } from './settings/settings.js'
 
@@ -80,7 +81,7 @@ export class Sessions {
    * nothing is saved but by `save()`.
    */
   open(sessionKey: string | null = null, log?: SessionLog): Session {
-    return new Session(this.#context, sessionKey, log)
+    return openSession(this.#context, sessionKey, log)
   }
 
   /** Whether text from a cookie is worth a look into the store. */

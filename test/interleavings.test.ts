@@ -22,8 +22,9 @@ import { SessionCache } from '../lib/engines/session-cache.ts'
 import { SignedCookiesEngine } from '../lib/engines/signed-cookies.ts'
 import { SessionInterrupted } from '../lib/errors.ts'
 import { commit } from '../lib/http/commit.ts'
+import { openSession } from '../lib/session/facade.ts'
 import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
-import { Session } from '../lib/session/session.ts'
+import type { Session } from '../lib/session/session.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { type DatabaseName, databases, missing, openDatabase } from './fixtures/databases.ts'
@@ -311,7 +312,7 @@ class Race {
     const gatedTime = scheduler.gate(client, time, { passes: { resource: 'time', writes: true } })
     if (request === CLEANUP) return cleanUp(engine, gatedTime)
     const context = { engine, codec, mutex: this.#mutex ?? new KeyedMutex(), settings, log }
-    const session = new Session(context, this.sessionKey)
+    const session = openSession(context, this.sessionKey)
     return request === LATER ? gatedTime.passes(2).then(() => respond('read', session, client)) : respond(request, session, client)
   }
 
@@ -439,7 +440,7 @@ t.test('a request that another one overtakes at each attempt is saved under the 
   const store = await createDbStore(t, 'sqlite')
   const thrice: Rival = async (scheduler, client, sessionKey) => {
     const context = { engine: store.engine(scheduler, client), codec, mutex: new KeyedMutex(), settings, log }
-    const session = new Session(context, sessionKey)
+    const session = openSession(context, sessionKey)
     for (const name of ['first', 'second', 'third']) {
       session.set(name, 1).set('count', increment)
       await session.save()
@@ -569,7 +570,7 @@ t.test('on signed_cookies the browser keeps one of two changes, and a cookie out
   now = START
   const codec = createCodec(clock)
   const engine = new SignedCookiesEngine({ codec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
-  const open = (cookie: string | null) => new Session({ engine, codec, mutex: new KeyedMutex(), settings, log }, cookie)
+  const open = (cookie: string | null) => openSession({ engine, codec, mutex: new KeyedMutex(), settings, log }, cookie)
   const first = open(null)
   first.set('start', 'here')
   await first.save()

@@ -12,8 +12,8 @@ import { CacheEngine } from '../lib/engines/cache.ts'
 import { CachedDbEngine } from '../lib/engines/cached-db.ts'
 import { FileEngine } from '../lib/engines/file/engine.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
+import { openSession } from '../lib/session/facade.ts'
 import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
-import { Session } from '../lib/session/session.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
@@ -46,7 +46,7 @@ class World {
     // Browsers whose requests meet different processes.
     const context = () => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
     this.#clients = Array.from({ length: BROWSERS }, context).map(
-      (context) => new SessionClient((cookie) => new Session(context, cookie), settings)
+      (context) => new SessionClient((cookie) => openSession(context, cookie), settings)
     )
   }
 

@@ -7,7 +7,7 @@ import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
 import { InvalidOptions } from '../errors.js'
 import { kindOf } from '../kind-of.js'
-import type { CompatSession as Session } from '../session/compat.js'
+import type { Session } from '../session/session.js'
 import { createLoginRequired, type LoginRequiredHook, type LoginRequiredOptions } from './login-required.js'
 import { type AuthUser, authHashes, checkUser, isUserId, sessionOf } from './users.js'
 

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { getSession } from '../http/plugin.js'
 import { kindOf } from '../kind-of.js'
-import type { CompatSession as Session } from '../session/compat.js'
+import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'
 
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'

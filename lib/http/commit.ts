@@ -2,6 +2,7 @@
  * The decisions of a response about the session: the table of `process_response` in
  * django/contrib/sessions/middleware.py (Django 5.2), in its order.
  */
+import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import type { Settings } from '../settings/settings.js'
 
@@ -32,10 +33,11 @@ export function unsaved(session: Session, { cookieSent }: Response): CookieActio
  */
 export async function commit(session: Session, response: Response, settings: Settings): Promise<CookieAction> {
   if (!isDue(session, response, settings)) return unsaved(session, response)
+  const lifecycle = lifecycleOf(session)
   // Only now is known whether the key that the browser sent is that of a session.
-  if (!session.isLoaded) await session.preload()
+  if (!session.isLoaded) await lifecycle.load(null)
   if (session.isEmpty) return removal(response.cookieSent)
-  if (session.hasEnded) {
+  if (lifecycle.hasEnded) {
     await session.flush()
     return removal(response.cookieSent)
   }
@@ -47,7 +49,7 @@ export async function commit(session: Session, response: Response, settings: Set
   }
   // That may be known only now as well: a key that was to be deleted was not there.
   if (!settings.saveEveryRequest) return alreadyStored(session)
-  await session.touch()
+  await lifecycle.touch()
   return 'set'
 }
 
@@ -57,5 +59,5 @@ function removal(cookieSent: boolean): CookieAction {
 
 /** The change to the cookie when the commit failed: the browser must know the key that an awaited save() or cycleKey() made. */
 export function alreadyStored(session: Session): CookieAction {
-  return session.cookieIsDue && session.sessionKey !== null ? 'set' : 'none'
+  return lifecycleOf(session).cookieIsDue && session.sessionKey !== null ? 'set' : 'none'
 }

@@ -3,7 +3,8 @@ import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyReques
 import fp from 'fastify-plugin'
 import { readCookie } from '../django/cookie-header.js'
 import { AlreadyRegistered, InvalidRouteConfig, NotRegistered, SessionDisabled } from '../errors.js'
-import type { CompatSession as Session } from '../session/compat.js'
+import { lifecycleOf } from '../session/facade.js'
+import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import type { SessionOptions } from '../settings/options.js'
 import type { ClearExpiredSchedule } from '../settings/schedule.js'
@@ -102,7 +103,9 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   fastify.addHook('onRequest', (request, reply, done) => {
     const state = requests.begin(request, reply)
     if (state === null) return done()
-    state.session.preload().then(() => done(), done)
+    lifecycleOf(state.session)
+      .load(null)
+      .then(() => done(), done)
   })
   fastify.addHook('onSend', (request, reply, payload, done) => {
     const state = requests.dueStateOf(request)
@@ -168,7 +171,7 @@ class RequestSessions {
       changedLate: false,
       cookieAction: 'none' as const
     }
-    session.onChange = () => this.#watch(state, request[kReply])
+    lifecycleOf(session).data.onChange = () => this.#watch(state, request[kReply])
     return state
   }
 
@@ -176,7 +179,7 @@ class RequestSessions {
     // Before the plugin's own onRequest hook the reply is not known yet: `begin` then asks again.
     if (!reply) return
     const changed = lateChangeWarning(reply, state)
-    state.session.onChange = changed
+    lifecycleOf(state.session).data.onChange = changed
     changed()
   }
 }

@@ -1,8 +1,9 @@
 /** The part of a reply in the session's life: one commit before its headers leave, and a warning for changes that come too late. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
-import type { CompatSession as Session } from '../session/compat.js'
-import { Observed } from '../session/operations.js'
+import { lifecycleOf } from '../session/facade.js'
+import { Observed } from '../session/observed.js'
+import type { Session } from '../session/session.js'
 import type { Settings } from '../settings/settings.js'
 import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
@@ -119,7 +120,7 @@ export class Committer {
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
     const { session, cookieSent } = state
     const response = { statusCode: head.statusCode, cookieSent }
-    const isSynchronous = session.isSettled && !this.#settings.saveNestedChanges && !isDue(session, response, this.#settings)
+    const isSynchronous = lifecycleOf(session).isSettled && !this.#settings.saveNestedChanges && !isDue(session, response, this.#settings)
     if (!isSynchronous) return this.#save(reply, state, head)
     try {
       this.#warnOfDiscarded(reply.request, session)
@@ -133,12 +134,13 @@ export class Committer {
 
   async #save(reply: FastifyReply, state: RequestState, head: Head): Promise<void> {
     const { session, cookieSent } = state
+    const lifecycle = lifecycleOf(session)
     let action: CookieAction = 'none'
     head.hold()
     try {
-      await session.settled()
+      await lifecycle.settled()
       this.#warnOfDiscarded(reply.request, session)
-      if (this.#settings.saveNestedChanges && head.statusCode < 500) session.recordNestedChanges()
+      if (this.#settings.saveNestedChanges && head.statusCode < 500) lifecycle.data.recordNestedChanges()
       action = await commit(session, { statusCode: head.statusCode, cookieSent }, this.#settings)
       // A change that was made during the last save is left over.
       state.changedLate = action === 'set' && session.modified
@@ -197,7 +199,7 @@ function forgottenFailure({ failure }: RequestState): Error | null {
 function discardedChangesLog() {
   const seen = new Set<string>()
   return (request: FastifyRequest, session: Session): void => {
-    for (const name of session.discardedChanges) {
+    for (const name of lifecycleOf(session).data.discardedChanges) {
       const place = `${request.routeOptions.url} ${name}`
       if (seen.has(place)) continue
       seen.add(place)

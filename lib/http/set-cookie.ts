@@ -2,6 +2,7 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isCookieValue } from '../django/cookie-header.js'
+import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import type { Settings } from '../settings/settings.js'
 import type { CookieAction } from './commit.js'
@@ -46,7 +47,8 @@ export function cookieSetter({ cookie: { name, ...cookie } }: Settings, serializ
     const isHttps = reply.request.protocol === 'https'
     if (!isHttps) warnOfProtocol(reply.request)
     const secure = cookie.secure === 'auto' ? isHttps : cookie.secure
-    const [value, lifetime] = action === 'delete' || session.hasEnded ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
+    const isGone = action === 'delete' || lifecycleOf(session).hasEnded
+    const [value, lifetime] = isGone ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
     if (!isCookieValue(value)) throw new TypeError('Expected the engine to make a session key that a cookie can carry, got another string')
     reply.header('set-cookie', `${name}=${value}${attributesOf(secure, lifetime)}`)
   }

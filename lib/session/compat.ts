@@ -1,84 +1,26 @@
-/** The names of other session plugins: their methods and callbacks, in terms of ours. */
+/** The arguments that other session plugins know: callbacks, and the names that `regenerate` keeps. */
 import { callbackify } from 'node:util'
 import { SessionNotLoaded } from '../errors.js'
-import { protectProperties, Session } from './session.js'
-
-/** Called as those of Node.js are: with the error if there is one. */
-export type SessionCallback = (error: Error | null) => void
-
-const ALL_NAMES = 'all names of the data'
+import { kindOf } from '../kind-of.js'
+import type { Session, SessionCallback } from './session.js'
 
 /**
- * A session with the methods that code for @fastify/session, @fastify/secure-session and
- * @fastify/passport calls. They behave as they do there.
+ * The one enumerable property of a session. With `keepSessionInfo` @fastify/passport passes `Object.keys(session)`
+ * to `regenerate`, because in other plugins the properties of a session are its data.
  */
-export class CompatSession extends Session {
-  /**
-   * With `keepSessionInfo` @fastify/passport gives `Object.keys(session)` to `regenerate`, where the
-   * properties of a session are its data. Here they are this one.
-   */
-  readonly [ALL_NAMES] = true
+export const ALL_NAMES = 'all names of the data'
 
-  /** As in `Session`, also with a callback. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
-  override save(): Promise<void>
-  /** The same for code that has no promises. @param callback gets the error, or null */
-  override save(callback: SessionCallback): void
-  override save(callback?: SessionCallback): Promise<void> | void {
-    return answer(() => super.save(), 'save', callback)
-  }
-
-  /** `flush()` */
-  destroy(): Promise<void>
-  destroy(callback: SessionCallback): void
-  destroy(callback?: SessionCallback): Promise<void> | void {
-    return answer(() => this.flush(), 'destroy', callback)
-  }
-
-  /**
-   * `flush()`, with the values of some keys kept in the new session. It needs no await: what is set
-   * next is in the new session.
-   *
-   * @param keep names of keys, which needs `load()`; `Object.keys(session)` keeps all
-   * @throws SessionNotLoaded
-   */
-  regenerate(keep?: readonly string[]): Promise<void>
-  regenerate(callback: SessionCallback): void
-  regenerate(keep: readonly string[], callback: SessionCallback): void
-  regenerate(keep: readonly string[] | SessionCallback = [], callback?: SessionCallback): Promise<void> | void {
-    if (typeof keep === 'function') return this.regenerate([], keep)
-    if (!Array.isArray(keep))
-      throw new TypeError(`session.regenerate(keep): expected an array of names, got a value of type ${typeof keep}`)
-    if (keep.length > 0 && !this.isLoaded) throw new SessionNotLoaded('regenerate')
-    const isKept = ([name]: [string, unknown]) => keep.includes(name) || keep.includes(ALL_NAMES)
-    const kept = keep.length === 0 ? [] : this.entries().filter(isKept)
-    const regenerate = () => {
-      const flushed = this.flush()
-      this.update(Object.fromEntries(kept))
-      return flushed
-    }
-    return answer(regenerate, 'regenerate', callback)
-  }
-
-  /** `toObject()` */
-  data(): Record<string, unknown> {
-    return this.toObject()
-  }
-
-  /**
-   * `setExpiry(maxAge)`. The other attributes of a cookie are those of the plugin's options.
-   *
-   * @param options `maxAge` in seconds
-   * @throws TypeError
-   */
-  options({ maxAge }: { maxAge?: number }): void {
-    if (maxAge !== undefined) this.setExpiry(maxAge)
-  }
-}
-
-protectProperties(CompatSession.prototype)
-
-function answer(work: () => Promise<void>, method: string, callback: SessionCallback | undefined): Promise<void> | void {
+/** Calls `work`, and the callback if there is one. @throws TypeError when that is no function, before anything has happened */
+export function answer(work: () => Promise<void>, method: string, callback: SessionCallback | undefined): Promise<void> | void {
   if (callback === undefined) return work()
   if (typeof callback === 'function') return callbackify(work)(callback)
-  throw new TypeError(`session.${method}(callback): expected a function, got a value of type ${typeof callback}`)
+  throw new TypeError(`session.${method}(callback): expected a function, got ${kindOf(callback)}`)
+}
+
+/** The data that `regenerate(keep)` keeps. @throws TypeError, SessionNotLoaded */
+export function keptData(session: Session, keep: readonly string[]): Record<string, unknown> {
+  if (!Array.isArray(keep)) throw new TypeError(`session.regenerate(keep): expected an array of names, got ${kindOf(keep)}`)
+  if (keep.length === 0) return {}
+  if (!session.isLoaded) throw new SessionNotLoaded('regenerate')
+  return Object.fromEntries(session.entries().filter(([name]) => keep.includes(name) || keep.includes(ALL_NAMES)))
 }

@@ -16,6 +16,7 @@ import { parse } from '../../lib/django/json.ts'
 import { stringify } from '../../lib/django/json-writer.ts'
 import { newSessionKey } from '../../lib/django/keys.ts'
 import { type SessionOptions, signing } from '../../lib/index.ts'
+import { lifecycleOf } from '../../lib/session/facade.ts'
 import type { Session } from '../../lib/session/session.ts'
 import { Sessions } from '../../lib/sessions.ts'
 import { resolveSettings } from '../../lib/settings/settings.ts'
@@ -234,7 +235,7 @@ class Store {
   async reopen(key: string | null, data: Record<string, unknown> | null): Promise<void> {
     const { accessed, modified } = this.session
     this.session = this.#sessions.open(key)
-    if (data !== null) await this.session.clear().update(data).preload()
+    if (data !== null) await lifecycleOf(this.session.clear().update(data)).load(null)
     this.session.modified = modified
     this.session.accessed = accessed
   }
@@ -381,11 +382,13 @@ class Store {
   }
 
   async exists(key: string | null): Promise<Wire> {
-    return (await this.other(key).preload()).sessionKey !== null
+    const other = this.other(key)
+    return (await lifecycleOf(other).load(other)).sessionKey !== null
   }
 
   async load(): Promise<Wire> {
-    const stored = await this.other().preload()
+    const stored = this.other()
+    await lifecycleOf(stored).load(null)
     if (stored.sessionKey === null) await this.reopen(null, this.data)
     return json(stored.toObject())
   }

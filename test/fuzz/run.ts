@@ -16,9 +16,10 @@ import { CacheEngine } from '../../lib/engines/cache.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { COOKIE_SALT, SignedCookiesEngine } from '../../lib/engines/signed-cookies.ts'
 import sessions from '../../lib/index.ts'
+import { openSession } from '../../lib/session/facade.ts'
 import { KeyedMutex } from '../../lib/session/keyed-mutex.ts'
 import type { SessionContext } from '../../lib/session/saving.ts'
-import { Session } from '../../lib/session/session.ts'
+import type { Session } from '../../lib/session/session.ts'
 import { resolveSettings } from '../../lib/settings/settings.ts'
 
 const [seed = Date.now() % 2 ** 32, count = 1_000_000] = process.argv.slice(2).map(Number)
@@ -144,7 +145,7 @@ async function tryCookie(): Promise<void> {
   const value = pick(random(4) === 0 ? VALID : cookies)
   const header = random(2) === 0 ? mutate(`sessionid=${value}`) : `sessionid=${mutate(value)}`
   const cookie = readCookie(header, 'sessionid')
-  const session = await new Session(cookieContext, cookie).load()
+  const session = await openSession(cookieContext, cookie).load()
   judge(session, cookie !== null && cookies.includes(cookie), header)
 }
 
@@ -160,7 +161,7 @@ async function tryPlanted(): Promise<void> {
 
 async function tryRow(): Promise<void> {
   row = random(50) === 0 ? pick(VALID) : mutate(pick(VALID))
-  const session = await new Session(rowContext, KEY).load()
+  const session = await openSession(rowContext, KEY).load()
   judge(session, rows.includes(row), row)
 }
 
@@ -178,7 +179,7 @@ async function trySigned(): Promise<void> {
   // A stream that was cut or changed before it was signed.
   if (random(3) === 0) row = signer.sign(mutate(row.split(':', 1)[0] as string))
   try {
-    const session = await new Session(rowContext, KEY).load()
+    const session = await openSession(rowContext, KEY).load()
     session.toObject()
     session.getExpiryDate()
     found[session.size > 0 ? 'signed by us, and readable' : 'signed by us, and no data']++

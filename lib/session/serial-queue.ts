@@ -1,39 +1,16 @@
 /**
  * Runs the asynchronous operations of one session one after another, and keeps the
- * errors of those that nobody awaits: they must fail the reply, not the process.
+ * errors of those that are never awaited: they must fail the reply, not the process.
  */
+import { Observed } from './observed.js'
 
-/** A promise that knows whether anything waits for it. */
-export class Observed<T> extends Promise<T> {
-  observed = false
-
-  /** `then` derives an ordinary promise. */
-  static override get [Symbol.species]() {
-    return Promise
-  }
-
-  // biome-ignore lint/suspicious/noThenProperty: this is a promise
-  override then<A = T, B = never>(
-    onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
-    onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null
-  ): Promise<A | B> {
-    this.observed = true
-    return super.then(onFulfilled, onRejected)
-  }
-
-  /** Marks a rejection as handled, without counting as something that waits. */
-  ignore(): void {
-    super.then(undefined, () => {})
-  }
-}
-
-export class Operations {
+export class SerialQueue {
   #last: Promise<void> = Promise.resolve()
   #underWay = 0
   #forgotten: { promise: Observed<unknown>; error: unknown }[] = []
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
-  get areSettled(): boolean {
+  get isSettled(): boolean {
     return this.#underWay === 0 && this.#forgotten.length === 0
   }
 
@@ -57,7 +34,7 @@ export class Operations {
     return promise
   }
 
-  /** Waits for all that was begun. @throws the error of an operation that nobody waited for */
+  /** Waits for all operations that were begun. @throws the error of one that was never awaited */
   async settled(): Promise<void> {
     while (this.#underWay > 0) await this.#last
     const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)

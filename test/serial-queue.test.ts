@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Operations } from '../lib/session/operations.ts'
+import { SerialQueue } from '../lib/session/serial-queue.ts'
 
 /** Lets everything happen that waits for nothing but the event loop; what was rejected and not handled would end the process. */
 const idle = () => new Promise((resolve) => setImmediate(resolve))
@@ -16,17 +16,17 @@ const fail = async () => {
   throw new Error('failed')
 }
 
-t.test('operations run one after another, and answer to whoever started them', async (t) => {
-  const operations = new Operations()
+t.test('operations run one after another, and answer their callers', async (t) => {
+  const queue = new SerialQueue()
   const { open, opened } = gate()
   const log: string[] = []
-  const first = operations.run(async () => {
+  const first = queue.run(async () => {
     log.push('first starts')
     await opened
     log.push('first ends')
     return 1
   })
-  const second = operations.run(async () => {
+  const second = queue.run(async () => {
     log.push('second')
     return 2
   })
@@ -38,25 +38,25 @@ t.test('operations run one after another, and answer to whoever started them', a
 })
 
 t.test('after one that fails the next one runs', async (t) => {
-  const operations = new Operations()
-  const failing = operations.run(fail)
-  const next = operations.run(async () => 'next')
+  const queue = new SerialQueue()
+  const failing = queue.run(fail)
+  const next = queue.run(async () => 'next')
   await t.rejects(failing, { message: 'failed' })
   t.equal(await next, 'next')
 })
 
 t.test('settled() waits for all that was begun, also meanwhile', async (t) => {
-  const operations = new Operations()
+  const queue = new SerialQueue()
   const { open, opened } = gate()
   const log: string[] = []
-  operations.run(async () => {
+  queue.run(async () => {
     await opened
-    operations.run(async () => {
+    queue.run(async () => {
       await idle()
       log.push('begun by an operation')
     })
   })
-  const settled = operations.settled().then(() => log.push('settled'))
+  const settled = queue.settled().then(() => log.push('settled'))
   await idle()
   t.strictSame(log, [])
   open()
@@ -65,30 +65,30 @@ t.test('settled() waits for all that was begun, also meanwhile', async (t) => {
 })
 
 t.test('settled() does not wait when there is nothing', async (t) => {
-  t.equal(await new Operations().settled(), undefined)
+  t.equal(await new SerialQueue().settled(), undefined)
 })
 
 t.test('the error of an operation that nobody awaits does not reach the process, but settled()', async (t) => {
-  const operations = new Operations()
-  operations.run(fail)
-  operations.run(async () => 'fine')
+  const queue = new SerialQueue()
+  queue.run(fail)
+  queue.run(async () => 'fine')
   await idle()
-  await t.rejects(operations.settled(), { message: 'failed' })
-  t.equal(await operations.settled(), undefined, 'it is reported once')
+  await t.rejects(queue.settled(), { message: 'failed' })
+  t.equal(await queue.settled(), undefined, 'it is reported once')
 })
 
 t.test('of several forgotten errors the first one is reported', async (t) => {
-  const operations = new Operations()
-  operations.run(fail)
-  operations.run(async () => {
+  const queue = new SerialQueue()
+  queue.run(fail)
+  queue.run(async () => {
     throw new Error('another one')
   })
-  await t.rejects(operations.settled(), { message: 'failed' })
-  t.equal(await operations.settled(), undefined)
+  await t.rejects(queue.settled(), { message: 'failed' })
+  t.equal(await queue.settled(), undefined)
 })
 
 t.test('an error that somebody waits for is theirs', async (t) => {
-  const operations = new Operations()
+  const queue = new SerialQueue()
   const ways: Record<string, (operation: Promise<unknown>) => Promise<unknown>> = {
     await: async (operation) => {
       try {
@@ -103,15 +103,15 @@ t.test('an error that somebody waits for is theirs', async (t) => {
     finally: (operation) => operation.finally(() => {}).catch(() => {})
   }
   for (const [way, wait] of Object.entries(ways)) {
-    const waiting = wait(operations.run(fail))
-    t.equal(await operations.settled(), undefined, way)
+    const waiting = wait(queue.run(fail))
+    t.equal(await queue.settled(), undefined, way)
     await waiting
   }
 })
 
 t.test('what an operation returns is an ordinary promise to the language', async (t) => {
-  const operations = new Operations()
-  const operation = operations.run(async () => 1)
+  const queue = new SerialQueue()
+  const operation = queue.run(async () => 1)
   t.ok(operation instanceof Promise)
   t.equal(operation.then((value) => value + 1).constructor, Promise)
   t.equal(await operation.then((value) => value + 1), 2)

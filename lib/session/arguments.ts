@@ -1,0 +1,21 @@
+/** Checks of arguments that plain JavaScript could get wrong. */
+import { isPlainObject } from '../django/json-writer.js'
+import { kindOf } from '../kind-of.js'
+
+/** @throws TypeError when it is no string, with the method that was probably meant */
+export function checkedName(method: string, name: unknown): string {
+  if (typeof name === 'string') return name
+  const hint =
+    method === 'delete' ? ': to end the session, await session.flush()' : method === 'set' ? ': for an object, session.update(object)' : ''
+  throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${nameOfType(name)}${hint}`)
+}
+
+/** @throws TypeError when it is no plain object */
+export function checkData(data: unknown): void {
+  if (!isPlainObject(data)) throw new TypeError(`session.update(data): expected a plain object, got ${nameOfType(data)}`)
+}
+
+function nameOfType(value: unknown): string {
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' && value !== null ? `an object of the class ${value.constructor?.name}` : kindOf(value)
+}

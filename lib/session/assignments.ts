@@ -1,0 +1,18 @@
+/** Assignments to a session fail loudly, in sloppy code too: in other plugins `session.user = …` writes the data. */
+
+/** Makes each assignment to an object of a class throw, except to its properties that have a setter. */
+export function refuseAssignments({ prototype }: { prototype: object }): void {
+  for (const [name, { get, set }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    if (get !== undefined && set === undefined) Object.defineProperty(prototype, name, { set: () => refuse(name) })
+  }
+  // A proxy behind the prototype sees only the names that neither the object nor its class has: it costs
+  // nothing otherwise. Object.preventExtensions() would be silent in sloppy code.
+  Object.setPrototypeOf(prototype, new Proxy(Object.prototype, { set: (_target, name) => refuse(String(name)) }))
+  Object.freeze(prototype)
+}
+
+function refuse(name: string): never {
+  // The name that @fastify/csrf-protection assigns in the mode for @fastify/session.
+  const hint = name === '_csrf' ? ", or give @fastify/csrf-protection the option sessionPlugin: '@fastify/secure-session'" : ''
+  throw new TypeError(`session.${name} cannot be assigned: use session.set(${JSON.stringify(name)}, value)${hint}`)
+}

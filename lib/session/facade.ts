@@ -1,0 +1,247 @@
+/** The object behind the interface `Session`: it checks arguments, and has its data and its life in the store from two others. */
+import { type InspectOptions, inspect } from 'node:util'
+import type { SessionLog } from '../contract.js'
+import { EXPIRY_NAME, expiryAge, expiryDate, toStoredExpiry } from '../django/expiry.js'
+import type { Member } from '../django/serializer.js'
+import { checkData, checkedName } from './arguments.js'
+import { refuseAssignments } from './assignments.js'
+import { ALL_NAMES, answer, keptData } from './compat.js'
+import { SessionLifecycle } from './lifecycle.js'
+import type { SessionContext, SessionSettings } from './saving.js'
+import type { Name, Session, SessionCallback, SessionData, Update, Value, Widened } from './session.js'
+import type { WorkingCopy } from './working-copy.js'
+
+const TEST_COOKIE_NAME = 'testcookie'
+const TEST_COOKIE_VALUE = 'worked'
+
+class SessionFacade implements Session {
+  readonly [ALL_NAMES] = true
+  readonly #settings: SessionSettings
+  readonly #lifecycle: SessionLifecycle
+  readonly #data: WorkingCopy
+
+  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog) {
+    this.#settings = context.settings
+    this.#lifecycle = new SessionLifecycle(context, sessionKey, log)
+    this.#data = this.#lifecycle.data
+  }
+
+  static readonly lifecycleOf = (session: Session): SessionLifecycle => (session as SessionFacade).#lifecycle
+
+  // --- state: never loads ------------------------------------------------------
+
+  get sessionKey(): string | null {
+    return this.#lifecycle.key
+  }
+
+  get accessed(): boolean {
+    return this.#data.accessed
+  }
+
+  set accessed(accessed: boolean) {
+    this.#data.accessed = accessed
+  }
+
+  get modified(): boolean {
+    return this.#data.modified
+  }
+
+  set modified(modified: boolean) {
+    this.#data.modified = modified
+  }
+
+  get isLoaded(): boolean {
+    return this.#data.members !== null
+  }
+
+  get isEmpty(): boolean {
+    return this.#lifecycle.isEmpty
+  }
+
+  /** For `console.log`: the state and the names of the data, neither the key nor the values. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { isLoaded, isEmpty, accessed, modified } = this
+    const { members } = this.#data
+    const state = { hasKey: this.sessionKey !== null, isLoaded, isEmpty, accessed, modified }
+    return `Session ${inspect({ ...state, ...(members && { names: [...members.keys()] }) }, options)}`
+  }
+
+  // --- reads: synchronous, after load() -----------------------------------------
+
+  get<N extends Name>(name: N): Value<N> | undefined
+  get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  get(name: string, fallback?: unknown): unknown {
+    const member = this.#data.read('get').get(checkedName('get', name))
+    return member === undefined ? fallback : this.#data.handOut(name, member)
+  }
+
+  has(name: Name): boolean {
+    return this.#data.read('has').has(checkedName('has', name))
+  }
+
+  get size(): number {
+    return this.#data.read('size').size
+  }
+
+  keys(): string[] {
+    return [...this.#data.read('keys').keys()]
+  }
+
+  values(): unknown[] {
+    return Array.from(this.#data.read('values'), ([name, member]) => this.#data.handOut(name, member))
+  }
+
+  entries(): [string, unknown][] {
+    return Array.from(this.#data.read('entries'), ([name, member]) => [name, this.#data.handOut(name, member)])
+  }
+
+  [Symbol.iterator](): Iterator<[string, unknown]> {
+    return this.entries().values()
+  }
+
+  toObject(): Record<string, unknown> {
+    return this.#data.toObject()
+  }
+
+  toJSON(): Record<string, unknown> {
+    if (!this.isLoaded) return {}
+    return Object.fromEntries(this.entries().filter(([name]) => !name.startsWith('_')))
+  }
+
+  testCookieWorked(): boolean {
+    return this.#data.read('testCookieWorked').get(TEST_COOKIE_NAME)?.value === TEST_COOKIE_VALUE
+  }
+
+  getExpiryAge(): number {
+    return expiryAge(this.#expiry('getExpiryAge'), this.#settings.cookieAge, this.#settings.clock())
+  }
+
+  getExpiryDate(): Date {
+    return expiryDate(this.#expiry('getExpiryDate'), this.#settings.cookieAge, this.#settings.clock())
+  }
+
+  getExpireAtBrowserClose(): boolean {
+    const expiry = this.#expiry('getExpireAtBrowserClose')
+    return expiry === undefined || expiry === null ? this.#settings.expireAtBrowserClose : expiry === 0
+  }
+
+  #expiry(method: string): unknown {
+    return this.#data.read(method).get(EXPIRY_NAME)?.value
+  }
+
+  // --- writes: synchronous, need no load() ---------------------------------------
+
+  set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this {
+    this.#data.set(checkedName('set', name), value)
+    return this
+  }
+
+  delete(name: Name): this {
+    this.#data.delete(checkedName('delete', name))
+    return this
+  }
+
+  update(data: Record<string, unknown>): this {
+    checkData(data)
+    this.#data.update(data)
+    return this
+  }
+
+  clear(): this {
+    this.#data.clear()
+    return this
+  }
+
+  setExpiry(value: number | Date | null): this {
+    return this.set(EXPIRY_NAME, toStoredExpiry(value, this.#settings.clock()))
+  }
+
+  setTestCookie(): this {
+    return this.set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE)
+  }
+
+  deleteTestCookie(): this {
+    return this.delete(TEST_COOKIE_NAME)
+  }
+
+  // --- reads that write: synchronous, after load() --------------------------------
+
+  pop<N extends Name>(name: N): Value<N> | undefined
+  pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  pop(name: string, fallback?: unknown): unknown {
+    const member = this.#data.read('pop').get(checkedName('pop', name))
+    if (member === undefined) return fallback
+    this.#data.delete(name)
+    return member.value
+  }
+
+  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  setDefault(name: string, value: unknown): unknown {
+    if (!this.#data.read('setDefault').has(checkedName('setDefault', name))) this.#data.set(name, value)
+    return this.#data.handOut(name, this.#data.read('setDefault').get(name) as Member)
+  }
+
+  // --- the store: asynchronous, one after another ----------------------------------
+
+  load(): Promise<this> {
+    this.#data.accessed = true
+    return this.#lifecycle.load(this)
+  }
+
+  save(): Promise<void>
+  save(callback: SessionCallback): void
+  save(callback?: SessionCallback): Promise<void> | void {
+    this.#data.accessed = true
+    return answer(() => this.#lifecycle.save(), 'save', callback)
+  }
+
+  flush(): Promise<void> {
+    this.#data.clear()
+    return this.#lifecycle.flush()
+  }
+
+  cycleKey(): Promise<void> {
+    this.#data.accessed = true
+    return this.#lifecycle.cycleKey()
+  }
+
+  // --- methods of other plugins ------------------------------------------------------
+
+  regenerate(keep?: readonly string[]): Promise<void>
+  regenerate(callback: SessionCallback): void
+  regenerate(keep: readonly string[], callback: SessionCallback): void
+  regenerate(keep: readonly string[] | SessionCallback = [], callback?: SessionCallback): Promise<void> | void {
+    if (typeof keep === 'function') return this.regenerate([], keep)
+    const kept = keptData(this, keep)
+    const regenerate = () => {
+      const flushed = this.flush()
+      this.#data.update(kept)
+      return flushed
+    }
+    return answer(regenerate, 'regenerate', callback)
+  }
+
+  destroy(): Promise<void>
+  destroy(callback: SessionCallback): void
+  destroy(callback?: SessionCallback): Promise<void> | void {
+    return answer(() => this.flush(), 'destroy', callback)
+  }
+
+  data(): Record<string, unknown> {
+    return this.toObject()
+  }
+
+  options({ maxAge }: { maxAge?: number }): void {
+    if (maxAge !== undefined) this.setExpiry(maxAge)
+  }
+}
+
+refuseAssignments(SessionFacade)
+
+/** @param sessionKey the value of a cookie; text that cannot be a key is none */
+export function openSession(context: SessionContext, sessionKey: string | null, log: SessionLog = context.log): Session {
+  return new SessionFacade(context, sessionKey, log)
+}
+
+/** The members of a session that the plugin needs and handlers do not see. */
+export const { lifecycleOf } = SessionFacade

@@ -1,0 +1,213 @@
+/** The life of a session in the store: its key, its snapshot, and the operations that run one after another. */
+import type { SessionLog, StoredSession } from '../contract.js'
+import { type Deadline, deadlineIn } from '../deadline.js'
+import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
+import { isSessionKey } from '../django/keys.js'
+import type { Members } from '../django/serializer.js'
+import { SessionInterrupted, SuspiciousSession, UnknownKey } from '../errors.js'
+import { bounded } from './keyed-mutex.js'
+import { decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
+import { SerialQueue } from './serial-queue.js'
+import { type PendingSave, WorkingCopy } from './working-copy.js'
+
+export class SessionLifecycle {
+  readonly data: WorkingCopy
+  readonly #context: SessionContext
+  readonly #log: SessionLog
+  readonly #queue = new SerialQueue()
+  #key: string | null
+  #snapshot: Snapshot | null = null
+  /** A save failed, and may have been carried out. */
+  #isUnsettled = false
+  #cookieIsDue = false
+
+  /** @param sessionKey the value of a cookie; text that cannot be a key is none */
+  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog) {
+    this.#context = context
+    this.#log = log
+    this.data = new WorkingCopy(context.codec.serializer, context.settings.saveNestedChanges)
+    const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
+    this.#key = canBeKey ? sessionKey : null
+    if (sessionKey && !canBeKey) this.#logRefused('warn', new UnknownKey('its value cannot be a key'))
+  }
+
+  /** The key, null until there is one. Before `load()` it is the one that the browser sent. */
+  get key(): string | null {
+    return this.#key
+  }
+
+  /** No key and no data: nothing to keep. */
+  get isEmpty(): boolean {
+    return this.#key === null && this.data.isEmpty
+  }
+
+  /** Whether the end that the session has by `setExpiry`, or by its data, has passed. False before `load()`. */
+  get hasEnded(): boolean {
+    const { members } = this.data
+    return members !== null && expireDateOf(this.#context, members) <= this.#context.settings.clock()
+  }
+
+  /** Whether the store has a key or an end of the session that the browser may not know yet. */
+  get cookieIsDue(): boolean {
+    return this.#cookieIsDue
+  }
+
+  /** Whether `settled()` has nothing to wait for and nothing to report. */
+  get isSettled(): boolean {
+    return this.#queue.isSettled
+  }
+
+  /** Waits for the operations that were begun. @throws the error of one that was never awaited */
+  settled(): Promise<void> {
+    return this.#queue.settled()
+  }
+
+  // --- operations: each has its deadline from the moment of the call, whatever it has to wait for ---
+
+  /**
+   * Loads the data, once. It does not count as access.
+   *
+   * @param result the value to resolve with, which saves the caller a promise of its own
+   * @throws StoreUnavailable, SessionTooLarge
+   */
+  load<T>(result: T): Promise<T> {
+    const deadline = this.#deadline()
+    return this.#queue.run(() => this.#load(deadline, result))
+  }
+
+  /** Stores the data, whether or not it changed. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
+  save(): Promise<void> {
+    const deadline = this.#deadline()
+    return this.#queue.run(() => this.#save(deadline))
+  }
+
+  /** Deletes the session from the store. The data must have been cleared: what is set meanwhile is in a new session. @throws StoreUnavailable */
+  flush(): Promise<void> {
+    const deadline = this.#deadline()
+    return this.#queue.run(() => this.#flush(deadline))
+  }
+
+  /** Moves a live session to a new key. @throws SessionInterrupted, StoreUnavailable */
+  cycleKey(): Promise<void> {
+    const deadline = this.#deadline()
+    return this.#queue.run(() => this.#cycleKey(deadline))
+  }
+
+  /** Moves the end of an unchanged session, unless it was moved less than `touchAfter` seconds ago. @throws SessionInterrupted, StoreUnavailable */
+  touch(): Promise<void> {
+    const deadline = this.#deadline()
+    return this.#queue.run(() => this.#touch(deadline))
+  }
+
+  #deadline(): Deadline {
+    return deadlineIn(this.#context.settings.storeTimeout)
+  }
+
+  // --- loading ---------------------------------------------------------------------
+
+  async #load<T>(deadline: Deadline, result: T): Promise<T> {
+    if (this.data.members !== null) return result
+    const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
+    // An unknown key is never adopted: a session that is saved gets a new one.
+    if (stored === null) this.#key = null
+    else this.#snapshot = { ...stored, members: decode(this.#context, stored, this.#log) }
+    this.data.load(this.#snapshot?.members ?? new Map())
+    return result
+  }
+
+  /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
+  async #find(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
+    try {
+      const stored = await bounded(this.#context.engine.load(sessionKey, deadline), deadline)
+      if (stored === null) this.#logRefused('debug', new UnknownKey('it has expired, was deleted, or never existed'))
+      return stored
+    } catch (error) {
+      if (!(error instanceof SuspiciousSession)) throw error
+      this.#logRefused('warn', error)
+      return null
+    }
+  }
+
+  #logRefused(level: 'debug' | 'warn', { code, message }: Error & { code: string }): void {
+    this.#log[level]({ code }, message)
+  }
+
+  // --- saving ----------------------------------------------------------------------
+
+  async #save(deadline: Deadline): Promise<void> {
+    await this.#load(deadline, undefined)
+    const pending = this.data.beginSave()
+    try {
+      this.#snapshot = await (this.#snapshot === null
+        ? this.#create(pending.members, deadline)
+        : this.#replace(this.#snapshot, pending, deadline))
+    } catch (error) {
+      this.data.abortSave(pending)
+      throw error
+    }
+    this.#isUnsettled = false
+    this.#cookieIsDue = true
+    this.data.endSave(this.#snapshot.members)
+  }
+
+  async #create(members: Members, deadline: Deadline): Promise<Snapshot> {
+    const record = recordOf(this.#context, members)
+    this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
+    return { ...record, members }
+  }
+
+  async #replace(snapshot: Snapshot, { members, changes }: PendingSave, deadline: Deadline): Promise<Snapshot> {
+    const key = this.#key as string
+    const record = recordOf(this.#context, members)
+    const replacement = { sessionKey: key, snapshot, members, record, changes, isUnsettled: this.#isUnsettled, log: this.#log }
+    const saved = await this.#context.mutex.run(key, deadline, () => {
+      this.#isUnsettled = true
+      return replace(this.#context, replacement, deadline)
+    })
+    this.#key = saved.sessionKey
+    return saved.snapshot
+  }
+
+  // --- the other operations --------------------------------------------------------
+
+  async #flush(deadline: Deadline): Promise<void> {
+    const { engine, mutex } = this.#context
+    const key = this.#key
+    if (key !== null) await mutex.run(key, deadline, () => engine.delete(key, deadline))
+    this.#key = null
+    this.#snapshot = null
+    this.#isUnsettled = false
+    this.#cookieIsDue = false
+    this.data.restart()
+  }
+
+  async #cycleKey(deadline: Deadline): Promise<void> {
+    await this.#load(deadline, undefined)
+    const key = this.#key
+    const snapshot = this.#snapshot
+    // Without a live session the key is made when it is saved.
+    if (key === null || snapshot === null) return
+    const { engine, mutex } = this.#context
+    const expireDate = expireDateOf(this.#context, snapshot.members)
+    const newKey = await mutex.run(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
+    if (newKey === null) throw new SessionInterrupted('was deleted')
+    this.#key = newKey
+    this.#cookieIsDue = true
+    this.#snapshot = { ...snapshot, expireDate }
+  }
+
+  async #touch(deadline: Deadline): Promise<void> {
+    await this.#load(deadline, undefined)
+    const key = this.#key
+    const snapshot = this.#snapshot
+    if (key === null || snapshot === null) return
+    if (fixedDate(snapshot.members.get(EXPIRY_NAME)?.value) !== null) return
+    const { engine, mutex, settings } = this.#context
+    const expireDate = expireDateOf(this.#context, snapshot.members)
+    if (expireDate.getTime() - snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
+    if (engine.keyIsData) return this.#save(deadline)
+    if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))))
+      throw new SessionInterrupted('was deleted')
+    this.#snapshot = { ...snapshot, expireDate }
+  }
+}
