@@ -123,6 +123,10 @@ export function everythingElse(session: Session): void {
   session.setExpiry('2030-01-01')
   // @ts-expect-error nor is nothing, for which there is null
   session.setExpiry(undefined)
+  // @ts-expect-error loading without access is for the plugin
+  session.preload()
+  // @ts-expect-error so is its part of the session
+  session.lifecycle
   // @ts-expect-error nobody but a loaded session has data: load() first
   session.load().get('typedVisits')
 }
