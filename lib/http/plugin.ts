@@ -11,7 +11,7 @@ import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
-import { Committer, lateChangeWarning, type RequestState } from './reply.js'
+import { Committer, lateChangeWarning, RequestState } from './reply.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
 declare module 'fastify' {
@@ -161,16 +161,7 @@ class RequestSessions {
     if (config?.session === false) throw new SessionDisabled(String(url))
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
     const session = this.#sessions.open(sent, request.log)
-    const state = {
-      session,
-      cookieSent: sent !== null,
-      commit: null,
-      failure: null,
-      committed: false,
-      sending: false,
-      changedLate: false,
-      cookieAction: 'none' as const
-    }
+    const state = new RequestState(session, sent !== null)
     lifecycleOf(session).data.onChange = () => this.#watch(state, request[kReply])
     return state
   }

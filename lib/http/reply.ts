@@ -11,22 +11,31 @@ import { discard, type Head, SentHead } from './head.js'
 import { varyOnCookie } from './headers.js'
 import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
 
-/** The session of a request, from its first use. */
-export interface RequestState {
+/**
+ * The session of a request, from its first use. A class, since V8 soon makes the object of a literal in its old
+ * generation. There it would keep alive what a request has, until the whole heap is collected: read requests
+ * cost 245 000 instructions so, and 176 000 with a class.
+ */
+export class RequestState {
   readonly session: Session
   /** Whether the request came with the session cookie, whatever was in it. */
   readonly cookieSent: boolean
   /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
-  commit: Promise<void> | null
-  committed: boolean
+  commit: Promise<void> | null = null
+  committed = false
   /** A `saveSession()` that failed. */
-  failure: { error: Error; saving: Observed<void> } | null
+  failure: { error: Error; saving: Observed<void> } | null = null
   /** A reply waits for the commit. */
-  sending: boolean
+  sending = false
   /** The session was changed after its commit. */
-  changedLate: boolean
+  changedLate = false
   /** The commit's change to the cookie. */
-  cookieAction: CookieAction
+  cookieAction: CookieAction = 'none'
+
+  constructor(session: Session, cookieSent: boolean) {
+    this.session = session
+    this.cookieSent = cookieSent
+  }
 }
 
 type SendDone = (error: Error | null, payload?: unknown) => void
