@@ -4,7 +4,7 @@ import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import { migrationSource } from '../lib/migrations.ts'
 import { Browser, createApp } from './fixtures/app.ts'
-import { missing, openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createDatabase, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { MariadbServer, missingMariadbServer } from './fixtures/mariadb.ts'
 import { createProxy, type FaultyProxy } from './fixtures/proxy.ts'
 
@@ -162,7 +162,7 @@ const TROUBLES: Record<'postgres' | 'mariadb', Trouble[]> = {
     { code: '0A000', response: UNAVAILABLE, connection: 'replaced', sent: 2, reason: /preparedStatements/ },
     { code: 'XX000', response: UNAVAILABLE, connection: 'replaced', reason: /a statement failed/ }, // internal error
     { code: 'MY001', response: UNAVAILABLE, connection: 'replaced', reason: /a statement failed/ },
-    { code: '57P01', response: UNAVAILABLE, connection: 'replaced', reason: /connection was lost/ } // admin shutdown
+    { code: '57P01', response: UNAVAILABLE, connection: 'replaced', sent: 4, reason: /connection was lost/ } // admin shutdown
   ],
   mariadb: [
     { code: '1366', response: REFUSED, connection: 'kept', reason: /refused a statement/ }, // incorrect value
@@ -180,7 +180,7 @@ const TROUBLES: Record<'postgres' | 'mariadb', Trouble[]> = {
     { code: '1836', response: UNAVAILABLE, connection: 'replaced', sent: 2, reason: /server is read-only/ },
     { code: '1615', response: UNAVAILABLE, connection: 'replaced', sent: 2, reason: /preparedStatements/ }, // to be prepared again
     { code: '1105', response: UNAVAILABLE, connection: 'replaced', reason: /a statement failed/ }, // unknown error
-    { code: '1927', response: UNAVAILABLE, connection: 'replaced', reason: /connection was lost/ } // killed
+    { code: '1927', response: UNAVAILABLE, connection: 'replaced', sent: 4, reason: /connection was lost/ } // killed
   ]
 }
 
@@ -369,9 +369,12 @@ t.test('a transaction that is read-only, as a Knex instance, is a 503 and stops 
 for (const server of ['postgres', 'mariadb'] as const) {
   /** A site with connections of its own, through a proxy. */
   async function openProxied(t: Test) {
-    const { client, connection } = (await openDatabase(t, server)).client.config
-    const proxy = await createProxy(t, connection)
-    const site = await createSite(t, { client, connection: proxy.url, pool: POOL }, { storeTimeout: 0.3, verify: false })
+    const config = await createDatabase(t, server)
+    const plain = createKnex(config)
+    await plain.migrate.latest({ migrationSource })
+    await plain.destroy()
+    const proxy = await createProxy(t, config.connection as string)
+    const site = await createSite(t, { ...config, connection: proxy.url, pool: POOL }, { storeTimeout: 1, verify: false })
     await site.browser.get('/count')
     const visit = async (count: number) => {
       const replies = await Promise.all(Array.from({ length: count }, () => site.browser.fork().get('/read')))

@@ -53,7 +53,7 @@ export class SettledTable implements SessionRows<StoredSession> {
     const mergeToRow = (stored: StoredSession): Merged<StoredRow> => {
       const merged = merge(stored)
       const row = toRow(merged.row)
-      judgeMerged = (found) => judge(found, row, stored.sessionData)
+      judgeMerged = (found) => judge(found, row, null)
       return { row, columns: merged.columns }
     }
     const update = () => this.#rows.updateLocked(sessionKey, now, mergeToRow, deadline)
@@ -99,12 +99,17 @@ function toRow({ sessionData, expireDate }: StoredSession): StoredRow {
   return { sessionData, expireDate, early: randomMicroseconds() }
 }
 
-/** The date is not compared, since another request may have renewed the row. A third text may be on top of the one that was sent. */
+/**
+ * The date is not compared, since another request may have renewed the row. A third text may be on top of the one
+ * that was sent.
+ *
+ * @param snapshot the text that the write replaces. Null for any text: then a row that is there and was not written
+ * cannot be told from none, so it is unknown
+ */
 function judge(found: FoundRow | null, { sessionData, early }: StoredRow, snapshot: string | null): Verdict {
   if (found === null) return 'not written'
-  if (found.sessionData === sessionData) {
-    if (found.microseconds === 0) return 'unknown'
-    return found.microseconds === 1000 - early ? 'written' : 'not written'
-  }
-  return found.sessionData === snapshot ? 'not written' : 'unknown'
+  const isOurs = found.sessionData === sessionData
+  if (isOurs && found.microseconds === 1000 - early) return 'written'
+  if (snapshot === null || (isOurs && found.microseconds === 0)) return 'unknown'
+  return isOurs || found.sessionData === snapshot ? 'not written' : 'unknown'
 }
