@@ -141,7 +141,7 @@ async function createCachedDbStore(t: Test, database: DatabaseName, startsCold: 
       new CachedDbEngine({
         db: dbEngine(scheduler, client, table),
         cache: sessionCache(scheduler.gate(client, cache, CACHE)),
-        storeTimeout: 5,
+        storeTimeout: 60,
         log
       }),
     keys: () => keysOf(table),

@@ -117,7 +117,7 @@ for (const database of databases) {
 t.test('random programs on cached_db', async (t) => {
   const knex = await openDatabase(t, 'sqlite', { connection: { filename: ':memory:' }, pool: { min: 1, max: 1 } })
   const log = { debug: () => {}, warn: (_details: object, message: string) => t.fail(message) }
-  await assertPrograms(t, new CachedDbEngine({ db: createDbEngine(knex, clock), cache: sessionCache(), storeTimeout: 5, log }), 300)
+  await assertPrograms(t, new CachedDbEngine({ db: createDbEngine(knex, clock), cache: sessionCache(), storeTimeout: 60, log }), 300)
 })
 
 t.test('random programs on cache', (t) => assertPrograms(t, new CacheEngine(sessionCache()), 500))
