@@ -375,7 +375,6 @@ t.test('a migration that broke off after CREATE TABLE is completed by the next o
   const indexes = async () => (await rowsOf(knex, 'SHOW INDEX FROM django_session')).map(({ Key_name }) => Key_name)
   t.strictSame(await indexes(), ['PRIMARY', index])
   await knex.raw(`DROP INDEX ${index} ON django_session`)
-  await knex('knex_migrations').delete()
   await knex.migrate.latest({ migrationSource })
   t.strictSame(await indexes(), ['PRIMARY', index])
 
