@@ -66,7 +66,9 @@ const { values } = parseArgs({
   }
 })
 if (!hasCallgrind) {
-  console.error('Instructions are counted by valgrind, which is not installed. On Debian and Ubuntu: apt-get install valgrind')
+  console.error(
+    'Instructions are counted by valgrind, which does not run here. To install it on Debian and Ubuntu: apt-get install valgrind'
+  )
   process.exit(1)
 }
 const cells = ROUTES.flatMap((route) => CONNECTIONS.map((connections): Cell => ({ route, connections }))).filter(
