@@ -129,7 +129,7 @@ export const UnknownKey = createError<[string]>('FST_SESSION_UNKNOWN_KEY', 'The 
 /** Stored text that is corrupt or forged (Django's `SuspiciousSession`): logged by the session, which then is empty. */
 export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS', 'Session data corrupted: %s', 400)
 
-/** A request that only a user may make, by nobody who could be sent to a login page. */
+/** A request that needs a signed-in user, where a redirect to the login page makes no sense. */
 export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
 
 /** A password field that `checkPassword` cannot check: another format, a missing package, or costs out of bounds. */

@@ -1,4 +1,4 @@
-/** Removing expired sessions in small batches, so that nobody else waits for long. */
+/** Removes expired sessions in small batches, so that other statements do not wait for long. */
 import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
 import { monotonicNow, pause } from '../timers.js'
 import type { SessionTable } from './session-table.js'

@@ -16,7 +16,7 @@ const EXPECTED = 'a string, a finite number, a bigint of 64 bits, a boolean, a v
 export function checkColumns(returned: unknown): Columns {
   const tag = Object.prototype.toString.call(returned).slice(8, -1)
   if (tag === 'Object') return returned as Columns
-  // The promise of an async function may be rejected, which nobody else would handle.
+  // The promise of an async function may reject, and nothing else handles it.
   if (returned instanceof Promise) returned.catch(() => {})
   throw new TypeError(`Expected the option columns to return an object of column values, got ${tag}`)
 }

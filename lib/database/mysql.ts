@@ -24,7 +24,7 @@ interface MysqlConnection {
   constructor: new (options: { config: object }) => MysqlConnection
 }
 
-/** MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice that nobody waits with it. */
+/** MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice a closed connection. */
 function kill({ constructor: Connection, config, threadId }: MysqlConnection): void {
   const connection = new Connection({ config })
   connection.stream.unref()

@@ -87,7 +87,7 @@ export function discard(payload: unknown): void {
     stream.on('error', () => {})
     stream.destroy()
   } else if (typeof cancel === 'function') {
-    // Fails where somebody reads the stream, whose business it then is.
+    // Fails if the stream has a reader, which then has to end it.
     ;(body as ReadableStream).cancel().catch(() => {})
   }
 }
