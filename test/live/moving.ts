@@ -49,7 +49,9 @@ async function start(t: Test, command: string[], env: NodeJS.ProcessEnv, ready: 
     }
     throw new Error(`${file} ended: ${lines.join('\n')}`)
   }
-  await Promise.any([isReady(child.stdout), isReady(child.stderr)])
+  await Promise.any([isReady(child.stdout), isReady(child.stderr)]).catch(({ errors }: AggregateError) => {
+    throw errors[0]
+  })
 }
 
 async function startFastify(t: Test, folder: string, databaseUrl: string): Promise<number> {
@@ -66,10 +68,10 @@ async function startNginx(t: Test, folder: string, { django, fastify }: { django
     .replace('8000', String(django))
     .replace('3000', String(fastify))
     .replace('listen 80', `listen 127.0.0.1:${port}`)
-  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`)
+  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path "${folder}/${name}";`)
   const config = join(folder, 'nginx.conf')
   const http = `http { access_log off; ${paths.join(' ')}\n${site} }`
-  writeFileSync(config, `daemon off; pid ${folder}/nginx.pid; error_log stderr notice; events {}\n${http}`)
+  writeFileSync(config, `daemon off; pid "${folder}/nginx.pid"; error_log stderr notice; events {}\n${http}`)
   mkdirSync(join(folder, 'logs'))
   await start(t, [NGINX, '-p', folder, '-c', config], {}, /start worker process /)
   return `http://127.0.0.1:${port}`
