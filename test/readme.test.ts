@@ -11,7 +11,7 @@ import sessions, { errors } from '../lib/index.ts'
 import type { EngineName } from '../lib/settings/options.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { createDatabase, missing, openDatabase } from './fixtures/databases.ts'
-import { anchors, type Block, blocks, fileName, leftovers, links, pages, root, table } from './fixtures/pages.ts'
+import { anchors, type Block, blocks, fileName, leftovers, links, pages, root, sections, table } from './fixtures/pages.ts'
 import { readSchema } from './fixtures/schema.ts'
 
 const run = (file: string, args: string[], cwd = root) => promisify(execFile)(file, args, { cwd })
@@ -114,8 +114,8 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
   )
   t.strictSame(
     answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
-    ['get /account 401', 'post /transfer 403', 'get /socket 403'],
-    'refused are nobody, a form without a token, and a websocket of no page'
+    ['post /login 403', 'get /account 401', 'get /account 401', 'post /transfer 403', 'get /socket 403'],
+    'refused are nobody, an unknown user, a form without a token, and a websocket of no page'
   )
   for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
     t.match(stdout, ` ${name}`, 'the tests ran')
@@ -246,52 +246,78 @@ async function checkOwnCommand(t: Test, [command = '', ...options]: string[]): P
   for (const option of options.filter((text) => text.startsWith('--'))) t.match(stdout, `${option} `, `${command} ${option}`)
 }
 
+/** Of files, where the package itself does not have them. */
+const FILES = `${manifest.homepage.replace('#readme', '')}/blob/main/`
+
 t.test('links lead to files of the repository and to headings', async (t) => {
   for (const path of pages.keys()) {
     t.strictSame(leftovers(path), [], `${path} is Markdown, and its links have targets`)
     for (const link of links(path)) {
-      if (link.includes('://')) t.equal(new URL(link).protocol, 'https:', `${path}: ${link}`)
-      else checkLink(t, path, link)
+      if (link.startsWith(FILES)) checkLink(t, path, link.slice(FILES.length))
+      else if (link.includes('://')) t.equal(new URL(link).protocol, 'https:', `${path}: ${link}`)
+      else checkLink(t, path, inRepository(path, link))
     }
   }
 })
 
-function checkLink(t: Test, path: string, link: string): void {
-  const [file, anchor] = link.split('#')
-  const target = file ? join(dirname(path), file) : path
-  t.ok(existsSync(join(root, target)), `${path}: ${link}`)
-  if (anchor !== undefined) t.ok(anchors(target).includes(anchor), `${path}: ${link}`)
+/** Where a relative link leads, from the root. */
+function inRepository(path: string, link: string): string {
+  return link.startsWith('#') ? path + link : join(dirname(path), link)
 }
 
-t.test('every page can be reached from the README', async (t) => {
+function checkLink(t: Test, path: string, link: string): void {
+  const [file = '', anchor] = link.split('#')
+  t.ok(existsSync(join(root, file)), `${path}: ${link}`)
+  if (anchor !== undefined) t.ok(anchors(file).includes(anchor), `${path}: ${link}`)
+}
+
+const isPublished = (path: string) => /^(README|CHANGELOG|LICENSE|docs\/[^/]+)(\.md)?$/.test(path)
+
+t.test('what is published links to the rest of the repository by its address', async (t) => {
+  for (const path of [...pages.keys()].filter(isPublished)) {
+    const relative = links(path).filter((link) => !link.includes('://'))
+    const leaving = relative.filter((link) => !isPublished(inRepository(path, link).split('#')[0] as string))
+    t.strictSame(leaving, [], path)
+  }
+})
+
+t.test('every page can be reached from the README, and is in the index with a line of its own', async (t) => {
   const reached = new Set(['README.md'])
   for (const path of reached) {
     for (const link of links(path)) {
-      const target = join(dirname(path), link.split('#')[0] as string)
+      const file = link.startsWith(FILES) ? link.slice(FILES.length) : inRepository(path, link)
+      const target = file.split('#')[0] as string
       if (pages.has(target)) reached.add(target)
     }
   }
   t.strictSame([...reached].sort(), [...pages.keys()].sort())
+
+  const index = readFileSync(join(root, 'docs/README.md'), 'utf8')
+  const listed = Array.from(index.matchAll(/^- \[[^\]]+\]\(([\w-]+\.md)\): ./gm), ([, name]) => `docs/${name}`)
+  const inDocs = [...pages.keys()].filter((path) => path.startsWith('docs/') && path !== 'docs/README.md')
+  t.strictSame(listed.sort(), inDocs.sort())
 })
 
 t.test('the table of engines has every engine', async (t) => {
   const { message } = t.throws(() => resolveSettings({ secretKey: 'x', engine: 'none' as EngineName })) as Error
   const names = Array.from(message.matchAll(/"(\w+)"/g), ([, name]) => name)
   t.ok(names.includes('signed_cookies'))
-  t.strictSame([...new Set(table('README.md', 'Engines').map(([cell]) => /^`(\w+)`/.exec(cell as string)?.[1]))], names)
+  t.strictSame([...new Set(table('docs/engines.md', 'Engines').map(([cell]) => /^`(\w+)`/.exec(cell as string)?.[1]))], names)
 })
 
-t.test('the table of options has every option with its default', async (t) => {
+t.test('the page of options has every option with its default', async (t) => {
   const settings = resolveSettings({ secretKey: 'x', knex: { client: 'better-sqlite3', connection: ':memory:' } })
   const defaults: Record<string, unknown> = { ...settings }
   for (const [name, value] of Object.entries(settings.cookie)) defaults[`cookie.${name}`] = value
-  const rows = table('README.md', 'Options')
-  for (const [option, , value] of rows) {
-    const text = code(value)?.replaceAll("'", '"')
-    if (text !== undefined) t.equal(text, JSON.stringify(defaults[String(code(option))]), `default of ${option}`)
+  const described = sections('docs/options.md').map(({ title, text }) => ({ option: code(title) as string, text }))
+  for (const { option, text } of described) {
+    const head = /^\s*(?:Required|Default: (`[^`]+`|.+?))\.(?: Django: `[A-Z_]+`\.)?\n/.exec(text)
+    t.ok(head, `${option} begins with its default and Django's setting`)
+    const written = code(head?.[1])?.replaceAll("'", '"')
+    if (written !== undefined) t.equal(written, JSON.stringify(defaults[option]), `default of ${option}`)
   }
   const options = [...known({ unknown: 1 }, ''), ...known({ cookie: { unknown: 1 } }, 'cookie.')].filter((name) => name !== 'cookie')
-  t.strictSame(rows.map(([option]) => code(option)).sort(), options.sort())
+  t.strictSame(described.map(({ option }) => option).sort(), options.sort())
 })
 
 /** The names of the options, as the error about an unknown one lists them. */
@@ -321,7 +347,7 @@ t.test('the table of the session names what a session has', async (t) => {
   t.teardown(() => app.close())
   await app.register(sessions, { secretKey: 'x', knex: await openDatabase(t, 'sqlite') })
   const session = app.sessions.open()
-  const members = table('README.md', 'The session').flatMap(([cell]) => Array.from((cell as string).matchAll(/`(?:await )?(\w+)(\()?/g)))
+  const members = table('docs/session.md', 'Methods').flatMap(([cell]) => Array.from((cell as string).matchAll(/`(?:await )?(\w+)(\()?/g)))
   t.ok(members.length > 30)
   for (const [, name, call] of members) {
     t.ok(String(name) in session, String(name))

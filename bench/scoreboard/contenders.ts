@@ -98,7 +98,7 @@ export const ours: Checked = {
   table: { name: 'django_session', key: 'session_key', data: 'session_data', expires: 'expire_date' },
   prepare: migrate,
   packages: ['fastify', '@fastify/cookie', 'knex', 'pg'],
-  documented: { 'nested change': 'differences.md#the-session' }
+  documented: { 'nested change': '../docs/differences.md#the-session' }
 }
 
 export const checked: readonly Checked[] = [

@@ -66,7 +66,7 @@ ${scores.join('\n')}
 - A browser keeps cookies as browsers do: none of more than 4096 bytes, and no secure one over http.
 - “As it comes” has the defaults, “tuned” what the manuals advise: \`rolling: false, saveUninitialized: false\` for @fastify/session, \`resave: false, saveUninitialized: false\` for express-session. Where a check is about renewing, sessions are renewed by each request: \`rolling: true\`, \`touch()\`, \`saveEveryRequest: true\`.
 - The stores clean up by timers; here they are told to, once. Nobody has set \`query_timeout\` of pg, whose [default](https://node-postgres.com/apis/client) is none: it would bound the wait for a database that does not answer.
-- @fastify/secure-session keeps the data in the cookie. What it cannot do for that reason, our [engine](../README.md#engines) \`signed_cookies\` cannot do either.
+- @fastify/secure-session keeps the data in the cookie. What it cannot do for that reason, our [engine](../docs/engines.md) \`signed_cookies\` cannot do either.
 
 ${sections.map((section) => `## ${section}\n\n${sectionTable(section, columns)}`).join('\n\n')}
 

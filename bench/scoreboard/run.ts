@@ -1,6 +1,6 @@
 /**
  * `npm run scoreboard`: asks this package and its peers the same questions, prints a table,
- * and writes docs/scoreboard.md. With names of contenders it asks those, and writes nothing.
+ * and writes bench/scoreboard.md. With names of contenders it asks those, and writes nothing.
  */
 import { writeFile } from 'node:fs/promises'
 import pg from 'pg'
@@ -27,6 +27,6 @@ async function postgresVersion(): Promise<string> {
 const columns = await runChecks(chosen, url)
 console.log(terminalTable(columns))
 if (names.length === 0) {
-  await writeFile(new URL('../../docs/scoreboard.md', import.meta.url), page(columns, [await postgresVersion(), ...versions(chosen)]))
-  console.log('\nWritten: docs/scoreboard.md')
+  await writeFile(new URL('../scoreboard.md', import.meta.url), page(columns, [await postgresVersion(), ...versions(chosen)]))
+  console.log('\nWritten: bench/scoreboard.md')
 }

@@ -78,7 +78,7 @@ const DEPENDENCIES = [
 const PUBLISHED = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
   /^dist\/([a-z-]+\/)*[a-z-]+\.(js|d\.ts)$/,
-  /^docs\/[a-z-]+\.md$/,
+  /^docs\/(README|[a-z-]+)\.md$/,
   /^migrations\/\d{14}_\w+\.js$/
 ]
 

@@ -18,11 +18,11 @@ function requestsPerSecond(contender: string, route: string): string {
   return (Math.round(value / step) * step).toLocaleString('en-US').replace(',', ' ')
 }
 
-t.test('the table of the README', async (t) => {
+t.test('the table of requests per second', async (t) => {
   const contenders = ['ours', 'prepared-plain', 'fs-pg-simple', 'django']
   const routes = { 'Session untouched': 'untouched', Read: 'read', Write: 'write', New: 'new', Logout: 'logout' }
   t.same(
-    table('README.md', 'Performance'),
+    table('bench/README.md', 'Performance'),
     Object.entries(routes).map(([name, route]) => [name, ...contenders.map((contender) => requestsPerSecond(contender, route))])
   )
 })
@@ -45,9 +45,9 @@ function nameOf({ suite, route, connections, figure }: GoalResult): string {
   return `${route.charAt(0).toUpperCase()}${route.slice(1)}, ${load}${SUITES[suite] ?? ''}${COSTS[figure] ?? ''}`
 }
 
-t.test('the goals in docs/performance.md, the missed ones bold', async (t) => {
+t.test('the goals in bench/README.md, the missed ones bold', async (t) => {
   t.same(
-    table('docs/performance.md', 'Goals'),
+    table('bench/README.md', 'Goals'),
     results.goals.map((goal) => {
       const { median, min, max } = goal.ratio
       return [

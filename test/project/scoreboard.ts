@@ -1,4 +1,4 @@
-/** What docs/scoreboard.md says of this package is asked again: the rest of the page is for `npm run scoreboard`. */
+/** What bench/scoreboard.md says of this package is asked again: the rest of the page is for `npm run scoreboard`. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { checks } from '../../bench/scoreboard/checks.ts'
@@ -12,7 +12,7 @@ const BY_DESIGN = ['nested change']
 
 t.test('the scoreboard of this package', { skip: missing('postgres') }, async (t) => {
   const [column] = (await runChecks([ours], process.env.POSTGRES_URL as string)) as [Column]
-  const page = readFileSync(new URL('../../docs/scoreboard.md', import.meta.url), 'utf8')
+  const page = readFileSync(new URL('../../bench/scoreboard.md', import.meta.url), 'utf8')
 
   t.test('every check applies, and holds', async (t) => {
     t.ok(checks.length > 30)
