@@ -23,6 +23,8 @@ export const OPTIONS = {
   },
   env: { type: 'string', value: 'NAME', help: 'The environment in the knexfile (default: NODE_ENV or development)' },
   table: { type: 'string', default: TABLE, value: 'NAME', help: `The table (default: ${TABLE})` },
+  'user-sessions': { type: 'boolean', help: 'Instead, the table of the option userSessions' },
+  'user-id': { type: 'string', value: 'TYPE', help: 'With --user-sessions: the type of the primary key of users: bigint, uuid or text' },
   'secret-key-file': {
     type: 'string',
     value: 'FILE',

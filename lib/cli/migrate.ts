@@ -1,53 +1,95 @@
 /** The commands `migrate` and `rollback`. */
 import type { Knex } from 'knex'
 import { readColumns } from '../database/inspection.js'
-import { createMigrationSource } from '../migrations.js'
-import { TABLE } from './arguments.js'
+import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
+import {
+  createMigrationSource,
+  createUserSessionsMigrationSource,
+  USER_ID_TYPES,
+  type UserSessionsMigrationSourceOptions
+} from '../migrations.js'
+import { type Options, TABLE } from './arguments.js'
 import type { Command, Task } from './command.js'
+import { UsageError } from './errors.js'
 import { printSentence } from './io.js'
 import { openDatabase } from './store.js'
 
 export const migrate: Command = {
   summary: `Create the table ${TABLE}, unless it exists`,
-  description: `Creates the table ${TABLE}, or the one of --table, as Django makes it. A table that exists already is left alone. The migrations that have run are recorded in another table, ${recordOf(TABLE)}.`,
+  description: `Creates the table ${TABLE}, or the one of --table, as Django makes it. A table that exists already is left alone. The migrations that have run are recorded in another table, ${recordOf(TABLE)}.\nWith --user-sessions it does so for the table ${USER_SESSIONS_TABLE} of django-allauth, for the option userSessions.`,
   example: 'migrate',
-  options: ['table'],
+  options: ['table', 'user-sessions', 'user-id'],
   exitCodes: '0 done, or nothing to do, 1 failed',
   createsFile: true,
   async run(task: Task): Promise<number> {
     const { knex, newFile, io } = task
-    const { table } = task.options
-    const existed = await exists(task)
+    const target = targetOf(task.options, true)
+    const existed = await exists(task, target)
     // One transaction for all steps: otherwise two migrations at once could insert Knex's lock row twice, and the lock would stay taken.
     const [, names] = await knex
-      .transaction((transaction) => transaction.migrate.latest(migrationsOf(table)))
-      .catch((error) => explainLock(error, table))
+      .transaction((transaction) => transaction.migrate.latest(migrationsOf(target)))
+      .catch((error) => explainLock(error, target))
     const place = newFile === null ? '' : ` in the new file ${newFile}`
     if (names.length === 0) printSentence(io.stdout, 'Nothing to migrate.')
-    else printSentence(io.stdout, existed ? `The table ${table} exists already, and is left alone.` : `Created the table ${table}${place}.`)
+    else
+      printSentence(
+        io.stdout,
+        existed ? `The table ${target.table} exists already, and is left alone.` : `Created the table ${target.table}${place}.`
+      )
     return 0
   }
 }
 
 export const rollback: Command = {
   summary: 'Undo the last migrate, but keep a table that Django made',
-  description: `Undoes the last migrate. If migrate created the table, the table is dropped with all sessions. A table that Django made, or that Django has adopted since by --fake-initial, stays.`,
+  description: `Undoes the last migrate, or with --user-sessions the last migrate --user-sessions. If migrate created the table, the table is dropped with all that is in it. A table that Django made, or that Django has adopted since by --fake-initial, stays.`,
   example: 'rollback',
-  options: ['table'],
+  options: ['table', 'user-sessions'],
   exitCodes: '0 done, or nothing to do, 1 failed, or the table is one that Django has adopted',
   async run(task: Task): Promise<number> {
     const { knex, io } = task
-    const { table } = task.options
-    const [, names] = await knex.migrate.rollback(migrationsOf(table)).catch((error) => explainLock(error, table))
+    const target = targetOf(task.options, false)
+    const { table } = target
+    const [, names] = await knex.migrate.rollback(migrationsOf(target)).catch((error) => explainLock(error, target))
     if (names.length === 0) printSentence(io.stdout, 'Nothing to roll back.')
-    else if (await exists(task)) printSentence(io.stdout, `The table ${table} was not created by migrate, and is left alone.`)
+    else if (await exists(task, target)) printSentence(io.stdout, `The table ${table} was not created by migrate, and is left alone.`)
     else printSentence(io.stdout, `Dropped the table ${table}.`)
     return 0
   }
 }
 
-async function exists(task: Task): Promise<boolean> {
-  return (await readColumns(openDatabase(task), task.options.table)).length > 0
+/** A table and its migrations. */
+interface Target {
+  table: string
+  migrationSource: Knex.MigrationSource<string>
+}
+
+/**
+ * @param creates whether the table may be created, for which the type of its column user_id must be known
+ * @throws UsageError
+ */
+function targetOf({ table, 'user-sessions': isUserSessions = false, 'user-id': userId }: Options, creates: boolean): Target {
+  if (!isUserSessions) {
+    if (userId !== undefined) throw new UsageError('--user-id needs --user-sessions')
+    return { table, migrationSource: createMigrationSource({ tableName: table }) }
+  }
+  if (table !== TABLE) throw new UsageError('expected either --table NAME or --user-sessions, got both')
+  if (creates && !isUserIdType(userId)) {
+    const received = userId === undefined ? 'nothing' : JSON.stringify(userId)
+    throw new UsageError(`--user-id: expected the type of the primary key of users, ${USER_ID_TYPES.join(', ')}, got ${received}`)
+  }
+  return {
+    table: USER_SESSIONS_TABLE,
+    migrationSource: createUserSessionsMigrationSource({ userId: isUserIdType(userId) ? userId : 'bigint' })
+  }
+}
+
+function isUserIdType(value: string | undefined): value is UserSessionsMigrationSourceOptions['userId'] {
+  return (USER_ID_TYPES as readonly (string | undefined)[]).includes(value)
+}
+
+async function exists(task: Task, { table }: Target): Promise<boolean> {
+  return (await readColumns(openDatabase(task), table)).length > 0
 }
 
 /** The table of applied migrations. `knex_migrations` is the application's, where Knex would not accept the names of ours. */
@@ -55,12 +97,12 @@ function recordOf(table: string): string {
   return `${table}_migrations`
 }
 
-function migrationsOf(table: string): Knex.MigratorConfig {
+function migrationsOf({ table, migrationSource }: Target): Knex.MigratorConfig {
   const [tableName = '', schemaName] = recordOf(table).split('.').reverse()
-  return { migrationSource: createMigrationSource({ tableName: table }), tableName, ...(schemaName !== undefined && { schemaName }) }
+  return { migrationSource, tableName, ...(schemaName !== undefined && { schemaName }) }
 }
 
-function explainLock(error: Error, table: string): never {
+function explainLock(error: Error, { table }: Target): never {
   if (error.name !== 'MigrationLocked' || error.message !== 'Migration table is already locked') throw error
   throw new Error(`another migration is running. If none is, an earlier one was interrupted: DROP TABLE ${recordOf(table)}_lock`, {
     cause: error

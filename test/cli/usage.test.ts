@@ -110,7 +110,7 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
 t.test('help is broken between words on a narrow terminal', async (t) => {
   const { stdout } = await run(['help', 'migrate'], { terminal: true, columns: 40 })
   t.match(stdout, '\nCreates the table django_session, or the\none of --table, as Django makes it. A\n')
-  t.match(stdout, '  --table NAME  The table (default:\n                django_session)\n')
+  t.match(stdout, '  --table NAME     The table (default:\n                   django_session)\n')
 })
 
 t.test('an error is broken between words on a narrow terminal', async (t) => {
