@@ -111,11 +111,11 @@ const factories: Record<EngineName, (parts: EngineParts) => Engine> = {
   },
   cache: (parts) => new CacheEngine(createSessionCache(parts, 'cache')),
   file: ({ settings, codec }) => {
-    const { filePath = makeDefaultFolder(), cookie, cookieAge, maxSize, clock } = settings
-    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, maxSize, codec, clock })
+    const { filePath = makeDefaultFolder(), cookie, cookieAge, timeouts, maxSize, clock } = settings
+    return new FileEngine({ folder: filePath, cookieName: cookie.name, cookieAge, idle: timeouts.idle, maxSize, codec, clock })
   },
-  signed_cookies: ({ settings: { cookie, cookieAge, clock }, codec }) =>
-    new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, clock })
+  signed_cookies: ({ settings: { cookie, cookieAge, timeouts, clock }, codec }) =>
+    new SignedCookiesEngine({ codec, cookieName: cookie.name, cookieAge, idle: timeouts.idle, clock })
 }
 
 function createEngine(parts: EngineParts): Engine {

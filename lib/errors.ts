@@ -89,10 +89,10 @@ export const CookieTooLarge = createError<[number, number]>(
 /** The options given to `register`, every problem on a line of its own. */
 export const InvalidOptions = createError<[string]>('FST_SESSION_INVALID_OPTIONS', 'fastify-django-sessions: invalid options\n%s', 500)
 
-/** A route whose `config.session` is none of false, 'lazy' and 'eager'. */
+/** A route whose `config.session` is none of false, 'lazy', 'eager' and an object with `load` and `renew`. */
 export const InvalidRouteConfig = createError<[string, string]>(
   'FST_SESSION_INVALID_ROUTE_CONFIG',
-  "The route %s: expected config.session to be false, 'lazy' or 'eager', got %s",
+  "The route %s: expected config.session to be false, 'lazy', 'eager' or an object such as { load: 'eager', renew: false }, got %s",
   500
 )
 

@@ -249,10 +249,10 @@ const keyIsEnded = ({ request, interrupted }: Result) => !interrupted && REQUEST
 /** What becomes of a request, from its cookie to its reply. */
 async function respond(request: string, session: Session, client: number): Promise<Result> {
   const { handle, renews = false } = REQUESTS[request] as Request
-  const response = { cookieSent: true, statusCode: 200 }
+  const response = { cookieSent: true, statusCode: 200, renews }
   try {
     const answer = await handle(session, client)
-    await commit(session, response, { ...settings, saveEveryRequest: renews })
+    await commit(session, response)
     return { request, interrupted: false, answer: request === 'read' ? answer : null }
   } catch (error) {
     if (!(error instanceof SessionInterrupted)) throw error

@@ -145,10 +145,11 @@ t.test("config.session: 'eager' holds for a route that is declared before the pl
   t.strictSame((await app.inject('/')).json(), { visits: 0 })
 })
 
-for (const wrong of ['eagar', true, null, { load: 'eager' }]) {
+for (const wrong of ['eagar', true, null, { load: 'eagar' }, { renew: 'no' }, { renews: false }]) {
   t.test(`config.session: ${JSON.stringify(wrong)} is refused when the route is added, or at its first request`, async (t) => {
     const config = { session: wrong } as never
-    const message = /^The route \/: expected config\.session to be false, 'lazy' or 'eager', got /
+    const message =
+      /^The route \/: expected config\.session to be false, 'lazy', 'eager' or an object such as \{ load: 'eager', renew: false \}, got /
     const { app } = await createSite(t, () => {})
     t.throws(() => app.get('/', { config }, async () => ''), { code: 'FST_SESSION_INVALID_ROUTE_CONFIG', message })
 

@@ -345,3 +345,27 @@ t.test('no message holds a secret', async (t) => {
   ]
   for (const problems of messages) t.notMatch(problems.join('\n'), /hunter2/)
 })
+
+t.test('timeouts that are wrong, alone or beside other options, are refused', async (t) => {
+  const shape = 'timeouts: expected an object with idle or absolute or both, or one of nist-aal1, nist-aal2, nist-aal3, got'
+  t.strictSame(problemsWith({ timeouts: 'nist-aal4' }), [`- ${shape} "nist-aal4"`])
+  t.strictSame(problemsWith({ timeouts: 3600 }), [`- ${shape} 3600`])
+  t.strictSame(problemsWith({ timeouts: {} }), [`- ${shape} a value of type object`])
+  const limit = 'expected seconds from 1 to 34560000 (400 days), or a string such as "90s", "30m", "1h" or "1d", got'
+  t.strictSame(problemsWith({ timeouts: { idle: 0, absolute: '1 week' } }), [
+    `- timeouts.idle: ${limit} 0`,
+    `- timeouts.absolute: ${limit} "1 week"`
+  ])
+  t.strictSame(problemsWith({ timeouts: { absolute: '401d' } }), [`- timeouts.absolute: ${limit} "401d"`])
+  t.strictSame(problemsWith({ timeouts: { Idle: 60 } }), ['- timeouts.Idle: unknown option, did you mean timeouts.idle?'])
+  t.strictSame(problemsWith({ timeouts: { idle: '2h', absolute: '1h' } }), [
+    '- timeouts.idle: expected no more than timeouts.absolute (3600 s), got 7200 s'
+  ])
+  t.strictSame(problemsWith({ timeouts: 'nist-aal3', cookieAge: 60, saveEveryRequest: false, touchAfter: 900 }), [
+    '- cookieAge: expected nothing beside timeouts.idle, which takes its place',
+    '- saveEveryRequest: expected true or nothing beside timeouts.idle, got false',
+    '- touchAfter: expected less than timeouts.idle (900 s), got 900'
+  ])
+  t.match(resolveSettings({ ...valid, timeouts: 'nist-aal1', cookieAge: 60 }), { cookieAge: 60, timeouts: { absolute: 2_592_000 } })
+  t.match(resolveSettings({ ...valid, timeouts: { idle: '30m' }, touchAfter: 60 }), { cookieAge: 1800, touchAfter: 60 })
+})

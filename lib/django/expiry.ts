@@ -31,9 +31,16 @@ export function expiryAge(expiry: StoredExpiry, cookieAge: number, now: Date): n
   return isAge(expiry) ? expiry : cookieAge
 }
 
-/** The end of a session that is saved now. */
-export function expiryDate(expiry: StoredExpiry, cookieAge: number, now: Date): Date {
-  return fixedDate(expiry) ?? new Date(now.getTime() + (isAge(expiry) ? expiry : cookieAge) * 1000)
+/**
+ * The end of a session that is saved now.
+ *
+ * @param idle the longest age in seconds, whatever was stored
+ */
+export function expiryDate(expiry: StoredExpiry, cookieAge: number, now: Date, idle?: number): Date {
+  const date = fixedDate(expiry) ?? new Date(now.getTime() + (isAge(expiry) ? expiry : cookieAge) * 1000)
+  if (idle === undefined) return date
+  const latest = new Date(now.getTime() + idle * 1000)
+  return latest < date ? latest : date
 }
 
 /** The end of a session with a fixed date. Null if the end depends on the time of the last save. */

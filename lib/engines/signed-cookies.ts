@@ -22,6 +22,8 @@ export interface SignedCookiesEngineOptions {
   cookieName: string
   /** Seconds, where the session has no other age. */
   cookieAge: number
+  /** The option `timeouts.idle`, in seconds. */
+  idle?: number | undefined
   clock: () => Date
 }
 
@@ -36,9 +38,9 @@ export class SignedCookiesEngine implements Engine {
 
   /** @throws SuspiciousSession when the cookie was forged */
   async load(sessionKey: string): Promise<StoredSession | null> {
-    const { codec, cookieAge, clock } = this.#options
+    const { codec, cookieAge, idle, clock } = this.#options
     const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
-    const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey))
+    const expireDate = expiryDate(expiry, cookieAge, codec.signedAt(sessionKey), idle)
     return expireDate > clock() ? { sessionData: sessionKey, expireDate } : null
   }
 

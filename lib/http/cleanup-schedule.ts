@@ -1,7 +1,8 @@
 /** The loop in which the plugin removes expired sessions. */
 import { Cron } from 'croner'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from '../contract.js'
-import { type ClearExpiredSchedule, parseDuration } from '../settings/schedule.js'
+import { parseDuration } from '../settings/duration.js'
+import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { pause } from '../timers.js'
 
 /** Seconds. */

@@ -4,7 +4,6 @@
  */
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
-import type { Settings } from '../settings/settings.js'
 
 /** The change to the browser's cookie. */
 export type CookieAction = 'set' | 'delete' | 'none'
@@ -13,11 +12,13 @@ export interface Response {
   /** Whether the request came with the session's cookie, whatever was in it. */
   cookieSent: boolean
   statusCode: number
+  /** Whether the request renews the session: the option `saveEveryRequest`, unless the route says otherwise. */
+  renews: boolean
 }
 
 /** Whether the store must be asked: to save what changed, or to renew what did not. */
-export function isDue(session: Session, { statusCode }: Response, settings: Settings): boolean {
-  return statusCode < 500 && (session.modified || (settings.saveEveryRequest && !session.isEmpty))
+export function isDue(session: Session, { statusCode, renews }: Response): boolean {
+  return statusCode < 500 && (session.modified || (renews && !session.isEmpty))
 }
 
 /** The change to the cookie for a session that is not due. */
@@ -31,8 +32,8 @@ export function unsaved(session: Session, { cookieSent }: Response): CookieActio
  *
  * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
  */
-export async function commit(session: Session, response: Response, settings: Settings): Promise<CookieAction> {
-  if (!isDue(session, response, settings)) return unsaved(session, response)
+export async function commit(session: Session, response: Response): Promise<CookieAction> {
+  if (!isDue(session, response)) return unsaved(session, response)
   const lifecycle = lifecycleOf(session)
   // Only now is known whether the key that the browser sent is that of a session.
   if (!session.isLoaded) await lifecycle.load(null)
@@ -48,7 +49,7 @@ export async function commit(session: Session, response: Response, settings: Set
     return 'set'
   }
   // That may be known only now as well: a key that was to be deleted was not there.
-  if (!settings.saveEveryRequest) return alreadyStored(session)
+  if (!response.renews) return alreadyStored(session)
   await lifecycle.touch()
   return 'set'
 }

@@ -1,8 +1,8 @@
 /** The Fastify plugin: its hooks and decorators. */
-import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../django/cookie-header.js'
-import { AlreadyRegistered, InvalidRouteConfig, NotRegistered, SessionDisabled } from '../errors.js'
+import { AlreadyRegistered, NotRegistered, SessionDisabled } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
@@ -12,6 +12,7 @@ import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
 import { Committer, lateChangeWarning, RequestState } from './reply.js'
+import { checkRouteConfig, type RouteSession, renewsOn } from './route-config.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
 declare module 'fastify' {
@@ -29,8 +30,7 @@ declare module 'fastify' {
     saveSession(): Promise<void>
   }
   interface FastifyContextConfig {
-    /** false: no session on this route. 'lazy' or 'eager': instead of the option `load`. */
-    session?: false | 'lazy' | 'eager'
+    session?: RouteSession
   }
 }
 
@@ -97,7 +97,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   })
 
   fastify.addHook('onRoute', (route) => {
-    modeOf(route.config, route.url)
+    checkRouteConfig(route.config, route.url)
     refuseUncalled(route)
   })
   fastify.addHook('onRequest', (request, reply, done) => {
@@ -134,7 +134,7 @@ class RequestSessions {
     if (stateful[kState]?.session.modified) this.#watch(stateful[kState], reply)
     const { config, url } = request.routeOptions
     // Routes that were declared before the plugin has loaded are checked here: onRoute hooks miss them.
-    return (modeOf(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
+    return (checkRouteConfig(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
   }
 
   /** @throws SessionDisabled */
@@ -152,8 +152,10 @@ class RequestSessions {
     const state = (request as Stateful)[kState]
     if (state) return state
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
-    if (sent === null || (this.#sessions.couldBeKey(sent) && !this.#settings.saveEveryRequest)) return null
-    return request.routeOptions.config?.session === false ? null : this.stateOf(request)
+    if (sent === null) return null
+    const { config } = request.routeOptions
+    if (this.#sessions.couldBeKey(sent) && !(this.#settings.saveEveryRequest && renewsOn(config))) return null
+    return config?.session === false ? null : this.stateOf(request)
   }
 
   #open(request: Stateful): RequestState {
@@ -161,7 +163,9 @@ class RequestSessions {
     if (config?.session === false) throw new SessionDisabled(String(url))
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
     const session = this.#sessions.open(sent, request.log)
-    const state = new RequestState(session, sent !== null)
+    const isActivity = renewsOn(config)
+    const state = new RequestState(session, sent !== null, this.#settings.saveEveryRequest && isActivity)
+    if (!isActivity) lifecycleOf(session).keepsEnd = true
     lifecycleOf(session).data.onChange = () => this.#watch(state, request[kReply])
     return state
   }
@@ -173,17 +177,6 @@ class RequestSessions {
     lifecycleOf(state.session).data.onChange = changed
     changed()
   }
-}
-
-/**
- * The session setting of a route, undefined where it has none.
- *
- * @throws InvalidRouteConfig
- */
-function modeOf(config: FastifyContextConfig | undefined, url = ''): false | 'lazy' | 'eager' | undefined {
-  const mode: unknown = config?.session
-  if (mode === undefined || mode === false || mode === 'lazy' || mode === 'eager') return mode
-  throw new InvalidRouteConfig(url, typeof mode === 'string' ? JSON.stringify(mode) : `a value of type ${typeof mode}`)
 }
 
 /** `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */

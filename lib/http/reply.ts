@@ -20,6 +20,8 @@ export class RequestState {
   readonly session: Session
   /** Whether the request came with the session cookie, whatever was in it. */
   readonly cookieSent: boolean
+  /** Whether the request renews the session. */
+  readonly renews: boolean
   /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
   commit: Promise<void> | null = null
   committed = false
@@ -32,9 +34,10 @@ export class RequestState {
   /** The commit's change to the cookie. */
   cookieAction: CookieAction = 'none'
 
-  constructor(session: Session, cookieSent: boolean) {
+  constructor(session: Session, cookieSent: boolean, renews: boolean) {
     this.session = session
     this.cookieSent = cookieSent
+    this.renews = renews
   }
 }
 
@@ -127,9 +130,9 @@ export class Committer {
   }
 
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
-    const { session, cookieSent } = state
-    const response = { statusCode: head.statusCode, cookieSent }
-    const isSynchronous = lifecycleOf(session).isSettled && !this.#settings.saveNestedChanges && !isDue(session, response, this.#settings)
+    const { session, cookieSent, renews } = state
+    const response = { statusCode: head.statusCode, cookieSent, renews }
+    const isSynchronous = lifecycleOf(session).isSettled && !this.#settings.saveNestedChanges && !isDue(session, response)
     if (!isSynchronous) return this.#save(reply, state, head)
     try {
       this.#warnOfDiscarded(reply.request, session)
@@ -142,7 +145,7 @@ export class Committer {
   }
 
   async #save(reply: FastifyReply, state: RequestState, head: Head): Promise<void> {
-    const { session, cookieSent } = state
+    const { session, cookieSent, renews } = state
     const lifecycle = lifecycleOf(session)
     let action: CookieAction = 'none'
     head.hold()
@@ -150,7 +153,7 @@ export class Committer {
       await lifecycle.settled()
       this.#warnOfDiscarded(reply.request, session)
       if (this.#settings.saveNestedChanges && head.statusCode < 500) lifecycle.data.recordNestedChanges()
-      action = await commit(session, { statusCode: head.statusCode, cookieSent }, this.#settings)
+      action = await commit(session, { statusCode: head.statusCode, cookieSent, renews })
       // A change that was made during the last save is left over.
       state.changedLate = action === 'set' && session.modified
       head.apply()

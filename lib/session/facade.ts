@@ -1,14 +1,14 @@
 /** The object behind the interface `Session`: it checks arguments, and has its data and its life in the store from two others. */
 import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog } from '../contract.js'
-import { EXPIRY_NAME, expiryAge, expiryDate, toStoredExpiry } from '../django/expiry.js'
+import { EXPIRY_NAME, expiryAge, toStoredExpiry } from '../django/expiry.js'
 import type { Member } from '../django/serializer.js'
 import { checkData, checkedName } from './arguments.js'
 import { refuseAssignments } from './assignments.js'
 import { ALL_NAMES, answer, keptData } from './compat.js'
 import { SessionLifecycle } from './lifecycle.js'
-import type { SessionContext, SessionSettings } from './saving.js'
-import type { Name, Session, SessionCallback, SessionData, Update, Value, Widened } from './session.js'
+import { expireDateOf, type SessionContext, type SessionSettings } from './saving.js'
+import type { Name, Session, SessionCallback, SessionData, SessionEnd, Update, Value, Widened } from './session.js'
 import type { WorkingCopy } from './working-copy.js'
 
 const TEST_COOKIE_NAME = 'testcookie'
@@ -113,11 +113,19 @@ class SessionFacade implements Session {
   }
 
   getExpiryAge(): number {
-    return expiryAge(this.#expiry('getExpiryAge'), this.#settings.cookieAge, this.#settings.clock())
+    const { cookieAge, timeouts, clock } = this.#settings
+    const age = expiryAge(this.#expiry('getExpiryAge'), cookieAge, clock())
+    if (timeouts.idle === undefined && timeouts.absolute === undefined) return age
+    return Math.min(age, Math.floor((this.getExpiryDate().getTime() - clock().getTime()) / 1000))
   }
 
   getExpiryDate(): Date {
-    return expiryDate(this.#expiry('getExpiryDate'), this.#settings.cookieAge, this.#settings.clock())
+    return expireDateOf(this.#settings, this.#data.read('getExpiryDate'))
+  }
+
+  get endsAt(): SessionEnd | null {
+    this.#data.read('endsAt')
+    return this.#lifecycle.endsAt
   }
 
   getExpireAtBrowserClose(): boolean {

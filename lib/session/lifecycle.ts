@@ -6,12 +6,16 @@ import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
 import { SessionInterrupted, SuspiciousSession, UnknownKey } from '../errors.js'
 import { bounded } from './keyed-mutex.js'
-import { decode, expireDateOf, recordOf, replace, type SessionContext, type Snapshot } from './saving.js'
+import { decode, earlier, expireDateOf, recordOf, replace, type SessionContext, type Snapshot, withBeginningIfTimed } from './saving.js'
 import { SerialQueue } from './serial-queue.js'
+import type { SessionEnd } from './session.js'
+import { absoluteEnd } from './timeouts.js'
 import { type PendingSave, WorkingCopy } from './working-copy.js'
 
 export class SessionLifecycle {
   readonly data: WorkingCopy
+  /** The request is no activity: saves and rotations leave the end of the session where it is. */
+  keepsEnd = false
   readonly #context: SessionContext
   readonly #log: SessionLog
   readonly #queue = new SerialQueue()
@@ -44,7 +48,16 @@ export class SessionLifecycle {
   /** Whether the end that the session has by `setExpiry`, or by its data, has passed. False before `load()`. */
   get hasEnded(): boolean {
     const { members } = this.data
-    return members !== null && expireDateOf(this.#context, members) <= this.#context.settings.clock()
+    return members !== null && expireDateOf(this.#context.settings, members) <= this.#context.settings.clock()
+  }
+
+  /** When the session ends as it is stored. Null where none is. */
+  get endsAt(): SessionEnd | null {
+    if (this.#snapshot === null) return null
+    const { expireDate, members } = this.#snapshot
+    const { timeouts, clock } = this.#context.settings
+    const absolute = timeouts.absolute === undefined ? null : absoluteEnd(members, timeouts.absolute, clock())
+    return { idle: earlier(expireDate, absolute), absolute }
   }
 
   /** Whether the store has a key or an end of the session that the browser may not know yet. */
@@ -108,11 +121,23 @@ export class SessionLifecycle {
   async #load<T>(deadline: Deadline, result: T): Promise<T> {
     if (this.data.members !== null) return result
     const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
+    const snapshot = stored === null ? null : this.#timed({ ...stored, members: decode(this.#context, stored, this.#log) })
     // An unknown key is never adopted: a session that is saved gets a new one.
-    if (stored === null) this.#key = null
-    else this.#snapshot = { ...stored, members: decode(this.#context, stored, this.#log) }
-    this.data.load(this.#snapshot?.members ?? new Map())
+    if (snapshot === null) this.#key = null
+    this.#snapshot = snapshot
+    this.data.load(snapshot?.members ?? new Map())
     return result
+  }
+
+  /** Null for a session whose absolute end has passed: Django may have moved the end of its row. */
+  #timed(snapshot: Snapshot): Snapshot | null {
+    const { timeouts, clock } = this.#context.settings
+    if (timeouts.absolute === undefined) return snapshot
+    const now = clock()
+    const end = absoluteEnd(snapshot.members, timeouts.absolute, now)
+    if (end === null || end > now) return snapshot
+    this.#logRefused('debug', new UnknownKey('its absolute timeout has passed'))
+    return null
   }
 
   /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
@@ -151,15 +176,27 @@ export class SessionLifecycle {
   }
 
   async #create(members: Members, deadline: Deadline): Promise<Snapshot> {
-    const record = recordOf(this.#context, members)
+    const stored = withBeginningIfTimed(this.#context, members, null)
+    const record = recordOf(this.#context, stored)
     this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
-    return { ...record, members }
+    return { ...record, members: stored }
   }
 
-  async #replace(snapshot: Snapshot, { members, changes }: PendingSave, deadline: Deadline): Promise<Snapshot> {
+  async #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Snapshot> {
     const key = this.#key as string
-    const record = recordOf(this.#context, members)
-    const replacement = { sessionKey: key, snapshot, members, record, changes, isUnsettled: this.#isUnsettled, log: this.#log }
+    const members = withBeginningIfTimed(this.#context, pending.members, snapshot.members)
+    const record = recordOf(this.#context, members, this.keepsEnd ? snapshot.expireDate : null)
+    const { changes } = pending
+    const replacement = {
+      sessionKey: key,
+      snapshot,
+      members,
+      record,
+      changes,
+      isUnsettled: this.#isUnsettled,
+      keepsEnd: this.keepsEnd,
+      log: this.#log
+    }
     const saved = await this.#context.mutex.run(key, deadline, () => {
       this.#isUnsettled = true
       return replace(this.#context, replacement, deadline)
@@ -188,7 +225,7 @@ export class SessionLifecycle {
     // Without a live session the key is made when it is saved.
     if (key === null || snapshot === null) return
     const { engine, mutex } = this.#context
-    const expireDate = expireDateOf(this.#context, snapshot.members)
+    const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)
     const newKey = await mutex.run(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
     if (newKey === null) throw new SessionInterrupted('was deleted')
     this.#key = newKey
@@ -201,9 +238,9 @@ export class SessionLifecycle {
     const key = this.#key
     const snapshot = this.#snapshot
     if (key === null || snapshot === null) return
-    if (fixedDate(snapshot.members.get(EXPIRY_NAME)?.value) !== null) return
     const { engine, mutex, settings } = this.#context
-    const expireDate = expireDateOf(this.#context, snapshot.members)
+    if (settings.timeouts.idle === undefined && fixedDate(snapshot.members.get(EXPIRY_NAME)?.value) !== null) return
+    const expireDate = expireDateOf(settings, snapshot.members)
     if (expireDate.getTime() - snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save(deadline)
     if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))))

@@ -10,12 +10,14 @@ import { type Members, toObject } from '../django/serializer.js'
 import { SessionInterrupted, StoreUnavailable, SuspiciousSession } from '../errors.js'
 import type { Changes } from './changes.js'
 import type { KeyedMutex } from './keyed-mutex.js'
+import { absoluteEnd, withBeginning } from './timeouts.js'
 
 /** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
 export interface SessionSettings {
   readonly cookieAge: number
   readonly expireAtBrowserClose: boolean
   readonly touchAfter: number
+  readonly timeouts: { readonly idle?: number; readonly absolute?: number }
   readonly saveNestedChanges: boolean
   readonly onConflict: 'merge' | 'reject' | 'overwrite'
   readonly storeTimeout: number
@@ -45,6 +47,8 @@ export interface Replacement {
   changes: Changes
   /** An earlier save of the session failed, and may have been carried out. */
   isUnsettled: boolean
+  /** The request is no activity: the session ends when it would have. */
+  keepsEnd: boolean
   log: SessionLog
 }
 
@@ -68,17 +72,29 @@ export function decode({ codec }: SessionContext, { sessionData }: StoredSession
 }
 
 /** When a session ends that is saved now. */
-export function expireDateOf({ settings }: SessionContext, members: Members): Date {
-  return expiryDate(members.get(EXPIRY_NAME)?.value, settings.cookieAge, settings.clock())
+export function expireDateOf({ cookieAge, timeouts, clock }: SessionSettings, members: Members): Date {
+  const now = clock()
+  const date = expiryDate(members.get(EXPIRY_NAME)?.value, cookieAge, now, timeouts.idle)
+  if (timeouts.absolute === undefined) return date
+  return earlier(date, absoluteEnd(members, timeouts.absolute, now))
 }
 
-export function recordOf(context: SessionContext, members: Members): SessionRecord {
-  const { codec } = context
+export function earlier(date: Date, other: Date | null): Date {
+  return other !== null && other < date ? other : date
+}
+
+/** @param latest the end that must not be moved back */
+export function recordOf({ codec, settings }: SessionContext, members: Members, latest: Date | null = null): SessionRecord {
   return {
     sessionData: codec.encode(members),
-    expireDate: expireDateOf(context, members),
+    expireDate: earlier(expireDateOf(settings, members), latest),
     data: () => toObject(members, codec.serializer.copy)
   }
+}
+
+/** The members to store, with the beginning of the session where its absolute timeout needs it. */
+export function withBeginningIfTimed({ codec, settings }: SessionContext, members: Members, before: Members | null): Members {
+  return settings.timeouts.absolute === undefined ? members : withBeginning(codec.serializer, members, before, settings.clock())
 }
 
 /**
@@ -89,7 +105,7 @@ export function recordOf(context: SessionContext, members: Members): SessionReco
  */
 export async function replace(
   context: SessionContext,
-  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, log }: Replacement,
+  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log }: Replacement,
   deadline: Deadline
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, settings } = context
@@ -98,8 +114,9 @@ export async function replace(
   const mergeWith = (stored: StoredSession): SessionRecord => {
     // The other writer may have been the earlier save of this session: its changes must not be made twice.
     if (isUnsettled) throw new StoreUnavailable('an earlier save of the session failed, and may have been carried out')
-    members = merge(context, snapshot, decode(context, stored, log), changes)
-    record = recordOf(context, members)
+    const fresh = decode(context, stored, log)
+    members = withBeginningIfTimed(context, merge(context, snapshot, fresh, changes), fresh)
+    record = recordOf(context, members, keepsEnd ? stored.expireDate : null)
     return record
   }
   let result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)

@@ -17,6 +17,18 @@ export interface SessionData {
   _auth_user_hash?: string
   /** The value that `setExpiry` stored. */
   _session_expiry?: number | string
+  /** Seconds since 1970: the first save, from which the option `timeouts.absolute` counts where no login is recorded. */
+  _session_began?: number
+  /** django-allauth's record of how and when (`at`, seconds since 1970) the user has authenticated. The last entry counts. */
+  account_authentication_methods?: { method: string; at: number }[]
+}
+
+/** When a session ends. */
+export interface SessionEnd {
+  /** Unless it is used before, or changed by `setExpiry`. Never later than `absolute`. */
+  readonly idle: Date
+  /** However much it is used (`timeouts.absolute`). Null without that option, and for a session of unknown age. */
+  readonly absolute: Date | null
 }
 
 type Name = keyof SessionData | (string & {})
@@ -137,6 +149,13 @@ export interface Session {
    * @throws SessionNotLoaded
    */
   getExpiryDate(): Date
+
+  /**
+   * When the session ends as it is stored, for a countdown. Null where none is stored. Asking renews nothing.
+   *
+   * @throws SessionNotLoaded
+   */
+  readonly endsAt: SessionEnd | null
 
   /**
    * Whether the cookie ends with the browser: `setExpiry(0)`, or the option.

@@ -44,7 +44,7 @@ export function checkSome(value: unknown, checks: Record<string, Check>, prefix:
 }
 
 /** Options whose strings may be shown. The others may hold a secret by mistake, or a URL with a password. */
-const SHOWN = /^(?:cookie\..*|clearExpired\..*|tableName|filePath|load|onConflict|grace)$/
+const SHOWN = /^(?:cookie\..*|clearExpired\..*|timeouts.*|tableName|filePath|load|onConflict|grace)$/
 
 /** Describes a wrong value. */
 export function received(value: unknown, option = ''): string {

@@ -6,6 +6,7 @@ import type { Columns } from '../database/columns.js'
 import type { Serializer } from '../django/serializer.js'
 import type { DjangoCache } from '../engines/django-cache.js'
 import type { ClearExpiredSchedule } from './schedule.js'
+import type { TimeoutOptions, TimeoutPreset } from './timeouts.js'
 
 /** The option `cookie`: Django's settings `SESSION_COOKIE_…`. */
 export interface CookieOptions {
@@ -84,6 +85,11 @@ export interface SessionOptions {
   saveEveryRequest?: boolean
   /** With `saveEveryRequest`: the least number of seconds between two renewals of a row. @default 0 */
   touchAfter?: number
+  /**
+   * When a session ends: after so long without a request, and so long after the login. A preset has the figures of
+   * NIST SP 800-63B-4 for timeouts, and sets nothing else of an assurance level. @default only `cookieAge`
+   */
+  timeouts?: TimeoutOptions | TimeoutPreset
   /** 'lazy' loads a session when `load()` is called, 'eager' before each handler. @default 'lazy' */
   load?: 'lazy' | 'eager'
   /**

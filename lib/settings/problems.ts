@@ -6,6 +6,7 @@ import type { SessionOptions } from './options.js'
 import { scheduleProblems } from './schedule.js'
 import { placeholderProblems } from './secret-key.js'
 import { STORAGE_CHECKS, storageProblems } from './storage.js'
+import { TIMEOUTS_CHECK, timeoutProblems } from './timeouts.js'
 
 const isKey = (value: unknown): boolean => isText(value) && value.trim() !== ''
 
@@ -28,6 +29,7 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   expireAtBrowserClose: BOOLEAN,
   saveEveryRequest: BOOLEAN,
   touchAfter: ['seconds from 0', isNumberFrom(0)],
+  timeouts: TIMEOUTS_CHECK,
   load: oneOf('lazy', 'eager'),
   onConflict: oneOf('merge', 'reject', 'overwrite'),
   saveNestedChanges: BOOLEAN,
@@ -49,6 +51,7 @@ export function findProblems(options: SessionOptions): string[] {
     ...cookieProblems(options.cookie),
     ...scheduleProblems(options.clearExpired),
     ...storageProblems(options),
+    ...timeoutProblems(options),
     ...secretKeyProblems(options)
   ]
 }

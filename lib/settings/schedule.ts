@@ -2,6 +2,7 @@
 import { Cron } from 'croner'
 import type { ClearExpiredOptions } from '../contract.js'
 import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
+import { isDurationFrom } from './duration.js'
 
 /** The option `clearExpired`: at intervals or by a cron expression. */
 export type ClearExpiredSchedule = {
@@ -23,15 +24,6 @@ export type ClearExpiredSchedule = {
     }
 )
 
-const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 }
-
-/** The seconds in a number or a string such as '90s', '30m', '1h' or '1d'. NaN for any other value. */
-export function parseDuration(value: unknown): number {
-  if (typeof value === 'number') return value
-  const [, count, unit] = /^(\d{1,9}) ?([smhd])$/.exec(String(value)) ?? []
-  return Number(count) * SECONDS[unit as keyof typeof SECONDS]
-}
-
 /** Whether a text is a cron expression that matches some time in the future. */
 export function isCron(expression: string): boolean {
   try {
@@ -46,10 +38,7 @@ export function isCron(expression: string): boolean {
 const GRACE: Check = ['seconds from 0', isNumberFrom(0)]
 
 const SCHEDULE_CHECKS: Record<keyof ClearExpiredSchedule, Check> = {
-  every: [
-    'seconds from 1, or a string such as "90s", "30m", "1h" or "1d"',
-    (value) => (typeof value === 'number' || typeof value === 'string') && isNumberFrom(1)(parseDuration(value))
-  ],
+  every: ['seconds from 1, or a string such as "90s", "30m", "1h" or "1d"', isDurationFrom(1)],
   cron: [
     'a cron expression of five fields, or six with seconds, that matches at some time',
     (value) => typeof value === 'string' && isCron(value)

@@ -2,12 +2,14 @@
 import { refuse } from './check.js'
 import type { CookieOptions, SessionOptions } from './options.js'
 import { findProblems } from './problems.js'
+import { resolveTimeouts, type Timeouts, timeoutDefaults } from './timeouts.js'
 
 /** Options without a default. */
 type Absent = 'knex' | 'clearExpired' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
 
 export type Settings = Readonly<
-  Required<Omit<SessionOptions, Absent | 'cookie'>> & { [Name in Absent]: SessionOptions[Name] } & {
+  Required<Omit<SessionOptions, Absent | 'cookie' | 'timeouts'>> & { [Name in Absent]: SessionOptions[Name] } & {
+    timeouts: Timeouts
     cookie: Readonly<Required<Omit<CookieOptions, 'domain' | 'priority'>> & Pick<CookieOptions, 'domain' | 'priority'>>
   }
 >
@@ -19,6 +21,7 @@ export type Settings = Readonly<
  */
 export function resolveSettings(options: SessionOptions): Settings {
   refuse(findProblems(options))
+  const timeouts = resolveTimeouts(options.timeouts)
   const settings: Settings = {
     secretKeyFallbacks: [],
     engine: 'db',
@@ -45,7 +48,9 @@ export function resolveSettings(options: SessionOptions): Settings {
     batching: true,
     verify: true,
     clock: () => new Date(),
+    ...timeoutDefaults(timeouts),
     ...defined(options),
+    timeouts,
     cookie: Object.freeze({
       name: 'sessionid',
       path: '/',

@@ -20,6 +20,7 @@ export async function application(knex: Knex): Promise<void> {
   })
   app.get('/eager', { config: { session: 'eager' } }, async (request) => request.session.get('undeclared', 0))
   app.get('/lazy', { config: { session: 'lazy' } }, async () => ({}))
+  app.get('/poll', { config: { session: { load: 'eager', renew: false } } }, async () => ({}))
   app.get('/without', { config: { session: false } }, async () => ({}))
   // @ts-expect-error true says neither when to load nor that there is no session
   app.get('/true', { config: { session: true } }, async () => ({}))

@@ -1,5 +1,5 @@
 /** What must compile and what must not, checked by `tsc -p test`; nothing here runs. */
-import type { Session, SessionData } from '../../lib/index.ts'
+import type { Session, SessionData, SessionEnd } from '../../lib/index.ts'
 import { typeOf } from './expect.ts'
 
 interface CartItem {
@@ -106,6 +106,7 @@ export function everythingElse(session: Session): void {
   typeOf([...session]).is<[string, unknown][]>()
   typeOf(session.keys()).is<string[]>()
   typeOf(session.getExpiryDate()).is<Date>()
+  typeOf(session.endsAt).is<SessionEnd | null>()
   typeOf(session.getExpiryAge() + session.size).is<number>()
   typeOf(session.cycleKey()).is<Promise<void>>()
   session.modified = true

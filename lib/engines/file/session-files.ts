@@ -17,6 +17,8 @@ export interface SessionFilesOptions {
   cookieName: string
   /** Seconds from the last modification to the end of a session without an expiry of its own. */
   cookieAge: number
+  /** The option `timeouts.idle`, in seconds. */
+  idle?: number | undefined
   /** Greatest size of the data of a session in bytes. */
   maxSize: number
   codec: Codec
@@ -76,7 +78,8 @@ export class SessionFiles {
     // The owner of the folder can replace any file in it.
     const isTrusted = ({ uid }: Stats) => uid === (currentUser() ?? uid) || uid === this.#owner
     const { text, modified } = await read(this.path(sessionKey), this.#maxTextSize + 1, isTrusted)
-    return { sessionData: text, expireDate: expiryDate(this.#expiryOf(text), this.#options.cookieAge, modified) }
+    const { cookieAge, idle } = this.#options
+    return { sessionData: text, expireDate: expiryDate(this.#expiryOf(text), cookieAge, modified, idle) }
   }
 
   /** @throws SuspiciousSession as `read`, and SessionTooLarge */
@@ -109,9 +112,12 @@ export class SessionFiles {
    */
   #modifiedFor(text: string, expireDate: Date): Date {
     const expiry = this.#expiryOf(text)
-    // The text holds the end. Programs that remove old files go by this date.
-    if (fixedDate(expiry) !== null) return this.#options.clock()
-    return new Date(expireDate.getTime() - expiryDate(expiry, this.#options.cookieAge, new Date(0)).getTime())
+    const { cookieAge, idle, clock } = this.#options
+    if (fixedDate(expiry) !== null) {
+      // The text holds the end. Programs that remove old files go by this date.
+      return idle === undefined ? clock() : new Date(expireDate.getTime() - idle * 1000)
+    }
+    return new Date(expireDate.getTime() - expiryDate(expiry, cookieAge, new Date(0), idle).getTime())
   }
 
   /** Undefined where the text cannot be read: such a session lasts for the age of the cookie. */

@@ -1,0 +1,44 @@
+/** The session settings of a route: `config: { session }`. */
+import type { FastifyContextConfig } from 'fastify'
+import { InvalidRouteConfig } from '../errors.js'
+import { kindOf } from '../kind-of.js'
+
+/** `object`, since every property is optional, and then a boolean or a misspelt text fits as well. */
+type RouteSessionSettings = object & { load?: 'lazy' | 'eager'; renew?: boolean }
+
+/**
+ * The session of a route. false: there is none. 'lazy' or 'eager', or `load`: instead of the option `load`.
+ * `renew: false`: requests are no activity, such as polls that a page makes by itself. They do not renew the session.
+ */
+export type RouteSession = false | 'lazy' | 'eager' | RouteSessionSettings
+
+/**
+ * How the session of a route is loaded, undefined where it does not say.
+ *
+ * @throws InvalidRouteConfig
+ */
+export function checkRouteConfig(config: FastifyContextConfig | undefined, url = ''): false | 'lazy' | 'eager' | undefined {
+  const session: unknown = config?.session
+  if (session === undefined || session === false || isMode(session)) return session
+  if (typeof session !== 'object' || session === null) throw new InvalidRouteConfig(url, described(session))
+  const { load, renew, ...unknown } = session as Record<string, unknown>
+  const [name] = Object.keys(unknown)
+  if (name !== undefined) throw new InvalidRouteConfig(url, `an object with ${JSON.stringify(name)}`)
+  if (load !== undefined && !isMode(load)) throw new InvalidRouteConfig(url, `load: ${described(load)}`)
+  if (renew !== undefined && typeof renew !== 'boolean') throw new InvalidRouteConfig(url, `renew: ${described(renew)}`)
+  return load
+}
+
+/** Whether the requests of a route are activity. */
+export function renewsOn(config: FastifyContextConfig | undefined): boolean {
+  const session = config?.session
+  return typeof session !== 'object' || session.renew !== false
+}
+
+function isMode(value: unknown): value is 'lazy' | 'eager' {
+  return value === 'lazy' || value === 'eager'
+}
+
+function described(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value) : kindOf(value)
+}

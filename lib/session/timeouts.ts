@@ -1,0 +1,59 @@
+/**
+ * The absolute end of a session: so long after its beginning, which no use of it moves. A login begins a session anew,
+ * and so does a re-authentication.
+ */
+import { isPlainObject } from '../django/json-writer.js'
+import type { MemberSerializer, Members } from '../django/serializer.js'
+
+/** Seconds since 1970: the first save here. It counts where no login is recorded. */
+export const BEGAN_NAME = '_session_began'
+
+/**
+ * django-allauth's record of how and when a user has authenticated (allauth/account/internal/flows/login.py): a list of
+ * `{ method, at, … }`, with `at` in seconds since 1970. The last entry counts.
+ */
+export const METHODS_NAME = 'account_authentication_methods'
+
+/** Seconds by which the clocks of two servers may differ. A later time is no time: its session would never end. */
+const MAX_SKEW = 300
+
+/**
+ * The time of the last login or re-authentication, in seconds since 1970. Null where none is recorded. django-allauth
+ * records the first factor before the user is signed in, so entries count only beside a user.
+ */
+export function authenticatedAt(members: Members, now: Date): number | null {
+  const methods = members.get(METHODS_NAME)?.value
+  if (!Array.isArray(methods) || !members.has('_auth_user_id')) return null
+  const last = methods.at(-1)
+  return isPlainObject(last) ? timeOf((last as { at?: unknown }).at, now) : null
+}
+
+/** The time from which the absolute timeout counts, in seconds since 1970. Null for a session of unknown age. */
+export function beganAt(members: Members, now: Date): number | null {
+  return authenticatedAt(members, now) ?? timeOf(members.get(BEGAN_NAME)?.value, now)
+}
+
+/**
+ * When a session ends, however much it is used. Null for a session of unknown age.
+ *
+ * @param absolute seconds
+ */
+export function absoluteEnd(members: Members, absolute: number, now: Date): Date | null {
+  const began = beganAt(members, now)
+  return began === null ? null : new Date((began + absolute) * 1000)
+}
+
+/**
+ * The members with the beginning that they have, or lost by `clear()`, or else with this one.
+ *
+ * @param before the members on which the changes were made
+ */
+export function withBeginning(serializer: MemberSerializer, members: Members, before: Members | null, now: Date): Members {
+  if (beganAt(members, now) !== null) return members
+  const began = (before && beganAt(before, now)) ?? Math.floor(now.getTime() / 1000)
+  return new Map(members).set(BEGAN_NAME, serializer.member(BEGAN_NAME, began))
+}
+
+function timeOf(value: unknown, now: Date): number | null {
+  return typeof value === 'number' && value >= 0 && value <= now.getTime() / 1000 + MAX_SKEW ? value : null
+}

@@ -1,0 +1,75 @@
+/** The option `timeouts`: its type, its presets and its checks. */
+import { MAX_AGE } from '../django/expiry.js'
+import { type Check, checkAll, isObject } from './check.js'
+import { isDurationFrom, parseDuration } from './duration.js'
+import type { SessionOptions } from './options.js'
+
+/** Limits of a session's life. Each is in seconds, or a string such as '90s', '30m', '1h' or '1d'. */
+export interface TimeoutOptions {
+  /**
+   * The time without a request after which a session ends. It takes the place of `cookieAge`, and turns on
+   * `saveEveryRequest` with a `touchAfter` of a twentieth. @default no limit but `cookieAge`
+   */
+  idle?: number | string
+  /** The time after the login or the re-authentication after which a session ends, however much it is used. @default no limit */
+  absolute?: number | string
+}
+
+/** Limits with the figures of NIST SP 800-63B-4, which are those for timeouts and for nothing else of an assurance level. */
+export type TimeoutPreset = 'nist-aal1' | 'nist-aal2' | 'nist-aal3'
+
+/** Limits in seconds. */
+export interface Timeouts {
+  readonly idle?: number
+  readonly absolute?: number
+}
+
+const HOUR = 3600
+
+/** NIST SP 800-63B-4 §2.1.3, §2.2.3 and §2.3.3 (Reauthentication). */
+const PRESETS: Record<TimeoutPreset, Timeouts> = {
+  'nist-aal1': { absolute: 30 * 24 * HOUR },
+  'nist-aal2': { idle: HOUR, absolute: 24 * HOUR },
+  'nist-aal3': { idle: HOUR / 4, absolute: 12 * HOUR }
+}
+
+const isPreset = (value: unknown): value is TimeoutPreset => typeof value === 'string' && Object.hasOwn(PRESETS, value)
+
+const LIMIT: Check = [`seconds from 1 to ${MAX_AGE} (400 days), or a string such as "90s", "30m", "1h" or "1d"`, isDurationFrom(1, MAX_AGE)]
+const CHECKS: Record<keyof TimeoutOptions, Check> = { idle: LIMIT, absolute: LIMIT }
+
+export const TIMEOUTS_CHECK: Check = [
+  `an object with idle or absolute or both, or one of ${Object.keys(PRESETS).join(', ')}`,
+  (value) => isPreset(value) || (isObject(value) && Object.values(value).some((limit) => limit !== undefined))
+]
+
+/** The limits of an option that was checked. */
+export function resolveTimeouts(option: SessionOptions['timeouts'] = {}): Timeouts {
+  if (isPreset(option)) return PRESETS[option]
+  const { idle, absolute } = option
+  return Object.freeze({
+    ...(idle !== undefined && { idle: parseDuration(idle) }),
+    ...(absolute !== undefined && { absolute: parseDuration(absolute) })
+  })
+}
+
+/** The defaults of other options where use renews a session. */
+export function timeoutDefaults({ idle }: Timeouts): Pick<SessionOptions, 'cookieAge' | 'saveEveryRequest' | 'touchAfter'> {
+  return idle === undefined ? {} : { cookieAge: idle, saveEveryRequest: true, touchAfter: idle / 20 }
+}
+
+/** Describes everything that is wrong with the option, alone and beside others. */
+export function timeoutProblems({ timeouts, cookieAge, saveEveryRequest, touchAfter }: SessionOptions): string[] {
+  if (!isPreset(timeouts) && !isObject(timeouts)) return []
+  const problems = isPreset(timeouts) ? [] : checkAll(timeouts, CHECKS, 'timeouts.')
+  if (problems.length > 0) return problems
+  const { idle, absolute = MAX_AGE } = resolveTimeouts(timeouts)
+  if (idle === undefined) return []
+  const demand = (holds: boolean, problem: string) => (holds ? [] : [problem])
+  return [
+    ...demand(idle <= absolute, `timeouts.idle: expected no more than timeouts.absolute (${absolute} s), got ${idle} s`),
+    ...demand(cookieAge === undefined, 'cookieAge: expected nothing beside timeouts.idle, which takes its place'),
+    ...demand(saveEveryRequest !== false, 'saveEveryRequest: expected true or nothing beside timeouts.idle, got false'),
+    ...demand(!(Number(touchAfter) >= idle), `touchAfter: expected less than timeouts.idle (${idle} s), got ${touchAfter}`)
+  ]
+}
