@@ -1,6 +1,9 @@
 /** The options of all commands, and the parser of a command line. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { checkAll } from '../settings/check.js'
+import type { SessionOptions } from '../settings/options.js'
+import { resolveTimeouts, TIMEOUTS_CHECK, type Timeouts, timeoutProblems } from '../settings/timeouts.js'
 import { UsageError } from './errors.js'
 import { nearest } from './text.js'
 
@@ -29,6 +32,11 @@ export const OPTIONS = {
     type: 'string',
     value: 'FILE',
     help: 'A file with the secret key in the first line and former keys in further lines (default: SECRET_KEY and, separated by commas, SECRET_KEY_FALLBACKS in the environment)'
+  },
+  timeouts: {
+    type: 'string',
+    value: 'LIMITS',
+    help: 'The timeouts of the application, to compare the newest sessions with: idle=30m,absolute=12h, or a preset such as nist-aal2'
   },
   grace: { type: 'string', value: 'SECONDS', help: 'Only sessions that expired longer ago than this (default: 0)' },
   'batch-size': { type: 'string', value: 'N', help: 'Sessions to remove at a time (default: chosen for the database)' },
@@ -88,4 +96,22 @@ export function integer(options: Options, name: 'batch-size' | 'grace' | 'max-se
   const value = Number(text)
   if (/^\d{1,9}$/.test(text) && value >= least) return value
   throw new UsageError(`--${name}: expected a whole number from ${least}, got ${JSON.stringify(text)}`)
+}
+
+/**
+ * The option `timeouts`: a preset, or limits such as `idle=30m,absolute=12h`.
+ *
+ * @throws UsageError
+ */
+export function timeoutsOf({ timeouts: text }: Options): Timeouts {
+  if (text === undefined) return {}
+  const given = { timeouts: text.includes('=') ? limitsOf(text) : text } as SessionOptions
+  const [problem] = [...checkAll(given, { timeouts: TIMEOUTS_CHECK }), ...timeoutProblems(given)]
+  if (problem !== undefined) throw new UsageError(`--${problem}`)
+  return resolveTimeouts(given.timeouts)
+}
+
+function limitsOf(text: string): Record<string, number | string> {
+  const limits = Array.from(text.split(','), (part) => part.split('='))
+  return Object.fromEntries(limits.map(([name, limit = '']) => [name, /^\d+$/.test(limit) ? Number(limit) : limit]))
 }

@@ -1,11 +1,14 @@
 /** The command `check`: finds problems of a database and its secret key, and says how to solve them. */
 import { inspectionOf, readClock, readColumns, readIndexes } from '../database/inspection.js'
+import type { Timeouts } from '../settings/timeouts.js'
+import { timeoutsOf } from './arguments.js'
 import { checkClock, probeClock } from './checks/clock.js'
 import { checkExpired } from './checks/expired.js'
 import { type Finding, finding } from './checks/finding.js'
 import { checkRows } from './checks/rows.js'
 import { checkSecret } from './checks/secret.js'
 import { checkTable } from './checks/table.js'
+import { checkTimeouts } from './checks/timeouts.js'
 import type { Command, Task } from './command.js'
 import { describe } from './errors.js'
 import { type Io, print, styled, widthOf } from './io.js'
@@ -19,17 +22,18 @@ const SAMPLE = 20
 export const check: Command = {
   summary: 'Find problems of the table, the secret key and the clock',
   description:
-    'Checks the table and its indexes, the clock of the database and the number of expired sessions. If the secret key is given, checks that it is strong and that it reads the newest sessions. Changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. A database cannot show which settings Django has: a Django that shares the table needs USE_TZ = True, and version 4.1 or newer for sessions that end at a fixed date.',
+    'Checks the table and its indexes, the clock of the database and the number of expired sessions. If the secret key is given, checks that it is strong and that it reads the newest sessions. Changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. A database cannot show which settings Django has: a Django that shares the table needs USE_TZ = True, and version 4.1 or newer for sessions that end at a fixed date. With --timeouts and the secret key, the newest sessions are compared with the timeouts of the application.',
   example: 'check --secret-key-file secret.txt',
-  options: ['secret-key-file', 'table', 'json'],
+  options: ['secret-key-file', 'timeouts', 'table', 'json'],
   exitCodes: '0 no check fails, 1 a check fails',
   run
 }
 
 async function run(task: Task): Promise<number> {
   const { options, io } = task
+  const timeouts = timeoutsOf(options)
   const secrets = await readSecrets(options, io.env)
-  const findings = [...(await checkDatabase(task, secrets)), ...checkSecret(secrets)]
+  const findings = [...(await checkDatabase(task, secrets, timeouts)), ...checkSecret(secrets)]
   const failed = findings.some(({ status }) => status === 'fail')
   if (options.json) print(io.stdout, JSON.stringify({ ok: !failed, findings }))
   else printFindings(findings, io)
@@ -37,7 +41,7 @@ async function run(task: Task): Promise<number> {
 }
 
 /** Stops at the first check without which the further ones make no sense. */
-async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Finding[]> {
+async function checkDatabase(task: Task, secrets: Secrets | null, timeouts: Timeouts): Promise<Finding[]> {
   const { options, io } = task
   const { table } = options
   const database = openDatabase(task)
@@ -50,13 +54,13 @@ async function checkDatabase(task: Task, secrets: Secrets | null): Promise<Findi
     const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
     // Rows cannot be read if a column is missing.
     if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [clock, ...schema]
-    return [clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones))]
+    return [clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones, timeouts))]
   } catch (error) {
     return [finding('fail', 'database', describe(error))]
   }
 }
 
-async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: boolean): Promise<Finding[]> {
+async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: boolean, timeouts: Timeouts): Promise<Finding[]> {
   const { io } = task
   const settings = settingsOf(task, secrets ?? undefined)
   const { model } = await openSessions(settings, io)
@@ -64,7 +68,7 @@ async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: 
   const expired = checkExpired(await model.countExpired(now), now)
   if (secrets === null) return [expired]
   const newest = await new Reader(settings).readNewest(model, SAMPLE)
-  return [expired, ...checkRows(newest, hasTimeZones)]
+  return [expired, ...checkRows(newest, hasTimeZones), ...checkTimeouts(newest, timeouts, now)]
 }
 
 const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const

@@ -295,3 +295,26 @@ warn  secret key   not checked, and neither are the signatures: set SECRET_KEY i
   const { stdout } = await run(['check', ...database], { terminal: true })
   t.match(stdout, 'set SECRET_KEY\n                   in the environment')
 })
+
+t.test('the newest sessions are compared with the timeouts of the application', async (t) => {
+  const place = await openTable(t, 'sqlite')
+  const about = async (timeouts: string) => {
+    const { findings } = await check(place, { env: { SECRET_KEY }, now: NOW }, '--timeouts', timeouts)
+    const found = findings.filter(({ check }) => check.endsWith(' timeout'))
+    return found.map(({ status, check, message }) => `${status} ${check}: ${message}`)
+  }
+  t.strictSame(await about('nist-aal2'), [], 'there are no sessions')
+  const began = Math.floor(NOW.getTime() / 1000)
+  await insert(place.knex, 'session1', sign(`{"_session_began":${began}}`), inMilliseconds(HOUR))
+  t.strictSame(await about('nist-aal2'), [
+    'ok idle timeout: none of the newest 1 sessions ends later than in 1 hour',
+    'ok absolute timeout: none of the newest 1 sessions outlasts it'
+  ])
+  t.strictSame(await about('nist-aal1'), ['ok absolute timeout: none of the newest 1 sessions outlasts it'])
+  await insert(place.knex, 'session2', sign(`{"_session_began":${began - 3600}}`), inMilliseconds(TWO_WEEKS))
+  await insert(place.knex, 'session3', sign('{"a":1}'), inMilliseconds(TWO_WEEKS))
+  t.strictSame(await about('idle=30m,absolute=12h'), [
+    'warn idle timeout: 3 of the newest 3 sessions end later than in 30 minutes: if Django writes them, set SESSION_COOKIE_AGE = 1800 and SESSION_SAVE_EVERY_REQUEST = True',
+    'warn absolute timeout: 1 of the newest 3 sessions have rows that outlast it: they end here in time, but on the pages of a Django that shares the table they go on; the age of 1 is unknown until they are saved here'
+  ])
+})

@@ -8,7 +8,7 @@ const COMMANDS: Record<string, string[]> = {
   rollback: ['--table NAME'],
   clearsessions: ['--grace SECONDS', '--batch-size N', '--max-seconds N', '--dry-run', '--table NAME', '--json'],
   show: ['--secret-key-file FILE', '--table NAME', '--json'],
-  check: ['--secret-key-file FILE', '--table NAME', '--json']
+  check: ['--secret-key-file FILE', '--timeouts LIMITS', '--table NAME', '--json']
 }
 
 t.test('--help and --version', async (t) => {
@@ -95,6 +95,12 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
     [['clearsessions', '--json=yes', '--database-url', url], /--json takes no value/],
     [['clearsessions', '--batch-size', '0', '--database-url', url], /--batch-size: expected a whole number from 1, got "0"/],
     [['clearsessions', '--grace', '1h', '--database-url', url], /--grace: expected a whole number from 0, got "1h"/],
+    [
+      ['check', '--timeouts', 'nist-aal9', '--database-url', url],
+      /--timeouts: expected an object with idle or absolute or both, or one of nist-aal1, nist-aal2, nist-aal3, got "nist-aal9"/
+    ],
+    [['check', '--timeouts', 'idle=1x', '--database-url', url], /--timeouts\.idle: expected seconds from 1 to 34560000 .*, got "1x"/],
+    [['check', '--timeouts', 'idle=2h,absolute=1h', '--database-url', url], /--timeouts\.idle: expected no more than/],
     [['clearsessions', '--max-seconds=-1', '--database-url', url], /--max-seconds: expected a whole number from 0, got "-1"/],
     [['clearsessions', '--table', '', '--database-url', url], /--table: expected the name of a table/],
     [['migrate', '--knexfile', 'no-such-file.js'], /no-such-file\.js does not exist/]
