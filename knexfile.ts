@@ -1,15 +1,11 @@
-/** The database that `npm run migrate` and the example site use: DATABASE_URL (postgres://…), or a SQLite file here. */
+/** The database that `npm run migrate` and the example site use. */
 import { fileURLToPath } from 'node:url'
 import type { Knex } from 'knex'
-
-const url = process.env.DATABASE_URL
-const inProject = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+import { database } from './examples/site/database.ts'
 
 const config: Knex.Config = {
-  ...(url === undefined
-    ? { client: 'better-sqlite3', connection: { filename: inProject('./example.sqlite3') }, useNullAsDefault: true }
-    : { client: 'pg', connection: url }),
-  migrations: { directory: inProject('./migrations') }
+  ...database,
+  migrations: { directory: fileURLToPath(new URL('./migrations', import.meta.url)) }
 }
 
 export default config

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
-import database from '../../knexfile.ts'
+import { database } from './database.ts'
 import { buildSite } from './site.ts'
 
 const { DATABASE_URL, HOST: host = '127.0.0.1', PORT, SECRET_KEY } = process.env
@@ -43,7 +43,7 @@ async function listen(site: FastifyInstance): Promise<string> {
 
 /** Made at the first start, and kept out of git: with another key all sessions would be unreadable. */
 function keptSecretKey(): string {
-  const file = fileURLToPath(new URL('../../example.secret-key', import.meta.url))
+  const file = fileURLToPath(new URL('demo.secret-key', import.meta.url))
   if (!existsSync(file)) {
     // Two sites that start at once must end up with the same key: only one can link.
     const own = `${file}-${process.pid}`

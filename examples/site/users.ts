@@ -1,5 +1,5 @@
-/** The demo's two users. A real site has them in a table; Django's is `auth_user`. */
-import type { AuthUser } from 'fastify-django-sessions/auth'
+/** The demo's two users, and who is signed in. A real site has them in a table; Django's is `auth_user`. */
+import { type AuthUser, createAuth } from 'fastify-django-sessions/auth'
 
 interface User extends AuthUser {
   username: string
@@ -14,10 +14,10 @@ const users: readonly User[] = [
   { id: 2, username: 'grace', password: 'pbkdf2_sha256$1000000$saRYsfhxnyN7HXwlzlt9Aw$/nPy3NdxkgH2wUlBQwIsPfcMKP9ETRMVX6UPRABkZB0=' }
 ]
 
-export function getUser(id: string): User | undefined {
-  return users.find((user) => String(user.id) === id)
-}
-
 export function findUser(username: string): User | undefined {
   return users.find((user) => user.username === username)
 }
+
+export const { login, logout, loginRequired, user } = createAuth({
+  getUser: (id) => users.find((user) => String(user.id) === id)
+})

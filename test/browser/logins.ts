@@ -32,7 +32,7 @@ check('signing in changes the key, and signing out ends the session', { refusals
   await signOut(page)
   t.equal(await site.sessions.model.find(key), null)
   t.not(await keyOf(page), key)
-  await page.getByRole('link', { name: 'Visits' }).click()
+  await page.getByRole('link', { name: 'Home' }).click()
   t.equal(await page.locator('.count').innerText(), '1')
 })
 

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
-import { add, check, comment, signIn, signOut } from './world.ts'
+import { add, check, comment, send, signIn, signOut } from './world.ts'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const pictures = process.env.SCREENSHOTS
@@ -12,11 +12,11 @@ if (pictures !== undefined) mkdirSync(pictures, { recursive: true })
 
 const sizes = { desk: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } }
 
-/** What is wider than the place it has, on the page and in its frame. */
+/** What is wider than the place it has, on the page and in its frame. Code can be scrolled. */
 const FIND_WIDE = `(() => {
   const main = document.querySelector('main')
   const edge = main.getBoundingClientRect().right - parseFloat(getComputedStyle(main).paddingRight)
-  const wide = [...main.querySelectorAll('*')].filter((element) => element.getBoundingClientRect().right > edge)
+  const wide = [...main.querySelectorAll('*')].filter((element) => !element.closest('pre') && element.getBoundingClientRect().right > edge)
   return [...(document.documentElement.scrollWidth > innerWidth ? ['the page'] : []), ...wide.map(({ outerHTML }) => outerHTML)]
 })()`
 
@@ -50,7 +50,7 @@ check('the pages of somebody unknown look right', { refusals: [400, 403, 404, 40
   await page.goto('/session/')
   await look(t, page, 'session-none')
   await page.goto('/')
-  await look(t, page, 'visits')
+  await look(t, page, 'home')
   await page.goto('/cart/')
   await look(t, page, 'cart-empty')
   await add(page, 'tea')
@@ -75,7 +75,36 @@ check('the pages of somebody unknown look right', { refusals: [400, 403, 404, 40
   await look(t, page, 'error-400')
 })
 
-check('the pages of somebody who is signed in look right', { refusals: [400] }, async ({ t, visit, hold }) => {
+check('the experiments show what they found out, and their code', {}, async ({ t, visit, pass }) => {
+  const page = await visit()
+  await page.goto('/')
+  const run = async (button: string, result: string) => {
+    await page.getByRole('button', { name: button }).click()
+    await page.getByText(result).waitFor()
+  }
+  await run('Send 20 requests', '20 of 20 counted')
+  await run('Run both', 'and no cookie.')
+  await run('Make that session', 'It ends in 20 seconds.')
+  await run('Show my row', 'session_data')
+  await look(t, page, 'home-results')
+  for (const summary of await page.getByText('See the code').all()) await summary.click()
+  await look(t, page, 'home-code')
+
+  // The page counts by its own clock, and asks the server when it is through.
+  pass(20)
+  await page.getByText('It has ended.').waitFor()
+})
+
+check('an experiment has a page of its own where no script runs', {}, async ({ t, visit }) => {
+  const page = await visit({ javaScriptEnabled: false })
+  await page.goto('/')
+  await page.getByRole('button', { name: 'Run both' }).click()
+  await page.getByText('and no cookie.').waitFor()
+  await page.getByRole('link', { name: 'Back to the experiments' }).click()
+  t.equal(await page.locator('.count').innerText(), '2')
+})
+
+check('the pages of somebody who is signed in look right', { refusals: [400, 404] }, async ({ t, visit, hold }) => {
   const page = await visit()
   await page.goto('/login/')
   await signIn(page, 'ada')
@@ -93,6 +122,11 @@ check('the pages of somebody who is signed in look right', { refusals: [400] }, 
   await sent
   await look(t, page, 'error-interrupted')
   await look(t, otherTab, 'login-after-logout')
+  await otherTab.getByRole('button', { name: 'Use grace' }).click()
+  await send(otherTab, 'Sign in')
+  await otherTab.goto('/nowhere/')
+  await otherTab.getByText('Signed in as grace.').waitFor()
+  await look(t, otherTab, 'error-404-signed-in')
 })
 
 check('the keyboard is enough to sign in, and shows where it is', {}, async ({ t, visit }) => {
