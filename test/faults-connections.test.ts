@@ -417,6 +417,14 @@ for (const server of ['postgres', 'mariadb'] as const) {
     await untilNoClient(proxy)
   })
 
+  t.test(`connections that are idle when ${server} falls silent do not keep the process`, { skip: missing(server) }, async (t) => {
+    const { app, proxy, visit } = await openProxied(t)
+    await visit(POOL.max)
+    proxy.silence('all')
+    await app.close()
+    await untilNoClient(proxy)
+  })
+
   t.test(`of connections to ${server} that went dead together one costs a 503`, { skip: missing(server) }, async (t) => {
     const { proxy, visit } = await openProxied(t)
     await visit(POOL.max)

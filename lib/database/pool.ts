@@ -9,6 +9,8 @@ export interface Connection {
   __knex__disposed?: unknown
 }
 
+type PoolEvent = 'createSuccess' | 'destroySuccess' | 'destroyFail'
+
 /** The part of Knex's client that its own runner uses, and transaction libraries on top of it. */
 export interface Client {
   acquireConnection(): Promise<Connection>
@@ -16,7 +18,7 @@ export interface Client {
   listenerCount(event: string): number
   emit(event: 'query', query: { sql: string; bindings: readonly unknown[]; __knexUid: unknown }): void
   /** `max` and `on` are not known of a pool of the driver's own, which is Knex's option `connectionPool`. */
-  pool?: { max?: number; on?(event: 'createSuccess' | 'destroyFail', listener: (id: number, connection: Connection) => void): void }
+  pool?: { max?: number; on?(event: PoolEvent, listener: (id: number, connection: Connection) => void): void }
   config: { connectionPool?: { options?: { max?: number } } }
 }
 
@@ -87,8 +89,9 @@ export class ConnectionPool {
     if (pool === this.#observed) return
     this.#observed = pool
     pool?.on?.('createSuccess', (_id, connection) => this.#generations.set(connection, this.#generation))
-    // The server did not answer the driver's farewell: the socket would keep the process alive.
-    pool?.on?.('destroyFail', (_id, connection) => this.#dialect.disconnect(connection))
+    // pg waits for the server to close the socket, mysql2 does not: where the server is silent, it would keep the process alive.
+    for (const event of ['destroySuccess', 'destroyFail'] as const)
+      pool?.on?.(event, (_id, connection) => this.#dialect.disconnect(connection))
   }
 
   #generationOf(connection: Connection): number {
