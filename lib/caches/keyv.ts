@@ -7,7 +7,8 @@ export interface KeyvStore {
   get(key: string): Promise<unknown>
   set(key: string, value: string, ttl: number): Promise<unknown>
   delete(key: string): Promise<unknown>
-  /** False when Keyv swallows the errors of its store. */
+  on?(event: 'error', listener: (error: unknown) => void): unknown
+  /** False when Keyv 5 swallows the errors of its store. Keyv 6 has no such option. */
   readonly throwOnErrors?: boolean
 }
 
@@ -18,6 +19,9 @@ export interface KeyvStore {
  */
 export class KeyvCache implements Cache {
   readonly #store: KeyvStore
+  /** How often Keyv 6 has told its listeners of an error: the call that failed answers as if there were no entry. */
+  #failures = 0
+  #lastError: unknown
 
   /** @throws TypeError when the store is none, or swallows errors: an outage would sign everybody out, and a logout fail without a word */
   constructor(store: KeyvStore) {
@@ -28,10 +32,14 @@ export class KeyvCache implements Cache {
         'KeyvCache: expected a Keyv that throws the errors of its store, such as new Keyv({ store, throwOnErrors: true })'
       )
     this.#store = store
+    store.on?.('error', (error) => {
+      this.#failures++
+      this.#lastError = error
+    })
   }
 
   async get(key: string): Promise<string | null> {
-    const value = await this.#store.get(key)
+    const value = await this.#call((store) => store.get(key))
     if (value === undefined || value === null) return null
     if (typeof value === 'string') return value
     throw new StoreUnavailable(
@@ -48,13 +56,21 @@ export class KeyvCache implements Cache {
   }
 
   async delete(key: string): Promise<void> {
-    await this.#store.delete(key)
+    await this.#call((store) => store.delete(key))
   }
 
   async #setIf(key: string, expected: string | null, value: string, ttl: number): Promise<boolean> {
     if ((await this.get(key)) !== expected) return false
     // Keyv does not throw, unless it is told to: a session that was not stored would be lost without a word.
-    if ((await this.#store.set(key, value, ttl * 1000)) === false) throw new StoreUnavailable('the store of KeyvCache stored nothing')
+    if ((await this.#call((store) => store.set(key, value, ttl * 1000))) === false)
+      throw new StoreUnavailable('the store of KeyvCache stored nothing')
     return true
+  }
+  /** An error of another call at the same time counts as well: the store is failing. */
+  async #call(send: (store: KeyvStore) => Promise<unknown>): Promise<unknown> {
+    const before = this.#failures
+    const answer = await send(this.#store)
+    if (this.#failures > before && (answer === undefined || answer === false)) throw this.#lastError
+    return answer
   }
 }
