@@ -132,5 +132,12 @@ export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS',
 /** A request that needs a signed-in user, where a redirect to the login page makes no sense. */
 export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
 
+/** A request that needs a user who has authenticated a short time ago (`freshLoginRequired`). */
+export const ReauthenticationRequired = createError<[]>(
+  'FST_SESSION_REAUTHENTICATION_REQUIRED',
+  'Authentication is required again, since the last one is too long ago',
+  401
+)
+
 /** A password field that `checkPassword` cannot check: another format, a missing package, or costs out of bounds. */
 export const UnsupportedPassword = createError<[string]>('FST_SESSION_UNSUPPORTED_PASSWORD', 'A password field cannot be checked: %s', 500)

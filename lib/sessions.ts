@@ -12,7 +12,7 @@ import { readCookie } from './django/cookie-header.js'
 import { saltedHmac } from './django/crypto.js'
 import { isSessionKey } from './django/keys.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
-import { openSession } from './session/facade.js'
+import { lifecycleOf, openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
 import type { Session } from './session/session.js'
 import { checkClearExpired } from './settings/schedule.js'
@@ -20,6 +20,9 @@ import type { Settings } from './settings/settings.js'
 
 /** Seconds for which `verify()` holds up the start of an application. */
 const VERIFY_TIMEOUT = 1
+
+/** By what the sessions that they open share. */
+const owners = new WeakMap<SessionContext, Sessions>()
 
 /** Sessions outside requests: `fastify.sessions`. */
 export class Sessions {
@@ -35,11 +38,17 @@ export class Sessions {
     this.#connections = connections
     this.#model = model
     this.#close = close
+    owners.set(context, this)
   }
 
   /** @throws InvalidOptions */
   static async create(settings: Settings, log: SessionLog): Promise<Sessions> {
     return new Sessions(await assemble(settings, log))
+  }
+
+  /** The `app.sessions` that a session came from. */
+  static of(session: Session): Sessions {
+    return owners.get(lifecycleOf(session).context) as Sessions
   }
 
   /**
@@ -74,6 +83,16 @@ export class Sessions {
   /** The option `cookie.name`. */
   get cookieName(): string {
     return this.#settings.cookie.name
+  }
+
+  /** The seconds of inactivity after which a session ends that has no age of its own: `timeouts.idle`, or the option `cookieAge`. */
+  get cookieAge(): number {
+    return this.#settings.cookieAge
+  }
+
+  /** The time, by the option `clock`. */
+  now(): Date {
+    return this.#settings.clock()
   }
 
   /**

@@ -114,8 +114,8 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
   )
   t.strictSame(
     answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
-    ['post /login 403', 'get /account 401', 'get /account 401', 'post /transfer 403', 'get /socket 403'],
-    'refused are nobody, an unknown user, a form without a token, and a websocket of no page'
+    ['post /login 403', 'get /account 401', 'post /confirm/ 401', 'get /account 401', 'post /transfer 403', 'get /socket 403'],
+    'refused are nobody, an unknown user, a password that nobody has to confirm, a form without a token, and a websocket of no page'
   )
   for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
     t.match(stdout, ` ${name}`, 'the tests ran')
@@ -129,6 +129,7 @@ async function createDjangoUser(filename: string): Promise<void> {
     table.increments('id')
     table.string('username')
     table.string('password')
+    table.datetime('last_login')
     table.boolean('is_active')
   })
   await knex('auth_user').insert({ username: credentials.username, password: `pbkdf2_sha256$1000$salt$${hash}`, is_active: true })

@@ -5,10 +5,18 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
-import { InvalidOptions } from '../errors.js'
+import { InvalidOptions, LoginRequired } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
-import { createLoginRequired, type LoginRequiredHook, type LoginRequiredOptions } from './login-required.js'
+import { Sessions } from '../sessions.js'
+import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
+import {
+  createFreshLoginRequired,
+  createLoginRequired,
+  type FreshLoginRequiredOptions,
+  type LoginRequiredHook,
+  type LoginRequiredOptions
+} from './login-required.js'
 import { type AuthUser, authHashes, checkUser, isUserId, sessionOf } from './users.js'
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
@@ -18,10 +26,29 @@ const CSRF_NAMES = ['_csrftoken', '_csrf']
 
 /** Options of `createAuth`. */
 export interface AuthOptions<User extends AuthUser> {
-  /** Finds the user with a primary key. The key is a string, whatever type its column has. */
-  getUser: (id: string, request: FastifyRequest) => Promise<User | null | undefined> | User | null | undefined
+  /** Finds the user with a primary key. The key is a string, whatever type its column has. There is no request where `userOf` got none. */
+  getUser: (id: string, request?: FastifyRequest) => Promise<User | null | undefined> | User | null | undefined
   /** `AUTHENTICATION_BACKENDS`: logins through these backends are accepted, and ours name the first. @default ['django.contrib.auth.backends.ModelBackend'] */
   backends?: readonly [string, ...string[]]
+  /** Is awaited at each login, before the session changes. An error that it throws refuses the login, and is the caller's. */
+  onLogin?: (user: User, request: FastifyRequest) => unknown
+  /** Is awaited at each logout, before the session ends. The user is null where nobody is signed in. Its error is the caller's, and the session ends all the same. */
+  onLogout?: (user: User | null, request: FastifyRequest) => unknown
+}
+
+/** Options of `login`. */
+export interface LoginOptions extends ReauthenticateOptions {
+  /**
+   * false: the cookie ends with the browser. true: it is kept for `cookieAge`, or `timeouts.idle`, also where the option
+   * `expireAtBrowserClose` says otherwise. @default as the options say
+   */
+  rememberMe?: boolean
+}
+
+/** Options of `reauthenticate`. */
+export interface ReauthenticateOptions {
+  /** How the user has authenticated, in django-allauth's words: 'password', 'mfa', 'socialaccount' and so on. @default 'password' */
+  method?: string
 }
 
 /** Functions for logins. They do not use `this`. */
@@ -34,7 +61,16 @@ export interface Auth<User extends AuthUser> {
    * @throws TypeError when the user has no usable `id` or no string `password`, or when `request` is not a request
    * @throws NotRegistered, SessionDisabled, SessionInterrupted, StoreUnavailable
    */
-  login(request: FastifyRequest, user: User): Promise<void>
+  login(request: FastifyRequest, user: User, options?: LoginOptions): Promise<void>
+  /**
+   * Takes note that the signed-in user has authenticated again: check the password before. The session gets a new
+   * key, its absolute timeout counts from now, and `freshLoginRequired` lets the user pass.
+   *
+   * @throws LoginRequired when somebody else is signed in, or nobody
+   * @throws TypeError as `login`
+   * @throws SessionInterrupted, StoreUnavailable
+   */
+  reauthenticate(request: FastifyRequest, user: User, options?: ReauthenticateOptions): Promise<void>
   /** Signs the user out, in Django too: flushes the session. */
   logout(request: FastifyRequest): Promise<void>
   /**
@@ -53,9 +89,9 @@ export interface Auth<User extends AuthUser> {
    * outlive the login: open the session anew by `app.sessions.forCookie`. If the password
    * has changed since the login, the session is flushed. Other changes need `session.save()`.
    *
-   * @param request a request of the same application, for `getUser`
+   * @param request is passed on to `getUser`
    */
-  userOf(session: Session, request: FastifyRequest): Promise<User | null>
+  userOf(session: Session, request?: FastifyRequest): Promise<User | null>
   /**
    * Keeps the user of this request signed in after a change of the password, which ends
    * all other sessions of the user. Verify the login before you store the new password.
@@ -73,6 +109,15 @@ export interface Auth<User extends AuthUser> {
    * @throws TypeError when `loginRequired` itself is used as the hook
    */
   loginRequired(options?: LoginRequiredOptions): LoginRequiredHook
+  /**
+   * Makes a preHandler that lets only users pass who have logged in, or authenticated again, within so many seconds.
+   * Other visitors of a page are redirected, to a page that calls `reauthenticate`, with the way back in `next`. Other
+   * requests fail with 401: FST_SESSION_REAUTHENTICATION_REQUIRED, or FST_SESSION_LOGIN_REQUIRED where nobody is signed in.
+   *
+   * @throws InvalidOptions
+   * @throws TypeError when `freshLoginRequired` itself is used as the hook
+   */
+  freshLoginRequired(options?: FreshLoginRequiredOptions): LoginRequiredHook
 }
 
 /** A verified user, valid as long as the session has this id and backend. */
@@ -87,18 +132,22 @@ interface Remembered<User> {
  *
  * @throws InvalidOptions
  */
-export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_BACKEND] }: AuthOptions<User>): Auth<User> {
-  if (typeof getUser !== 'function') throw new InvalidOptions(`- getUser: expected a function, got ${kindOf(getUser)}`)
+export function createAuth<User extends AuthUser>(options: AuthOptions<User>): Auth<User> {
+  checkFunctions(options)
+  const { getUser, backends = [MODEL_BACKEND], onLogin, onLogout } = options
   const users = new WeakMap<Session, Remembered<User>>()
 
   function remember(session: Session, user: Promise<User | null>): void {
     users.set(session, { id: session.get('_auth_user_id'), backend: session.get('_auth_user_backend'), user })
   }
 
-  async function login(request: FastifyRequest, user: User): Promise<void> {
+  async function login(request: FastifyRequest, user: User, { method = 'password', rememberMe }: LoginOptions = {}): Promise<void> {
     checkUser('login', user)
+    checkRememberMe(rememberMe)
     const session = await sessionOf(request).load()
-    const hashes = authHashes(request.server.sessions, user)
+    const entry = entryOf(session, method)
+    await onLogin?.(user, request)
+    const hashes = authHashes(Sessions.of(session), user)
     const id = String(user.id)
     const stored = session.get('_auth_user_hash')
     const isSame = userIdOf(session) === id && hashes.some((hash) => isEqual(stored, hash))
@@ -108,11 +157,27 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     // An attacker who planted the session knows its CSRF secrets. `delete` would do nothing for a secret
     // that is added after this request has loaded the session; a function runs at the save.
     for (const name of CSRF_NAMES) session.set(name, () => undefined)
+    recordLogin(session, entry)
+    if (rememberMe !== undefined) session.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
     remember(session, Promise.resolve(user))
   }
 
+  async function reauthenticate(request: FastifyRequest, user: User, { method = 'password' }: ReauthenticateOptions = {}): Promise<void> {
+    checkUser('reauthenticate', user)
+    const session = await sessionOf(request).load()
+    const entry = entryOf(session, method)
+    if ((await userId(request)) !== String(user.id)) throw new LoginRequired()
+    await session.cycleKey()
+    recordReauthentication(session, entry)
+  }
+
   async function logout(request: FastifyRequest): Promise<void> {
-    await sessionOf(request).flush()
+    const session = sessionOf(request)
+    try {
+      if (onLogout !== undefined) await onLogout(await user(request), request)
+    } finally {
+      await session.flush()
+    }
   }
 
   async function user(request: FastifyRequest): Promise<User | null> {
@@ -127,12 +192,12 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     return verified
   }
 
-  async function userOf(session: Session, request: FastifyRequest): Promise<User | null> {
+  async function userOf(session: Session, request?: FastifyRequest): Promise<User | null> {
     return verify(await session.load(), request)
   }
 
   /** django.contrib.auth.get_user */
-  async function verify(session: Session, request: FastifyRequest): Promise<User | null> {
+  async function verify(session: Session, request?: FastifyRequest): Promise<User | null> {
     const id = userIdOf(session)
     const backend = session.get('_auth_user_backend')
     if (id === null || !backends.some((accepted) => accepted === backend)) return null
@@ -142,7 +207,7 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     if (!found || !(found.isActive ?? true)) return null
     checkUser('getUser', found)
 
-    const [hash, ...fallbacks] = authHashes(request.server.sessions, found)
+    const [hash, ...fallbacks] = authHashes(Sessions.of(session), found)
     if (isEqual(stored, hash)) return found
     // The handler may have signed in or out during the query. Then the session must not be changed here.
     const isStillThere = userIdOf(session) === id && session.get('_auth_user_hash') === stored
@@ -165,11 +230,36 @@ export function createAuth<User extends AuthUser>({ getUser, backends = [MODEL_B
     const session = sessionOf(request)
     await session.cycleKey()
     if (!isSame) return
-    session.set('_auth_user_hash', authHashes(request.server.sessions, changed)[0])
+    session.set('_auth_user_hash', authHashes(Sessions.of(session), changed)[0])
     remember(session, Promise.resolve(changed))
   }
 
-  return { login, logout, user, userId, userOf, updateSessionAuthHash, loginRequired: createLoginRequired(user) }
+  return {
+    login,
+    reauthenticate,
+    logout,
+    user,
+    userId,
+    userOf,
+    updateSessionAuthHash,
+    loginRequired: createLoginRequired(user),
+    freshLoginRequired: createFreshLoginRequired(user)
+  }
+}
+
+/** @throws InvalidOptions */
+function checkFunctions({ getUser, onLogin, onLogout }: { getUser?: unknown; onLogin?: unknown; onLogout?: unknown }): void {
+  const problems = Object.entries({ getUser, onLogin, onLogout })
+    .filter(([name, value]) => typeof value !== 'function' && (value !== undefined || name === 'getUser'))
+    .map(([name, value]) => `- ${name}: expected a function, got ${kindOf(value)}`)
+  if (problems.length > 0) throw new InvalidOptions(problems.join('\n'))
+}
+
+/** @throws TypeError for a text from a form, say, of which "false" would be true */
+function checkRememberMe(rememberMe: unknown): void {
+  if (rememberMe !== undefined && typeof rememberMe !== 'boolean') {
+    throw new TypeError(`login: expected rememberMe to be true or false, got ${kindOf(rememberMe)}`)
+  }
 }
 
 /** The user id of a session, as a string. Null if it has none. Django accepts numbers too (`_get_user_session_key`). */

@@ -2,8 +2,8 @@
 import { createPasswords, type Passwords } from '../django/passwords.js'
 
 export { createPasswords, type PasswordOptions, type Passwords } from '../django/passwords.js'
-export { type Auth, type AuthOptions, createAuth } from './create-auth.js'
-export type { LoginRequiredHook, LoginRequiredOptions } from './login-required.js'
+export { type Auth, type AuthOptions, createAuth, type LoginOptions, type ReauthenticateOptions } from './create-auth.js'
+export type { FreshLoginRequiredOptions, LoginRequiredHook, LoginRequiredOptions } from './login-required.js'
 export { safeNext } from './safe-next.js'
 export type { AuthUser } from './users.js'
 

@@ -60,6 +60,11 @@ export class SessionLifecycle {
     return { idle: earlier(expireDate, absolute), absolute }
   }
 
+  /** What the sessions of one registration share. */
+  get context(): SessionContext {
+    return this.#context
+  }
+
   /** Whether the store has a key or an end of the session that the browser may not know yet. */
   get cookieIsDue(): boolean {
     return this.#cookieIsDue

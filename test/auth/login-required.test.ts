@@ -103,8 +103,9 @@ t.test('loginRequired called as a hook in another way fails the request, with ne
 })
 
 t.test('options of loginRequired that mean nothing are refused', async (t) => {
-  const { loginRequired } = createAuth({ getUser: () => null })
+  const { loginRequired, freshLoginRequired } = createAuth({ getUser: () => null })
   for (const options of ['/login/', null, { redirect: '/login/' }, { redirectTo: 1 }, { redirectTo: null }]) {
     t.throws(() => loginRequired(options as never), { code: 'FST_SESSION_INVALID_OPTIONS' }, JSON.stringify(options))
+    t.throws(() => freshLoginRequired(options as never), { code: 'FST_SESSION_INVALID_OPTIONS' }, JSON.stringify(options))
   }
 })

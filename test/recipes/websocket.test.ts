@@ -19,7 +19,7 @@ async function createSite(t: Test) {
 
   async function answer(request: FastifyRequest, message: string): Promise<string | null> {
     const session = app.sessions.forCookie(request.headers.cookie)
-    const user = await userOf(session, request)
+    const user = await userOf(session)
     if (user === null) return null
     session.set('last_message', message)
     await session.save()

@@ -8,20 +8,24 @@ interface User extends AuthUser {
 }
 
 export function logins(app: FastifyInstance, rows: { first(id: string): Promise<User | undefined> }): void {
-  const { login, logout, user, userId, userOf, updateSessionAuthHash, loginRequired } = createAuth({ getUser: (id) => rows.first(id) })
+  const { login, logout, reauthenticate, user, userId, userOf, updateSessionAuthHash, loginRequired, freshLoginRequired } = createAuth({
+    getUser: (id) => rows.first(id),
+    onLogin: (user, request) => request.log.info(user.name),
+    onLogout: (user, request) => request.log.info(user?.name)
+  })
 
   app.get('/', { preHandler: loginRequired({ redirectTo: '/login/' }) }, async (request) => {
     typeOf(await user(request)).is<User | null>()
     typeOf(await userId(request)).is<string | null>()
     typeOf(await userOf(app.sessions.forCookie(request.headers.cookie), request)).is<User | null>()
-    typeOf(await userOf(request.session, request)).is<User | null>()
+    typeOf(await userOf(request.session)).is<User | null>()
     return (await user(request))?.name
   })
 
   const body = { type: 'object' } as const
   app.post<{ Body: { name: string; password: string }; Querystring: { next?: string } }>(
     '/login/',
-    { schema: { body }, preHandler: [loginRequired()] },
+    { schema: { body }, preHandler: [loginRequired(), freshLoginRequired({ within: '5m', redirectTo: '/confirm/' })] },
     async (request, reply) => {
       const found = await rows.first(request.body.name)
       typeOf(checkPassword(request.body.password, found?.password)).is<Promise<boolean>>()
@@ -29,7 +33,10 @@ export function logins(app: FastifyInstance, rows: { first(id: string): Promise<
         await logout(request)
         return reply.code(403).send()
       }
-      await login(request, found)
+      await login(request, found, { method: 'mfa', rememberMe: true })
+      await reauthenticate(request, found, { method: 'password' })
+      // @ts-expect-error the text of a form is no boolean
+      await login(request, found, { rememberMe: 'on' })
       await updateSessionAuthHash(request, { ...found, password: 'new' })
       // @ts-expect-error what getUser gives is what is signed in
       await login(request, { id: 1, password: '' })
