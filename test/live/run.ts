@@ -9,6 +9,7 @@ import './sessions.ts'
 import './logins.ts'
 import './cached-db.ts'
 import './moving.ts'
+import './example.ts'
 
 // Many an interpreter is started.
 t.setTimeout(600_000)

@@ -23,9 +23,9 @@ export function ending(app: FastifyInstance): void {
     reply.header('set-cookie', `${COOKIE}=${await store(word)}; ${attributes}`)
     const result = html`
       <p>The word of that session is <strong>${word}</strong>.</p>
-      <p class="countdown" data-seconds="${SECONDS}" data-then="/experiments/ending/">
+      <p>
         <progress max="${SECONDS}" value="${SECONDS}" aria-label="Seconds that are left"></progress>
-        <span>It ends in ${SECONDS} seconds.</span>
+        It ends <span class="countdown" data-seconds="${SECONDS}" data-then="/experiments/ending/">in ${SECONDS} seconds</span>.
       </p>`
     return sendResult(reply, 'Ends in 20 seconds', result)
   })

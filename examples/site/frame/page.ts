@@ -53,6 +53,13 @@ const UNITS = [
   [1, 'second']
 ] as const
 
+/** When a session ends, if nothing is saved before: the script counts. */
+export function countdown(session: Session): Html {
+  const end = session.endsAt?.idle
+  const seconds = end === undefined ? session.getExpiryAge() : Math.max(0, (end.getTime() - Date.now()) / 1000)
+  return html`<span class="countdown" data-seconds="${Math.ceil(seconds)}">in ${inWords(seconds)}</span>, unless something is saved before`
+}
+
 /** Seconds in words, such as 14 days or 20 seconds. */
 export function inWords(seconds: number): string {
   const [size, unit] = UNITS.find(([size]) => seconds >= size) ?? [1, 'second']

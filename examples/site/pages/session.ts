@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Session } from 'fastify-django-sessions'
 import { excerpt } from '../frame/excerpt.ts'
 import { type Html, html } from '../frame/html.ts'
-import { inWords, sendPage } from '../frame/page.ts'
+import { countdown, sendPage } from '../frame/page.ts'
 import { sendResult } from '../frame/result.ts'
 
 // --- shown on the page
@@ -30,7 +30,7 @@ export function sessionPage(app: FastifyInstance): void {
         <dt>Key</dt>
         <dd><code>${shorten(session.sessionKey)}</code> The rest is a secret between your browser and this site.</dd>
         <dt>Ends</dt>
-        <dd>${inWords(session.getExpiryAge())} after its last change${closes}</dd>
+        <dd>${countdown(session)}${closes}</dd>
       </dl>
       ${await showRow(app, session, (text) => html`<h2>${text}</h2>`)}`
     return sendPage(reply, { title: 'Your session' }, main)

@@ -32,23 +32,39 @@ async function ask(url, method = 'GET') {
 /** The server has escaped what visitors wrote. */
 function show(result, html) {
   result.innerHTML = html
-  const countdown = result.querySelector('.countdown')
-  if (countdown !== null) count(result, countdown)
+  for (const countdown of result.querySelectorAll('.countdown')) count(countdown)
 }
 
-function count(result, countdown) {
+for (const countdown of document.querySelectorAll('.countdown')) count(countdown)
+
+/** Counts down from `data-seconds`, and then shows the result of `data-then` in its place. */
+function count(countdown) {
   const { seconds, then } = countdown.dataset
+  const result = countdown.closest('.result')
+  const progress = countdown.parentElement.querySelector('progress')
   const end = performance.now() + seconds * 1000
   const timer = setInterval(async () => {
     // The button was pressed again.
     if (!countdown.isConnected) return clearInterval(timer)
     const left = Math.max(0, Math.ceil((end - performance.now()) / 1000))
-    countdown.querySelector('progress').value = left
-    countdown.querySelector('span').textContent = `It ends in ${left} second${left === 1 ? '' : 's'}.`
+    if (progress !== null) progress.value = left
+    countdown.textContent = `in ${inWords(left)}`
     if (left > 0) return
     clearInterval(timer)
-    show(result, await ask(then))
+    if (then !== undefined) show(result, await ask(then))
   }, 200)
+}
+
+/** Such as 13 days 23 hours 59 minutes 12 seconds. */
+function inWords(seconds) {
+  const units = {
+    day: Math.floor(seconds / 86_400),
+    hour: Math.floor(seconds / 3600) % 24,
+    minute: Math.floor(seconds / 60) % 60,
+    second: seconds % 60
+  }
+  const parts = Object.entries(units).filter(([, count]) => count > 0)
+  return parts.length === 0 ? '0 seconds' : parts.map(([unit, count]) => `${count} ${unit}${count === 1 ? '' : 's'}`).join(' ')
 }
 
 for (const button of document.querySelectorAll('button[data-username]')) {
