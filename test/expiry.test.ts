@@ -1,11 +1,9 @@
 import { runInNewContext } from 'node:vm'
-import t, { type Test } from 'tap'
-import { MemoryCache } from '../lib/caches/memory.ts'
+import t from 'tap'
 import { expiryAge, expiryDate, fixedDate, toStoredExpiry } from '../lib/django/expiry.ts'
-import type { SessionOptions } from '../lib/index.ts'
 import { Browser, createApp } from './fixtures/app.ts'
-import { databases, missing, openDatabase } from './fixtures/databases.ts'
-import { privateFolder } from './fixtures/folders.ts'
+import { openDatabase } from './fixtures/databases.ts'
+import { engineOptions } from './fixtures/engines.ts'
 import vectors from './fixtures/vectors/django-sessions.json' with { type: 'json' }
 
 const now = new Date('2026-11-21T04:34:00.123Z')
@@ -114,23 +112,10 @@ t.test('setExpiry refuses anything else, and says what it expects and what came'
   }
 })
 
-/** Engines by name, with what they need. */
-const engines: Record<string, { skip?: string | false; options(t: Test): Promise<Partial<SessionOptions>> }> = {
-  ...Object.fromEntries(
-    databases.map((name) => [`db on ${name}`, { skip: missing(name), options: async (t: Test) => ({ knex: await openDatabase(t, name) }) }])
-  ),
-  cached_db: {
-    options: async (t) => ({ engine: 'cached_db', cache: new MemoryCache({ clock: () => now }), knex: await openDatabase(t, 'sqlite') })
-  },
-  cache: { options: async () => ({ engine: 'cache', cache: new MemoryCache({ clock: () => now }) }) },
-  file: { options: async (t) => ({ engine: 'file', filePath: privateFolder(t) }) },
-  signed_cookies: { options: async () => ({ engine: 'signed_cookies' }) }
-}
-
 const DELETION = 'sessionid=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax'
 
-for (const [name, { skip, options }] of Object.entries(engines)) {
-  t.test(`${name}: a Date in the past ends the session with the reply`, { skip: skip ?? false }, async (t) => {
+for (const { name, skip, options } of engineOptions) {
+  t.test(`${name}: a Date in the past ends the session with the reply`, { skip }, async (t) => {
     const { app } = await createApp(t, { ...(await options(t)), clock: () => now }, (app) => {
       app.get('/set', async (request) => request.session.set('a', 1).isEmpty)
       app.get('/end', async (request) => request.session.set('b', 2).setExpiry(new Date('2026-11-21T04:33:59Z')).isEmpty)
@@ -156,7 +141,7 @@ for (const [name, { skip, options }] of Object.entries(engines)) {
     t.equal(stranger.headers['set-cookie'], undefined, 'a visitor without a cookie gets none')
   })
 
-  t.test(`${name}: an unusable end in the data does not fail any save`, { skip: skip ?? false }, async (t) => {
+  t.test(`${name}: an unusable end in the data does not fail any save`, { skip }, async (t) => {
     const { app } = await createApp(t, { ...(await options(t)), clock: () => now }, (app) => {
       app.post<{ Body: Record<string, unknown> }>('/update', async (request) => request.session.update(request.body).isEmpty)
       app.get('/read', async (request) => (await request.session.load()).toObject())

@@ -4,13 +4,12 @@
  */
 import { createRequire } from 'node:module'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createAuth } from '../lib/auth/index.ts'
 import sessions, { type SessionOptions } from '../lib/index.ts'
 import { Browser, createApp, secretKey } from './fixtures/app.ts'
-import { caches } from './fixtures/caches.ts'
-import { databases, missing, openDatabase } from './fixtures/databases.ts'
-import { privateFolder } from './fixtures/folders.ts'
+import { openDatabase } from './fixtures/databases.ts'
+import { engineOptions } from './fixtures/engines.ts'
 
 // --- ways to register and to load, on SQLite ----------------------------------------------------
 
@@ -153,34 +152,13 @@ const replies = {
 /** With signed_cookies the key is the data: it is another one after each change. */
 const withDataAsKey = ({ cookie, ...rest }: ReturnType<typeof cell>) => ({ ...rest, cookie: cookie === 'same key' ? 'new key' : cookie })
 
-interface Store {
-  name: string
-  skip?: string | false
-  options(t: Test): Promise<Partial<SessionOptions>>
-}
-
-const stores: readonly Store[] = [
-  ...databases.map((name) => ({
-    name: `db on ${name}`,
-    skip: missing(name),
-    options: async (t: Test) => ({ knex: await openDatabase(t, name) })
-  })),
-  ...caches.map(({ name, skip, create }) => ({
-    name: `cache in ${name}`,
-    skip,
-    options: async (t: Test) => ({ engine: 'cache' as const, cache: (await create(t))(() => new Date()) })
-  })),
-  { name: 'file', options: async (t: Test) => ({ engine: 'file' as const, filePath: privateFolder(t) }) },
-  { name: 'signed_cookies', options: async () => ({ engine: 'signed_cookies' as const }) }
-]
-
 function changeOf(before: string | null, after: string | null, wasSet: boolean): CookieChange {
   if (!wasSet) return 'no cookie'
   if (after === null) return 'deleted'
   return after === before ? 'same key' : 'new key'
 }
 
-for (const { name, skip = false, options } of stores) {
+for (const { name, skip, options } of engineOptions) {
   t.test(name, { skip }, async (t) => {
     const { app } = await createApp(t, await options(t), replyRoutes)
     for (const [route, expected] of Object.entries(replies)) {

@@ -9,9 +9,8 @@ import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import type { SessionContext } from '../lib/session/saving.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
-import { databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
-import { createCodec } from './fixtures/engines.ts'
-import { privateFolder } from './fixtures/folders.ts'
+import { openDatabase, recordQueries } from './fixtures/databases.ts'
+import { createCodec, engineOptions } from './fixtures/engines.ts'
 import { SessionClient } from './fixtures/session-client.ts'
 import type { Command } from './fixtures/session-model.ts'
 import { createDbEngine } from './fixtures/tables.ts'
@@ -57,19 +56,8 @@ async function createSite(t: Test, options: Partial<SessionOptions>) {
   return { app, logs, time, visitor, read }
 }
 
-/** Engines by name, with what they need. */
-const engines: Record<string, { skip?: string | false; options(t: Test): Promise<Partial<SessionOptions>> }> = {
-  ...Object.fromEntries(
-    databases.map((name) => [`db on ${name}`, { skip: missing(name), options: async (t: Test) => ({ knex: await openDatabase(t, name) }) }])
-  ),
-  cached_db: { options: async (t) => ({ engine: 'cached_db', cache: new MemoryCache(), knex: await openDatabase(t, 'sqlite') }) },
-  cache: { options: async () => ({ engine: 'cache', cache: new MemoryCache() }) },
-  file: { options: async (t) => ({ engine: 'file', filePath: privateFolder(t) }) },
-  signed_cookies: { options: async () => ({ engine: 'signed_cookies' }) }
-}
-
-for (const [name, { skip, options }] of Object.entries(engines)) {
-  t.test(name, { skip: skip ?? false }, async (t) => {
+for (const { name, skip, options } of engineOptions) {
+  t.test(name, { skip }, async (t) => {
     t.test('a session ends after so long without a request, and each request counts', async (t) => {
       const { time, visitor, read } = await createSite(t, { ...(await options(t)), timeouts: { idle: '1h' } })
       const { cookies } = await visitor.get('/set')
