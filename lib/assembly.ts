@@ -19,6 +19,7 @@ import { FileEngine } from './engines/file/engine.js'
 import { makeDefaultFolder } from './engines/file/folder.js'
 import { SessionCache } from './engines/session-cache.js'
 import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
+import { TracedEngine } from './engines/traced.js'
 import { InvalidOptions } from './errors.js'
 import { KeyedMutex } from './session/keyed-mutex.js'
 import type { SessionContext } from './session/saving.js'
@@ -44,7 +45,11 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   const { knex, close } = await openKnex(settings.knex, settings.storeTimeout)
   try {
     const table = knex === null ? null : createTable(knex, settings)
-    const engine = createEngine({ settings, codec, table, log })
+    const engine = new TracedEngine({
+      engine: createEngine({ settings, codec, table, log }),
+      name: settings.engine,
+      secretKey: settings.secretKey
+    })
     const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
     const model = table && new SessionModel(table, codec)
     return { settings, context, connections: table?.connections ?? null, model, close }

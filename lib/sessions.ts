@@ -12,6 +12,7 @@ import { readCookie } from './django/cookie-header.js'
 import { saltedHmac } from './django/crypto.js'
 import { isSessionKey } from './django/keys.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
+import { engineName, events } from './events.js'
 import { lifecycleOf, openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
 import type { Session } from './session/session.js'
@@ -98,9 +99,11 @@ export class Sessions {
   /**
    * A session by its key, or a new one without. Nothing is loaded before `load()`, and
    * nothing is saved but by `save()`.
+   *
+   * @param request is in the events about the session
    */
-  open(sessionKey: string | null = null, log?: SessionLog): Session {
-    return openSession(this.#context, sessionKey, log)
+  open(sessionKey: string | null = null, log?: SessionLog, request?: object): Session {
+    return openSession(this.#context, sessionKey, log, request)
   }
 
   /** Whether text from a cookie is worth a look into the store. */
@@ -133,7 +136,9 @@ export class Sessions {
    */
   async clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
     checkClearExpired(options)
-    return this.#context.engine.clearExpired(options)
+    const report = await this.#context.engine.clearExpired(options)
+    if (events.cleaned.hasSubscribers) events.cleaned.publish({ engine: engineName(this.#settings.engine), ...report })
+    return report
   }
 
   /** Ends the database connections that are ours. */

@@ -17,6 +17,7 @@ const LAYERS = [
   ['caches/'],
   ['django/'],
   ['migrations'],
+  ['events'],
   ['contract'],
   ['deadline'],
   ['errors', 'kind-of'],

@@ -5,6 +5,7 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import { type Deadline, hasPassed } from '../deadline.js'
+import { batches, served, type TracedOperation } from '../events.js'
 import { setImmediate } from '../timers.js'
 
 export interface BatcherOptions<Item, Result> {
@@ -36,6 +37,8 @@ interface Call<Item, Result> {
   deadline: Deadline
   resolve: (result: Result) => void
   reject: (error: unknown) => void
+  /** That ask for it, where these are traced. */
+  operations: readonly TracedOperation[] | undefined
 }
 
 export class Batcher<Item, Result> {
@@ -52,7 +55,7 @@ export class Batcher<Item, Result> {
 
   add(item: Item, deadline: Deadline): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, deadline, resolve, reject })
+      this.#waiting.push({ item, deadline, resolve, reject, operations: served.getStore() })
       this.#schedule()
     })
   }
@@ -96,9 +99,22 @@ export class Batcher<Item, Result> {
   async #send(calls: readonly Call<Item, Result>[]): Promise<void> {
     this.#underWay++
     if (calls.length === 1) await this.#sendAlone(calls[0] as Call<Item, Result>)
+    else if (calls.some(({ operations }) => operations !== undefined)) await this.#trace(calls)
     else await this.#sendTogether(calls)
     this.#underWay--
     this.#schedule()
+  }
+
+  #trace(calls: readonly Call<Item, Result>[]): Promise<void> {
+    const operations = calls.flatMap(({ operations }) => operations ?? [])
+    for (const operation of operations) operation.batchSize = calls.length
+    return batches.tracePromise(() => served.run(operations, () => this.#sendTogether(calls)), { operations })
+  }
+
+  #traceAlone(operations: readonly TracedOperation[], send: () => Promise<Result>): Promise<Result> {
+    // After a refused batch as well.
+    for (const operation of operations) operation.batchSize = 1
+    return served.run(operations, send)
   }
 
   async #sendTogether(calls: readonly Call<Item, Result>[]): Promise<void> {
@@ -121,9 +137,10 @@ export class Batcher<Item, Result> {
     if (calls.length > resultsPerTurn) setImmediate(() => this.#handOut(calls.slice(resultsPerTurn), results.slice(resultsPerTurn)))
   }
 
-  async #sendAlone({ item, deadline, resolve, reject }: Call<Item, Result>): Promise<void> {
+  async #sendAlone({ item, deadline, resolve, reject, operations }: Call<Item, Result>): Promise<void> {
+    const { alone } = this.#options
     try {
-      resolve(await this.#options.alone(item, deadline))
+      resolve(await (operations === undefined ? alone(item, deadline) : this.#traceAlone(operations, () => alone(item, deadline))))
     } catch (error) {
       reject(error)
     }

@@ -5,6 +5,7 @@
  */
 import type { Knex } from 'knex'
 import { type Deadline, deadlineIn, hasPassed, withDeadline } from '../deadline.js'
+import { served } from '../events.js'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect } from './dialect.js'
 import { type ConnectionPool, poolOf } from './pool.js'
@@ -111,7 +112,17 @@ export class Connections {
     // The statement would be cut off as soon as it was sent, with its connection.
     if (hasPassed(options.deadline)) return Promise.reject(timedOut())
     const use = new Use(this.#pool, this.dialect, options)
-    return withDeadline(use.run(work), options.deadline, () => use.expire())
+    return withDeadline(use.run(counted(work)), options.deadline, () => use.expire())
+  }
+}
+
+/** Work that counts its attempts for the operations that it is done for, where these are traced. */
+function counted<T>(work: (send: Send) => T): (send: Send) => T {
+  const operations = served.getStore()
+  if (operations === undefined) return work
+  return (send) => {
+    for (const operation of operations) operation.countAttempt()
+    return work(send)
   }
 }
 

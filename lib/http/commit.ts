@@ -39,7 +39,8 @@ export async function commit(session: Session, response: Response): Promise<Cook
   if (!session.isLoaded) await lifecycle.load(null)
   if (session.isEmpty) return removal(response.cookieSent)
   if (lifecycle.hasEnded) {
-    await session.flush()
+    lifecycle.data.clear()
+    await lifecycle.flush(true)
     return removal(response.cookieSent)
   }
   if (session.modified) {

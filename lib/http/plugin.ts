@@ -162,11 +162,12 @@ class RequestSessions {
     const { config, url } = request.routeOptions
     if (config?.session === false) throw new SessionDisabled(String(url))
     const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
-    const session = this.#sessions.open(sent, request.log)
+    const session = this.#sessions.open(sent, request.log, request)
     const isActivity = renewsOn(config)
     const state = new RequestState(session, sent !== null, this.#settings.saveEveryRequest && isActivity)
-    if (!isActivity) lifecycleOf(session).keepsEnd = true
-    lifecycleOf(session).data.onChange = () => this.#watch(state, request[kReply])
+    const lifecycle = lifecycleOf(session)
+    if (!isActivity) lifecycle.keepsEnd = true
+    lifecycle.data.onChange = () => this.#watch(state, request[kReply])
     return state
   }
 

@@ -234,6 +234,7 @@ export function lateChangeWarning(reply: FastifyReply, state: RequestState): () 
     const isLost = state.committed ? state.changedLate || forgottenFailure(state) !== null : reply.sent
     if (!isLost || !state.session.modified) return
     const error = new ChangedAfterReply()
+    lifecycleOf(state.session).reportTooLate()
     reply.log.warn({ code: error.code, route: reply.request.routeOptions.url }, error.message)
   }
   return () => {

@@ -20,9 +20,9 @@ class SessionFacade implements Session {
   readonly #lifecycle: SessionLifecycle
   readonly #data: WorkingCopy
 
-  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog) {
+  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog, request: object | null) {
     this.#settings = context.settings
-    this.#lifecycle = new SessionLifecycle(context, sessionKey, log)
+    this.#lifecycle = new SessionLifecycle(context, sessionKey, log, request)
     this.#data = this.#lifecycle.data
   }
 
@@ -246,9 +246,17 @@ class SessionFacade implements Session {
 
 refuseAssignments(SessionFacade)
 
-/** @param sessionKey the value of a cookie; text that cannot be a key is none */
-export function openSession(context: SessionContext, sessionKey: string | null, log: SessionLog = context.log): Session {
-  return new SessionFacade(context, sessionKey, log)
+/**
+ * @param sessionKey the value of a cookie; text that cannot be a key is none
+ * @param request for events
+ */
+export function openSession(
+  context: SessionContext,
+  sessionKey: string | null,
+  log: SessionLog = context.log,
+  request: object | null = null
+): Session {
+  return new SessionFacade(context, sessionKey, log, request)
 }
 
 /** The members of a session that the plugin needs and handlers do not see. */

@@ -4,8 +4,10 @@ import { type Deadline, deadlineIn } from '../deadline.js'
 import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
 import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
-import { SessionInterrupted, SuspiciousSession, UnknownKey } from '../errors.js'
+import { SuspiciousSession, UnknownKey } from '../errors.js'
+import { events, sessionRef } from '../events.js'
 import { bounded } from './keyed-mutex.js'
+import { interrupted, report, type Subject } from './reports.js'
 import { decode, earlier, expireDateOf, recordOf, replace, type SessionContext, type Snapshot, withBeginningIfTimed } from './saving.js'
 import { SerialQueue } from './serial-queue.js'
 import type { SessionEnd } from './session.js'
@@ -18,6 +20,7 @@ export class SessionLifecycle {
   keepsEnd = false
   readonly #context: SessionContext
   readonly #log: SessionLog
+  readonly #request: object | null
   readonly #queue = new SerialQueue()
   #key: string | null
   #snapshot: Snapshot | null = null
@@ -25,14 +28,18 @@ export class SessionLifecycle {
   #isUnsettled = false
   #cookieIsDue = false
 
-  /** @param sessionKey the value of a cookie; text that cannot be a key is none */
-  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog) {
+  /**
+   * @param sessionKey the value of a cookie; text that cannot be a key is none
+   * @param request for events
+   */
+  constructor(context: SessionContext, sessionKey: string | null, log: SessionLog, request: object | null) {
     this.#context = context
     this.#log = log
+    this.#request = request
     this.data = new WorkingCopy(context.codec.serializer, context.settings.saveNestedChanges)
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
-    if (sessionKey && !canBeKey) this.#logRefused('warn', new UnknownKey('its value cannot be a key'))
+    if (sessionKey && !canBeKey) this.#refuse('warn', new UnknownKey('its value cannot be a key'), sessionKey, 'malformed')
   }
 
   /** The key, null until there is one. Before `load()` it is the one that the browser sent. */
@@ -49,6 +56,11 @@ export class SessionLifecycle {
   get hasEnded(): boolean {
     const { members } = this.data
     return members !== null && expireDateOf(this.#context.settings, members) <= this.#context.settings.clock()
+  }
+
+  /** A change came after the reply. */
+  reportTooLate(): void {
+    if (events.tooLate.hasSubscribers) report('tooLate', this.#subject(), {})
   }
 
   /** When the session ends as it is stored. Null where none is. */
@@ -99,10 +111,15 @@ export class SessionLifecycle {
     return this.#queue.run(() => this.#save(deadline))
   }
 
-  /** Deletes the session from the store. The data must have been cleared: what is set meanwhile is in a new session. @throws StoreUnavailable */
-  flush(): Promise<void> {
+  /**
+   * Deletes the session from the store. The data must have been cleared: what is set meanwhile is in a new session.
+   *
+   * @param isExpired whether it is deleted because its end has passed
+   * @throws StoreUnavailable
+   */
+  flush(isExpired = false): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#flush(deadline))
+    return this.#queue.run(() => this.#flush(deadline, isExpired))
   }
 
   /** Moves a live session to a new key. @throws SessionInterrupted, StoreUnavailable */
@@ -126,7 +143,8 @@ export class SessionLifecycle {
   async #load<T>(deadline: Deadline, result: T): Promise<T> {
     if (this.data.members !== null) return result
     const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
-    const snapshot = stored === null ? null : this.#timed({ ...stored, members: decode(this.#context, stored, this.#log) })
+    const snapshot =
+      stored === null ? null : this.#timed({ ...stored, members: decode(this.#context, stored, this.#log, () => this.#subject()) })
     // An unknown key is never adopted: a session that is saved gets a new one.
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
@@ -142,6 +160,7 @@ export class SessionLifecycle {
     const end = absoluteEnd(snapshot.members, timeouts.absolute, now)
     if (end === null || end > now) return snapshot
     this.#logRefused('debug', new UnknownKey('its absolute timeout has passed'))
+    if (events.expired.hasSubscribers) report('expired', this.#subject(snapshot.members), { reason: 'absolute' })
     return null
   }
 
@@ -149,13 +168,24 @@ export class SessionLifecycle {
   async #find(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
     try {
       const stored = await bounded(this.#context.engine.load(sessionKey, deadline), deadline)
-      if (stored === null) this.#logRefused('debug', new UnknownKey('it has expired, was deleted, or never existed'))
+      if (stored === null) this.#refuse('debug', new UnknownKey('it has expired, was deleted, or never existed'), sessionKey, 'absent')
       return stored
     } catch (error) {
       if (!(error instanceof SuspiciousSession)) throw error
       this.#logRefused('warn', error)
+      if (events.suspicious.hasSubscribers) report('suspicious', this.#subject(), {})
       return null
     }
+  }
+
+  #refuse(level: 'debug' | 'warn', error: Error & { code: string }, sessionKey: string, reason: 'absent' | 'malformed'): void {
+    this.#logRefused(level, error)
+    if (events.unknown.hasSubscribers) report('unknown', this.#subject(null, sessionKey), { reason })
+  }
+
+  /** The session as it is stored, for an event. */
+  #subject(members: Members | null = this.#snapshot?.members ?? null, sessionKey = this.#key ?? ''): Subject {
+    return { settings: this.#context.settings, sessionKey, members, request: this.#request }
   }
 
   #logRefused(level: 'debug' | 'warn', { code, message }: Error & { code: string }): void {
@@ -184,6 +214,7 @@ export class SessionLifecycle {
     const stored = withBeginningIfTimed(this.#context, members, null)
     const record = recordOf(this.#context, stored)
     this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
+    if (events.created.hasSubscribers) report('created', this.#subject(stored), {})
     return { ...record, members: stored }
   }
 
@@ -200,7 +231,8 @@ export class SessionLifecycle {
       changes,
       isUnsettled: this.#isUnsettled,
       keepsEnd: this.keepsEnd,
-      log: this.#log
+      log: this.#log,
+      request: this.#request
     }
     const saved = await this.#context.mutex.run(key, deadline, () => {
       this.#isUnsettled = true
@@ -212,10 +244,14 @@ export class SessionLifecycle {
 
   // --- the other operations --------------------------------------------------------
 
-  async #flush(deadline: Deadline): Promise<void> {
+  async #flush(deadline: Deadline, isExpired: boolean): Promise<void> {
     const { engine, mutex } = this.#context
     const key = this.#key
-    if (key !== null) await mutex.run(key, deadline, () => engine.delete(key, deadline))
+    if (key !== null) {
+      await mutex.run(key, deadline, () => engine.delete(key, deadline))
+      if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
+      if (!isExpired && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
+    }
     this.#key = null
     this.#snapshot = null
     this.#isUnsettled = false
@@ -232,8 +268,11 @@ export class SessionLifecycle {
     const { engine, mutex } = this.#context
     const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)
     const newKey = await mutex.run(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
-    if (newKey === null) throw new SessionInterrupted('was deleted')
+    if (newKey === null) throw interrupted(this.#subject(), 'deleted')
     this.#key = newKey
+    if (events.rotated.hasSubscribers && newKey !== key) {
+      report('rotated', this.#subject(), { previousRef: sessionRef(this.#context.settings.secretKey, key) })
+    }
     this.#cookieIsDue = true
     this.#snapshot = { ...snapshot, expireDate }
   }
@@ -249,7 +288,7 @@ export class SessionLifecycle {
     if (expireDate.getTime() - snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save(deadline)
     if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))))
-      throw new SessionInterrupted('was deleted')
+      throw interrupted(this.#subject(), 'deleted')
     this.#snapshot = { ...snapshot, expireDate }
   }
 }

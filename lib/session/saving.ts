@@ -7,13 +7,15 @@ import type { Deadline } from '../deadline.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
 import { type Members, toObject } from '../django/serializer.js'
-import { SessionInterrupted, StoreUnavailable, SuspiciousSession } from '../errors.js'
+import { StoreUnavailable, SuspiciousSession } from '../errors.js'
+import { events } from '../events.js'
 import type { Changes } from './changes.js'
 import type { KeyedMutex } from './keyed-mutex.js'
+import { interrupted, type ReportSettings, report, type Subject } from './reports.js'
 import { absoluteEnd, withBeginning } from './timeouts.js'
 
 /** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
-export interface SessionSettings {
+export interface SessionSettings extends ReportSettings {
   readonly cookieAge: number
   readonly expireAtBrowserClose: boolean
   readonly touchAfter: number
@@ -50,6 +52,7 @@ export interface Replacement {
   /** The request is no activity: the session ends when it would have. */
   keepsEnd: boolean
   log: SessionLog
+  request: object | null
 }
 
 /** A request that goes on with a session in which these changed would act as the wrong user. */
@@ -61,12 +64,13 @@ const HASH_NAME = '_auth_user_hash'
 const MAX_MISSES = 3
 
 /** Corrupt and forged data is empty; the row stays until it is saved again. */
-export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog): Members {
+export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog, subject: () => Subject): Members {
   try {
     return codec.decode(sessionData)
   } catch (error) {
     if (!(error instanceof SuspiciousSession)) throw error
     log.warn({ code: error.code }, error.message)
+    if (events.suspicious.hasSubscribers) report('suspicious', subject(), {})
     return new Map()
   }
 }
@@ -105,41 +109,51 @@ export function withBeginningIfTimed({ codec, settings }: SessionContext, member
  */
 export async function replace(
   context: SessionContext,
-  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log }: Replacement,
+  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log, request }: Replacement,
   deadline: Deadline
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, settings } = context
   let members = ours
   let record = ourRecord
+  let misses = 0
+  const subject = (): Subject => ({ settings, sessionKey, members: snapshot.members, request })
   const mergeWith = (stored: StoredSession): SessionRecord => {
     // The other writer may have been the earlier save of this session: its changes must not be made twice.
     if (isUnsettled) throw new StoreUnavailable('an earlier save of the session failed, and may have been carried out')
-    const fresh = decode(context, stored, log)
-    members = withBeginningIfTimed(context, merge(context, snapshot, fresh, changes), fresh)
+    const fresh = decode(context, stored, log, subject)
+    const conflict = conflictOf(context, snapshot, fresh, changes)
+    if (conflict !== null) throw interrupted(subject(), conflict)
+    members = withBeginningIfTimed(context, changes.applyTo(fresh), fresh)
     record = recordOf(context, members, keepsEnd ? stored.expireDate : null)
     return record
   }
   let result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
-  for (let misses = 1; result.outcome === 'changed' && misses < MAX_MISSES; misses++) {
+  while (result.outcome === 'changed' && ++misses < MAX_MISSES) {
     log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
     result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
   }
   if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith, deadline)
-  if (result.outcome === 'gone') throw new SessionInterrupted('was deleted')
+  if (result.outcome === 'gone') throw interrupted(subject(), 'deleted')
   if (result.outcome !== 'saved') {
     const { outcome } = result as { outcome: unknown }
     throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
   }
+  if (misses > 0 && events.merged.hasSubscribers) report('merged', subject(), { misses })
   return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
 }
 
-/** A request's changes on top of what another writer stored. @throws SessionInterrupted where the two must not be mixed */
-function merge({ codec, settings }: SessionContext, snapshot: Snapshot, fresh: Members, changes: Changes): Members {
+/** Why a request's changes must not be made on top of what another writer stored; null where they may. */
+function conflictOf(
+  { codec, settings }: SessionContext,
+  snapshot: Snapshot,
+  fresh: Members,
+  changes: Changes
+): 'login' | 'conflict' | null {
   const differs = (name: string) => !codec.serializer.same(snapshot.members.get(name), fresh.get(name))
-  if (LOGIN_NAMES.some(differs)) throw new SessionInterrupted('was signed in or out by another request')
+  if (LOGIN_NAMES.some(differs)) return 'login'
   if (settings.onConflict === 'reject') {
     const rivals = changes.cleared ? [...snapshot.members.keys(), ...fresh.keys()] : [...changes.steps.keys()]
-    if (rivals.some((name) => name !== HASH_NAME && differs(name))) throw new SessionInterrupted('was changed by another request')
+    if (rivals.some((name) => name !== HASH_NAME && differs(name))) return 'conflict'
   }
-  return changes.applyTo(fresh)
+  return null
 }

@@ -1,0 +1,59 @@
+/** What a session tells about itself to the channels of `events`. */
+import type { Members } from '../django/serializer.js'
+import { SessionInterrupted } from '../errors.js'
+import { engineName, events, type SessionEvent, type SessionEvents, sessionRef } from '../events.js'
+
+/** The settings by which an event names its session and engine. */
+export interface ReportSettings {
+  readonly secretKey: string
+  readonly engine: unknown
+}
+
+/** The channels whose payloads are about one session. */
+type Name = Exclude<keyof SessionEvents, 'cleaned'>
+
+export interface Subject {
+  settings: ReportSettings
+  sessionKey: string
+  /** Null before they are loaded. */
+  members: Members | null
+  request: object | null
+}
+
+/** What is published. `request` is a getter of the class, so that neither `console.log` nor JSON show its cookie. */
+class Payload implements SessionEvent {
+  readonly engine: string
+  readonly sessionRef: string
+  readonly userId: string | null
+  readonly #request: object | null
+
+  constructor({ settings, sessionKey, members, request }: Subject, details: object) {
+    const userId = members?.get('_auth_user_id')?.value
+    this.engine = engineName(settings.engine)
+    this.sessionRef = sessionRef(settings.secretKey, sessionKey)
+    this.userId = userId === undefined ? null : String(userId)
+    this.#request = request
+    Object.assign(this, details)
+  }
+
+  get request(): object | null {
+    return this.#request
+  }
+}
+
+/** Publishes an event about a session. Ask before whether its channel has subscribers. */
+export function report<N extends Name>(name: N, subject: Subject, details: Omit<SessionEvents[N], keyof SessionEvent>): void {
+  events[name].publish(new Payload(subject, details) as never)
+}
+
+const REASONS = {
+  deleted: 'was deleted',
+  login: 'was signed in or out by another request',
+  conflict: 'was changed by another request'
+}
+
+/** The error for a request whose session is not what it was, which is an event too. */
+export function interrupted(subject: Subject, reason: keyof typeof REASONS): Error {
+  if (events.interrupted.hasSubscribers) report('interrupted', subject, { reason })
+  return new SessionInterrupted(REASONS[reason])
+}
