@@ -56,9 +56,10 @@ t.test('what is not ready is refused before anything is run', async (t) => {
 
   const folder = await createRepository(t, '# Changelog\n\n## 1.1.0\n\n## 1.0.0\n')
   const manifest = readFileSync(join(folder, 'package.json'), 'utf8')
-  writeFileSync(join(folder, 'package.json'), manifest.replace('{', '{"homepage":"https://github.com/OWNER/released",'))
-  await refuses(t, folder, /address in package\.json, got the placeholder OWNER/)
-  writeFileSync(join(folder, 'package.json'), manifest)
+  writeFileSync(join(folder, 'package.json'), manifest.replace('{', `{"homepage":"https://github.com/${'OWNER'}/released",`))
+  await run(folder, 'git', 'commit', '--quiet', '--all', '--message', 'placeholder')
+  await refuses(t, folder, /address, got the placeholder OWNER/)
+  await run(folder, 'git', 'reset', '--quiet', '--hard', 'HEAD~1')
   writeFileSync(join(folder, 'new.js'), '')
   await refuses(t, folder, /no uncommitted changes, got\n\?\? new\.js/)
   await run(folder, 'git', 'clean', '--force')

@@ -31,9 +31,7 @@ export function account(app: FastifyInstance): void {
     if (found === undefined || !matches) return refuse('User and password do not match. Please try again.')
 
     session.deleteTestCookie()
-    await login(request, found)
-    // 0 is until the browser closes, and null the default: two weeks.
-    session.setExpiry(remember === undefined ? 0 : null)
+    await login(request, found, { rememberMe: remember !== undefined })
     return reply.redirect(safeNext(request.query.next, '/account/'), 303)
   })
 
