@@ -175,8 +175,8 @@ t.test('each run is logged, and a failed one is no end', async (t) => {
   t.strictSame(logs, [
     ['info', report, 'Expired sessions were removed'],
     ['debug', NOTHING, 'There were no expired sessions to remove'],
-    ['debug', { ...NOTHING, skipped: true }, 'Another process removes expired sessions'],
-    ['warn', { err: failure }, 'Expired sessions could not be removed: the next run tries again'],
+    ['debug', { ...NOTHING, skipped: true }, 'Another process is removing expired sessions'],
+    ['warn', { err: failure }, 'Expired sessions could not be removed: the next run will try again'],
     ['info', report, 'Expired sessions were removed']
   ])
 })

@@ -1,26 +1,26 @@
-/** The loop in which the plugin removes expired sessions. */
+/** Removes expired sessions on a schedule. */
 import { Cron } from 'croner'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from '../contract.js'
 import { parseDuration } from '../settings/duration.js'
 import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { pause } from '../timers.js'
 
-/** Seconds. */
+/** How long a session has been expired for when a scheduled run removes it, in seconds. */
 const DEFAULT_GRACE = 3600
 
-/** Milliseconds: `setTimeout` takes longer ones as 1. */
+/** The longest delay of `setTimeout`, in milliseconds. It treats a longer one as 1. */
 const LONGEST_WAIT = 2 ** 31 - 1
 
-/** Milliseconds by which a run comes later than its cron expression says, at most. */
+/** The longest random delay of a run after the time in its cron expression, in milliseconds. */
 const MAX_JITTER = 60_000
 
-/** How many milliseconds to wait for each next run: not the same in all processes of an application, which often start together. */
+/** Returns a function that gives the milliseconds until the next run, with jitter: the processes of an application often start together. */
 function delays({ every, cron }: ClearExpiredSchedule, clock: () => Date, random: () => number): () => number {
   if (every !== undefined) {
     const milliseconds = parseDuration(every) * 1000
     let isFirst = true
     return () => {
-      // Where processes live for a shorter time than that, one has its turn now and then.
+      // From 0, so that processes that live shorter than the interval also run it now and then.
       const factor = isFirst ? random() : 0.9 + random() * 0.2
       isFirst = false
       return Math.round(milliseconds * factor)
@@ -30,7 +30,7 @@ function delays({ every, cron }: ClearExpiredSchedule, clock: () => Date, random
   let last = clock()
   return () => {
     const now = clock()
-    // A timer may fire a little early, and the moment that it is for is still to come then.
+    // A timer may fire slightly early. Counting from the last planned run keeps that run from being planned twice.
     const [next, afterNext] = pattern.nextRuns(2, last > now ? last : now)
     if (next === undefined) return Number.POSITIVE_INFINITY
     last = next
@@ -52,7 +52,7 @@ export interface ScheduleOptions {
 
 const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
 
-/** Runs one after another, from `start()` to `stop()`. */
+/** Cleanup runs, one at a time, from `start()` to `stop()`. */
 export class Schedule {
   readonly #options: Required<ScheduleOptions>
   readonly #nextDelay: () => number
@@ -68,7 +68,7 @@ export class Schedule {
     this.#ended = this.#loop()
   }
 
-  /** Ends the wait for the next run at once, and a run after its batch. */
+  /** Ends the wait for the next run at once. A run under way ends after its current batch. */
   async stop(): Promise<void> {
     this.#stop.abort()
     await this.#ended
@@ -78,7 +78,7 @@ export class Schedule {
     while (await this.#sleep(this.#nextDelay())) await this.#run()
   }
 
-  /** False when it was stopped. */
+  /** Returns false if the schedule was stopped. */
   async #sleep(milliseconds: number): Promise<boolean> {
     const { signal } = this.#stop
     for (let left = milliseconds; left > 0 && !signal.aborted; left -= LONGEST_WAIT) {
@@ -92,9 +92,9 @@ export class Schedule {
     try {
       const report = await clear({ grace: schedule.grace ?? DEFAULT_GRACE, signal: this.#stop.signal })
       if (report.deleted > 0) log.info(report, 'Expired sessions were removed')
-      else log.debug(report, report.skipped ? 'Another process removes expired sessions' : 'There were no expired sessions to remove')
+      else log.debug(report, report.skipped ? 'Another process is removing expired sessions' : 'There were no expired sessions to remove')
     } catch (error) {
-      log.warn({ err: error }, 'Expired sessions could not be removed: the next run tries again')
+      log.warn({ err: error }, 'Expired sessions could not be removed: the next run will try again')
     }
   }
 }

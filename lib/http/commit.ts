@@ -1,6 +1,6 @@
 /**
- * The decisions of a response about the session: the table of `process_response` in
- * django/contrib/sessions/middleware.py (Django 5.2), in its order.
+ * Decides what a response does with the session, in the order of `process_response` in
+ * django/contrib/sessions/middleware.py (Django 5.2).
  */
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
@@ -16,26 +16,26 @@ export interface Response {
   renews: boolean
 }
 
-/** Whether the store must be asked: to save what changed, or to renew what did not. */
+/** Whether the store must be called: to save a changed session, or to renew an unchanged one. */
 export function isDue(session: Session, { statusCode, renews }: Response): boolean {
   return statusCode < 500 && (session.modified || (renews && !session.isEmpty))
 }
 
-/** The change to the cookie for a session that is not due. */
+/** The change to the cookie for a session that is not due (`isDue`). */
 export function unsaved(session: Session, { cookieSent }: Response): CookieAction {
   return session.isEmpty ? removal(cookieSent) : alreadyStored(session)
 }
 
 /**
- * Saves the session if that is due, before the headers of the response leave. The
- * operations that were begun must have settled.
+ * Saves the session if it is due, before the headers of the response are sent.
+ * Operations that were started earlier must have settled.
  *
  * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
  */
 export async function commit(session: Session, response: Response): Promise<CookieAction> {
   if (!isDue(session, response)) return unsaved(session, response)
   const lifecycle = lifecycleOf(session)
-  // Only now is known whether the key that the browser sent is that of a session.
+  // Only loading tells whether the browser's key belongs to a session.
   if (!session.isLoaded) await lifecycle.load(null)
   if (session.isEmpty) return removal(response.cookieSent)
   if (lifecycle.hasEnded) {
@@ -45,11 +45,11 @@ export async function commit(session: Session, response: Response): Promise<Cook
   }
   if (session.modified) {
     await session.save()
-    // Changed while it was being saved: the headers have not left yet.
+    // Something changed it during the save, and the headers are not sent yet.
     if (session.modified) await session.save()
     return 'set'
   }
-  // That may be known only now as well: a key that was to be deleted was not there.
+  // Loading may have reset `modified`: the only change was to delete a key that was not there.
   if (!response.renews) return alreadyStored(session)
   await lifecycle.touch()
   return 'set'
@@ -59,7 +59,7 @@ function removal(cookieSent: boolean): CookieAction {
   return cookieSent ? 'delete' : 'none'
 }
 
-/** The change to the cookie when the commit failed: the browser must know the key that an awaited save() or cycleKey() made. */
+/** The change to the cookie if the commit saves nothing or fails: the browser still needs the key of an earlier save() or cycleKey(). */
 export function alreadyStored(session: Session): CookieAction {
   return lifecycleOf(session).cookieIsDue && session.sessionKey !== null ? 'set' : 'none'
 }

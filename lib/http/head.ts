@@ -1,4 +1,4 @@
-/** The head of a reply, status and headers, as they were when the reply was given. */
+/** The head of a reply: its status and headers at the time of `send()`. */
 import { errorCodes, type FastifyReply } from 'fastify'
 import { joinLists } from './headers.js'
 import { headerOf } from './set-cookie.js'
@@ -12,15 +12,15 @@ export interface Head {
 }
 
 /**
- * The head of a reply that waits in `onSend`. Meanwhile a second `send()`, also that of an error or
- * a timeout, may change status and content headers: they are restored.
+ * The head of a reply that waits in `onSend`. A second `send()` in the meantime, such as that of an
+ * error or a timeout, may change the status and the content headers. They are restored.
  *
- * A web `Response` is taken apart here, because Fastify would apply its status and headers after
- * `onSend`, in place of ours. Until the commit has succeeded none of them reach the reply.
+ * A web `Response` is unpacked here, because Fastify would apply its status and headers after
+ * `onSend` and replace ours. None of them reach the reply before the commit has succeeded.
  */
 export class SentHead implements Head {
   readonly statusCode: number
-  /** The payload to send, once the head was applied. */
+  /** The payload to send after `apply()`. */
   payload: unknown
   readonly #reply: FastifyReply
   readonly #response: Response | null
@@ -61,8 +61,9 @@ export class SentHead implements Head {
   }
 
   /**
-   * Called when the commit failed, before the error is sent. Fastify keeps the headers: with the tag of
-   * the page that is not sent @fastify/etag would answer 304, and caches would store the error as the page.
+   * Called when the commit failed, before the error is sent. Removes the headers of the page that is not
+   * sent, which Fastify would keep: its ETag would make @fastify/etag answer 304, and its Cache-Control
+   * would make caches store the error.
    */
   discard(): void {
     discard(this.payload)

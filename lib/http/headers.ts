@@ -7,14 +7,14 @@ export function varyOnCookie(vary = ''): string {
   return names.some((name) => name.toLowerCase() === 'cookie') ? names.join(', ') : [...names, 'Cookie'].join(', ')
 }
 
-/** Two values of a header that is a list, such as Vary or Cache-Control, as one. */
+/** Joins values of a list header, such as Vary or Cache-Control. */
 export function joinLists(...values: (string | undefined)[]): string {
   return values.flatMap(listOf).join(', ')
 }
 
 /**
- * The header Cache-Control of a reply that sets or deletes the session cookie: a shared cache would
- * give the cookie of one visitor to the next, because all requests without a cookie are one variant.
+ * The header Cache-Control for a reply that sets or deletes the session cookie. A shared cache would
+ * give one visitor's cookie to the next, because all requests without a cookie are one variant.
  * Django's cache middleware refuses to store such replies (UpdateCacheMiddleware.process_response).
  *
  * @param cacheControl the header of the reply, undefined when there is none
@@ -24,7 +24,7 @@ export function joinLists(...values: (string | undefined)[]): string {
 export function privateCacheControl(cacheControl: string | undefined, hasExpires: boolean): string | undefined {
   const directives = listOf(cacheControl)
   const names = directives.map(nameOf)
-  // Fields may be named, as in private="X-User": then the rest of the reply is still for everybody.
+  // private="X-User" covers the named fields only: shared caches may store the rest of the reply.
   if (names.includes('no-store') || directives.some((directive) => directive.toLowerCase() === 'private')) return undefined
   const isShared = hasExpires || names.some((name) => name === 'public' || name === 'max-age' || name === 's-maxage')
   if (!isShared) return undefined

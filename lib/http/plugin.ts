@@ -34,12 +34,12 @@ declare module 'fastify' {
   }
 }
 
-/** On a function that makes a hook: throws the error that says so, when a route has the function itself as a hook. */
+/** A method of functions that return a hook. It throws when a route uses the function itself as a hook, without calling it. */
 export const kRefuse = Symbol('fastify-django-sessions.refuse')
 
 const kState = Symbol('fastify-django-sessions.state')
 const kReply = Symbol('fastify-django-sessions.reply')
-/** Both are missing at first in scopes that were made before the plugin had loaded: Fastify's decorators reach only later ones. */
+/** Both may be missing: Fastify's decorators do not reach scopes that were created before the plugin was loaded. */
 type Stateful = FastifyRequest & { [kState]?: RequestState | null; [kReply]?: FastifyReply | null }
 
 /**
@@ -57,13 +57,13 @@ export function getSession(request: FastifyRequest): Session {
 const claimed = new WeakMap<object, FastifyInstance[]>()
 
 /**
- * Scopes with sessions lie beside each other: the hooks of an outer one would act on the requests of an inner one.
+ * Refuses a scope inside or around another one with sessions: the hooks of the outer one would run for requests of the inner one.
  *
  * @throws AlreadyRegistered
  */
 function claimScope(fastify: FastifyInstance): void {
   const scopes = claimed.get(fastify.server) ?? []
-  // A scope inherits from the one around it. Decorators of inner scopes are not seen from the outer one.
+  // A scope inherits from the one around it, but the outer one does not have the decorators of the inner one.
   const isOutside = (scope: FastifyInstance) => Object.prototype.isPrototypeOf.call(fastify, scope)
   if (fastify.hasRequestDecorator('session') || scopes.some(isOutside)) throw new AlreadyRegistered()
   claimed.set(fastify.server, [...scopes, fastify])
@@ -86,7 +86,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       return requests.stateOf(this).session
     },
     setter(this: FastifyRequest, value: unknown) {
-      // Another plugin's decorator in a scope of its own: Fastify assigns its first value to each request.
+      // Another plugin may decorate `session` in its own scope. Fastify then assigns the initial value to each request.
       if (value !== null || (this as Stateful)[kReply]) refuseAssignment()
       Object.defineProperty(this, 'session', { value, writable: true, enumerable: true, configurable: true })
     }
@@ -116,7 +116,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
 }
 
-/** The sessions of requests, each made at its first use. */
+/** Creates the session of each request at its first use. */
 class RequestSessions {
   readonly #sessions: Sessions
   readonly #settings: Settings
@@ -126,14 +126,14 @@ class RequestSessions {
     this.#settings = settings
   }
 
-  /** Called at the beginning of each request. Returns its state when the session is to be loaded before the handlers. */
+  /** Called at the start of each request. Returns its state if the session is to be loaded before the handler, otherwise null. */
   begin(request: FastifyRequest, reply: FastifyReply): RequestState | null {
     const stateful = request as Stateful
     stateful[kReply] = reply
-    // A hook of a plugin that was registered before may have changed the session.
+    // A hook of a plugin that was registered earlier may have changed the session.
     if (stateful[kState]?.session.modified) this.#watch(stateful[kState], reply)
     const { config, url } = request.routeOptions
-    // Routes that were declared before the plugin has loaded are checked here: onRoute hooks miss them.
+    // Checked here too, because the onRoute hook misses routes that were declared before the plugin was loaded.
     return (checkRouteConfig(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
   }
 
@@ -145,8 +145,8 @@ class RequestSessions {
   }
 
   /**
-   * The state of a request for its reply, null when nothing is to be done. Two things are done for a session that
-   * was never used: renewing it by `saveEveryRequest`, and deleting a cookie that cannot be a session key.
+   * The state that a reply has to commit, or null if there is nothing to do. A session that was never used is
+   * committed in two cases: to renew it (`saveEveryRequest`), and to delete a cookie that cannot be a session key.
    */
   dueStateOf(request: FastifyRequest): RequestState | null {
     const state = (request as Stateful)[kState]
@@ -172,7 +172,7 @@ class RequestSessions {
   }
 
   #watch(state: RequestState, reply: FastifyReply | null | undefined): void {
-    // Before the plugin's own onRequest hook the reply is not known yet: `begin` then asks again.
+    // Before the plugin's onRequest hook the reply is unknown: `begin` calls this again.
     if (!reply) return
     const changed = lateChangeWarning(reply, state)
     lifecycleOf(state.session).data.onChange = changed
@@ -180,7 +180,7 @@ class RequestSessions {
   }
 }
 
-/** `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */
+/** Refuses `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */
 function refuseUncalled(route: RouteOptions): void {
   for (const hook of Object.values(route).flat()) (hook as { [kRefuse]?: () => never } | undefined)?.[kRefuse]?.()
 }
@@ -198,7 +198,7 @@ function runSchedule(fastify: FastifyInstance, schedule: ClearExpiredSchedule, c
   fastify.addHook('preClose', () => runs.stop())
 }
 
-/** Fastify's own options of `register` come along with the plugin's. */
+/** Removes Fastify's own options of `register`, which it passes on to the plugin. */
 function withoutRegisterOptions(options: SessionOptions): SessionOptions {
   const { prefix, logLevel, logSerializers, ...own } = options as SessionOptions & Record<string, unknown>
   return own as SessionOptions

@@ -1,4 +1,4 @@
-/** The part of a reply in the session's life: one commit before its headers leave, and a warning for changes that come too late. */
+/** Commits the session of a reply, once, before its headers are sent, and warns of changes that come too late. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
@@ -12,9 +12,9 @@ import { varyOnCookie } from './headers.js'
 import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
 
 /**
- * The session of a request, from its first use. A class, since V8 soon makes the object of a literal in its old
- * generation. There it would keep alive what a request has, until the whole heap is collected: read requests
- * cost 245 000 instructions so, and 176 000 with a class.
+ * The session of a request, and the progress of its commit. It is a class because V8 soon allocates an object
+ * literal in the old generation, where it keeps the objects of its request alive until the next full garbage
+ * collection. A read request costs 245 000 instructions with a literal, and 176 000 with a class.
  */
 export class RequestState {
   readonly session: Session
@@ -22,14 +22,14 @@ export class RequestState {
   readonly cookieSent: boolean
   /** Whether the request renews the session. */
   readonly renews: boolean
-  /** One commit per reply, though `onSend` may run twice: for an error thrown in it, or a second `send()`. */
+  /** The commit, once it was started. There is one per reply, though `onSend` runs again for an error thrown in it or a second `send()`. */
   commit: Promise<void> | null = null
   committed = false
   /** A `saveSession()` that failed. */
   failure: { error: Error; saving: Observed<void> } | null = null
-  /** A reply waits for the commit. */
+  /** Whether a reply waits for the commit. */
   sending = false
-  /** The session was changed after its commit. */
+  /** Whether the session was changed after its commit. */
   changedLate = false
   /** The commit's change to the cookie. */
   cookieAction: CookieAction = 'none'
@@ -57,14 +57,14 @@ export class Committer {
   }
 
   /**
-   * The hook `onSend`: calls `done` with the payload, or with the error of the commit. It does so at once when
-   * there is nothing to wait for, as for most requests, which only read.
+   * The hook `onSend`: calls `done` with the payload, or with the error of the commit. Most requests only read,
+   * so that there is nothing to wait for: then it calls `done` synchronously.
    *
    * @throws FST_ERR_REP_RESPONSE_BODY_CONSUMED
    */
   send(reply: FastifyReply, state: RequestState, payload: unknown, done: SendDone): void {
     if (state.sending && !state.committed) {
-      // The first send() is being saved for: two replies would end the process.
+      // The first reply still waits for its commit. A second one would crash the process.
       discard(payload)
       warnOfSecondSend(reply)
       return
@@ -87,7 +87,7 @@ export class Committer {
       state.sending = true
       const commit = this.#commit(reply, state, head)
       if (commit === null) pass()
-      // Sending may throw, as for a header with a character that is not allowed. After a wait Fastify does not catch it.
+      // `done` sends, and throws if a header has an invalid character. Fastify does not catch that after an asynchronous hook.
       else commit.then(pass, fail).catch(done).catch(reportUnsendable(reply))
     }
   }
@@ -98,7 +98,7 @@ export class Committer {
    * @throws SessionInterrupted, StoreUnavailable, SessionTooLarge
    */
   save(reply: FastifyReply, state: RequestState): Promise<void> {
-    // The handler goes on with this head.
+    // The handler continues with the reply's present head.
     const head = { statusCode: reply.statusCode, hold() {}, apply() {} }
     const commit = this.#commit(reply, state, head) ?? Promise.resolve()
     const saving = new Observed<void>((resolve, reject) => commit.then(resolve, reject))
@@ -111,7 +111,7 @@ export class Committer {
 
   /** Saves the session, and puts its cookie and Vary into the headers, once per reply. Returns null when there is nothing to wait for. */
   #commit(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
-    // Begun by a saveSession() that was not awaited, and not for this head.
+    // A saveSession() that was not awaited has started the commit, without this head.
     if (state.commit !== null) return state.commit.then(() => this.#join(reply, state, head))
     if (state.committed) return null
     const committed = () => {
@@ -123,7 +123,7 @@ export class Committer {
     return state.commit
   }
 
-  /** Puts a head into the reply whose session was committed before. */
+  /** Applies a head to a reply whose session is already committed. */
   #join(reply: FastifyReply, state: RequestState, head: Head): void {
     head.apply()
     this.#protect(reply, state)
@@ -154,11 +154,11 @@ export class Committer {
       this.#warnOfDiscarded(reply.request, session)
       if (this.#settings.saveNestedChanges && head.statusCode < 500) lifecycle.data.recordNestedChanges()
       action = await commit(session, { statusCode: head.statusCode, cookieSent, renews })
-      // A change that was made during the last save is left over.
+      // A change during the last save was not saved.
       state.changedLate = action === 'set' && session.modified
       head.apply()
     } catch (error) {
-      // The browser may hold the successor of an interrupted session already.
+      // After an interruption the browser may already have the cookie of a newer session.
       if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
       throw error
     } finally {
@@ -171,7 +171,7 @@ export class Committer {
       if (action !== 'none') {
         reply.log.warn(
           { route: reply.request.routeOptions.url },
-          'The session cookie could not be sent, because the headers had left: await reply.saveSession() before reply.raw.writeHead()'
+          'The session cookie could not be sent, because the headers were already sent: await reply.saveSession() before reply.raw.writeHead()'
         )
       }
       return
@@ -182,8 +182,8 @@ export class Committer {
   }
 
   /**
-   * Headers that keep the reply from other visitors. After `saveSession()` they may have been replaced:
-   * @fastify/http-proxy sets those of the other server.
+   * Sets the headers that keep caches from giving the reply to other visitors. Called again in `onSend`, because
+   * they may be replaced after `saveSession()`: @fastify/http-proxy sets those of the other server.
    */
   #protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
     if (session.accessed || cookieAction !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
@@ -202,12 +202,12 @@ function reportUnsendable({ log, raw }: FastifyReply) {
   }
 }
 
-/** The error of a `saveSession()` that failed before anything waited for it: the reply fails, instead of the process. */
+/** The error of a `saveSession()` that failed and was not awaited. It fails the reply instead of crashing the process. */
 function forgottenFailure({ failure }: RequestState): Error | null {
   return failure === null || failure.saving.observed ? null : failure.error
 }
 
-/** In development: a change inside a value that is not saved, once for each route and key. */
+/** In development, warns of changes inside values that are not saved, once for each route and key. */
 function discardedChangesLog() {
   const seen = new Set<string>()
   return (request: FastifyRequest, session: Session): void => {
@@ -224,13 +224,13 @@ function discardedChangesLog() {
 }
 
 /**
- * Warns of changes that no commit saves, when the response has ended: until then `session.save()` may.
- * Returns the function to call at each change.
+ * Returns a function to call at each change. When the response has ended, it warns of changes that were not
+ * saved: until then `session.save()` may still save them.
  */
 export function lateChangeWarning(reply: FastifyReply, state: RequestState): () => void {
   let isWatched = false
   const warn = () => {
-    // A client that goes away closes the response while the handler runs, whose reply is committed later.
+    // If the client disconnects, the response closes while the handler still runs. Its reply is committed later.
     const isLost = state.committed ? state.changedLate || forgottenFailure(state) !== null : reply.sent
     if (!isLost || !state.session.modified) return
     const error = new ChangedAfterReply()

@@ -3,17 +3,17 @@ import type { FastifyContextConfig } from 'fastify'
 import { InvalidRouteConfig } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 
-/** `object`, since every property is optional, and then a boolean or a misspelt text fits as well. */
+/** `object &`, because a type of optional properties alone also accepts a boolean or a misspelt string. */
 type RouteSessionSettings = object & { load?: 'lazy' | 'eager'; renew?: boolean }
 
 /**
- * The session of a route. false: there is none. 'lazy' or 'eager', or `load`: instead of the option `load`.
- * `renew: false`: requests are no activity, such as polls that a page makes by itself. They do not renew the session.
+ * The session of a route. `false` disables it. 'lazy' or 'eager', alone or as `load`, overrides the option `load`.
+ * `renew: false` is for requests that are not a user's activity, such as the polling of a page: they do not renew the session.
  */
 export type RouteSession = false | 'lazy' | 'eager' | RouteSessionSettings
 
 /**
- * How the session of a route is loaded, undefined where it does not say.
+ * How a route loads its session. Undefined if its config does not say.
  *
  * @throws InvalidRouteConfig
  */
@@ -29,7 +29,7 @@ export function checkRouteConfig(config: FastifyContextConfig | undefined, url =
   return load
 }
 
-/** Whether the requests of a route are activity. */
+/** Whether requests of a route count as activity and renew the session. */
 export function renewsOn(config: FastifyContextConfig | undefined): boolean {
   const session = config?.session
   return typeof session !== 'object' || session.renew !== false

@@ -1,4 +1,4 @@
-/** The session cookie in the reply: Set-Cookie as Django writes it, and the headers that have to go with it. */
+/** The session cookie in the reply: Set-Cookie as Django writes it, and the headers that must accompany it. */
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isCookieValue } from '../django/cookie-header.js'
@@ -10,13 +10,13 @@ import { privateCacheControl } from './headers.js'
 
 type Serialize = FastifyInstance['serializeCookie']
 
-/** Puts a change of the browser's cookie into a reply. */
+/** Writes a change of the browser's cookie into a reply. */
 export type SetSessionCookie = (reply: FastifyReply, session: Session, action: Exclude<CookieAction, 'none'>) => void
 
 /**
- * The serializer of @fastify/cookie: the application's where it registered the plugin before ours,
- * otherwise that of a child scope of our own. The decorators of @fastify/cookie then stay free, so
- * that the application and other plugins can register it later, with options of their own.
+ * The serializer of @fastify/cookie: the application's, if it registered @fastify/cookie before this
+ * plugin, otherwise one from a child scope. The child scope leaves the decorators of @fastify/cookie
+ * free, so that the application can register it later with its own options.
  */
 export async function cookieSerializer(fastify: FastifyInstance): Promise<Serialize> {
   if (fastify.hasDecorator('serializeCookie')) return fastify.serializeCookie
@@ -33,7 +33,7 @@ export function cookieSetter({ cookie: { name, ...cookie } }: Settings, serializ
   const warnOfProtocol = protocolWarning(cookie.secure)
   let last: { secure: boolean; maxAge: number | undefined; second: number | undefined; attributes: string } | undefined
 
-  /** Most cookies differ from the one before in nothing but the key. */
+  /** Keeps the last result: most cookies differ from the previous one in the key only. */
   const attributesOf = (secure: boolean, { maxAge, expires }: Lifetime): string => {
     const second = expires && Math.trunc(expires.getTime() / 1000)
     if (last?.secure !== secure || last.maxAge !== maxAge || last.second !== second) {
@@ -75,13 +75,13 @@ export function keepPrivate(reply: FastifyReply): boolean {
   return true
 }
 
-/** A header of the reply, or undefined. Its lines are one list (RFC 9110 section 5.2). */
+/** A header of the reply, or undefined. Several lines are joined into one list (RFC 9110 section 5.2). */
 export function headerOf(reply: FastifyReply, name: string): string | undefined {
   const value = reply.getHeader(name)
   return Array.isArray(value) ? value.join(', ') : value?.toString()
 }
 
-/** Warns once that the attribute Secure does not fit the protocol of the request: most often a proxy ends TLS. */
+/** Warns once if the attribute Secure does not fit the protocol of the request, mostly because a proxy terminates TLS. */
 function protocolWarning(secure: boolean | 'auto') {
   let warned = secure === false
   return (request: FastifyRequest): void => {
@@ -89,19 +89,19 @@ function protocolWarning(secure: boolean | 'auto') {
     warned = true
     request.log.warn(
       secure === true
-        ? 'The session cookie is secure, but the request came over http, so that browsers drop it. Behind a proxy that ends TLS set the option trustProxy of Fastify'
+        ? 'The session cookie is secure, but the request came over http, so browsers drop it. Behind a proxy that terminates TLS, set the option trustProxy of Fastify'
         : 'The session cookie is sent without Secure: a proxy says that the request came over https, but Fastify does not trust it. Set the option trustProxy of Fastify, or cookie.secure: true'
     )
   }
 }
 
-/** Whether a proxy says that the browser used https: the usual headers, and that of RFC 7239 section 5.4. */
+/** Whether a proxy says that the browser used https, in one of the usual headers or that of RFC 7239 section 5.4. */
 function claimsHttps({ headers }: FastifyRequest): boolean {
   const proto = String(headers['x-forwarded-proto'] ?? '')
   return /^\s*https\b/i.test(proto) || headers['x-forwarded-ssl'] === 'on' || /\bproto="?https\b/i.test(String(headers.forwarded ?? ''))
 }
 
-/** In development: a reply that asks shared caches to store it and sets the cookie, once for each route. */
+/** In development, warns once for each route of a reply that sets the cookie and that shared caches may store. */
 export function cachingWarning() {
   if (process.env.NODE_ENV === 'production') return () => {}
   const seen = new Set<string>()
