@@ -1,8 +1,8 @@
-/** Checks of arguments that plain JavaScript could get wrong. */
+/** Checks of arguments, for callers without types. */
 import { isPlainObject } from '../django/json-writer.js'
 import { kindOf } from '../kind-of.js'
 
-/** @throws TypeError when it is no string, with the method that was probably meant */
+/** @throws TypeError if it is not a string. The message names the method that was probably meant */
 export function checkedName(method: string, name: unknown): string {
   if (typeof name === 'string') return name
   const hint =
@@ -10,7 +10,7 @@ export function checkedName(method: string, name: unknown): string {
   throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${nameOfType(name)}${hint}`)
 }
 
-/** @throws TypeError when it is no plain object */
+/** @throws TypeError if it is not a plain object */
 export function checkData(data: unknown): void {
   if (!isPlainObject(data)) throw new TypeError(`session.update(data): expected a plain object, got ${nameOfType(data)}`)
 }

@@ -1,12 +1,12 @@
-/** Assignments to a session fail loudly, in sloppy code too: in other plugins `session.user = …` writes the data. */
+/** Makes assignments to a session throw, in sloppy mode too. In other plugins `session.user = …` writes the data. */
 
-/** Makes each assignment to an object of a class throw, except to its properties that have a setter. */
+/** Makes every assignment to an instance of a class throw, except to properties with a setter. */
 export function refuseAssignments({ prototype }: { prototype: object }): void {
   for (const [name, { get, set }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (get !== undefined && set === undefined) Object.defineProperty(prototype, name, { set: () => refuse(name) })
   }
-  // A proxy behind the prototype sees only the names that neither the object nor its class has: it costs
-  // nothing otherwise. Object.preventExtensions() would be silent in sloppy code.
+  // A proxy behind the prototype is reached only by names that neither the object nor its class has, so that it
+  // costs nothing otherwise. Object.preventExtensions() would fail silently in sloppy mode.
   Object.setPrototypeOf(prototype, new Proxy(Object.prototype, { set: (_target, name) => refuse(String(name)) }))
   Object.freeze(prototype)
 }

@@ -1,18 +1,18 @@
 /**
- * The changes of a request to its session, in terms that can be applied to any data: to the
- * snapshot that it loaded, or to what another writer made of it.
+ * The changes of a request to its session, as steps that can be applied to any data: to the
+ * loaded snapshot, or to what another writer has stored since.
  */
 import type { Member, Members } from '../django/serializer.js'
 
-/** Computes a member from what is stored: a constant, a removal, or the function form of `set`. */
+/** Computes a member from the current one: a constant, a removal, or the function form of `set`. */
 export type Step = (current: Member | undefined) => Member | undefined
 
 export const remove: Step = () => undefined
 
 export class Changes {
-  /** All data went first. */
+  /** Whether all data was deleted before the steps. */
   cleared: boolean
-  /** By name, in the order in which they were made. */
+  /** The steps for each name, in the order of the changes. */
   readonly steps: Map<string, Step[]>
 
   constructor(cleared = false, steps = new Map<string, Step[]>()) {
@@ -20,16 +20,16 @@ export class Changes {
     this.steps = steps
   }
 
-  /** @param replaces whether the step does not depend on those before it */
+  /** @param replaces whether the step makes earlier ones for the name unnecessary */
   record(name: string, step: Step, replaces: boolean): void {
     const before = this.steps.get(name)
     if (before === undefined) return void this.steps.set(name, [step])
-    // A removal stays: what is set after it goes to the end, as in Python.
+    // A removal stays, because a key that is set after it moves to the end, as in Python.
     const kept = replaces ? before.filter((earlier, index) => index === 0 && earlier === remove && step !== remove) : before
     this.steps.set(name, [...kept, step])
   }
 
-  /** The data with the changes: what was given, if there are none, else a copy. */
+  /** Applies the changes to a copy. Returns `base` itself if there are none. */
   applyTo(base: Members): Members {
     if (!this.cleared && this.steps.size === 0) return base
     const members: Members = new Map(this.cleared ? [] : base)
@@ -39,7 +39,7 @@ export class Changes {
     return members
   }
 
-  /** These changes, then those. */
+  /** These changes, followed by later ones. */
   followedBy(later: Changes): Changes {
     if (later.cleared) return later
     const steps = new Map(this.steps)

@@ -1,4 +1,4 @@
-/** The arguments that other session plugins know: callbacks, and the names that `regenerate` keeps. */
+/** Arguments of other session plugins: callbacks, and the names that `regenerate` keeps. */
 import { callbackify } from 'node:util'
 import { SessionNotLoaded } from '../errors.js'
 import { kindOf } from '../kind-of.js'
@@ -10,7 +10,7 @@ import type { Session, SessionCallback } from './session.js'
  */
 export const ALL_NAMES = 'all names of the data'
 
-/** Calls `work`, and the callback if there is one. @throws TypeError when that is no function, before anything has happened */
+/** Calls `work`, then the callback if there is one. @throws TypeError, before calling `work`, if the callback is not a function */
 export function answer(work: () => Promise<void>, method: string, callback: SessionCallback | undefined): Promise<void> | void {
   if (callback === undefined) return work()
   if (typeof callback === 'function') return callbackify(work)(callback)

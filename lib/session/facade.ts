@@ -1,4 +1,4 @@
-/** The object behind the interface `Session`: it checks arguments, and has its data and its life in the store from two others. */
+/** Implements the interface `Session`: checks arguments, and delegates to the working copy (data) and the lifecycle (store). */
 import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog } from '../contract.js'
 import { EXPIRY_NAME, expiryAge, toStoredExpiry } from '../django/expiry.js'
@@ -58,7 +58,7 @@ class SessionFacade implements Session {
     return this.#lifecycle.isEmpty
   }
 
-  /** For `console.log`: the state and the names of the data, neither the key nor the values. */
+  /** For `console.log`: the state and the names of the data, but neither the session key nor values. */
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { isLoaded, isEmpty, accessed, modified } = this
     const { members } = this.#data
@@ -259,5 +259,5 @@ export function openSession(
   return new SessionFacade(context, sessionKey, log, request)
 }
 
-/** The members of a session that the plugin needs and handlers do not see. */
+/** The lifecycle of a session, which the plugin needs and handlers do not see. */
 export const { lifecycleOf } = SessionFacade

@@ -2,29 +2,29 @@ import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 
 /**
- * Milliseconds after its deadline in which an operation may still end by itself, with the reason that only
- * it knows. Then it is abandoned.
+ * The time after its deadline in which an operation may still end by itself, in milliseconds. Its own error
+ * says more than the one of the timeout.
  */
 const GRACE = 100
 
-/** Waits for an operation until a moment after its deadline. @throws StoreUnavailable when it has not ended by then */
+/** Waits for an operation until shortly after its deadline. @throws StoreUnavailable if it has not ended by then */
 export function bounded<T>(operation: Promise<T>, deadline: Deadline): Promise<T> {
   return withDeadline(operation, deadline + GRACE, () => new StoreUnavailable('the store gave no answer in time'))
 }
 
 /**
- * A mutex for each key. Writes of one session in this process take turns, so that they do not
- * miss each other's snapshot, and only one of them at a time meets a locked row.
+ * A mutex for each key. Writes of one session in this process take turns, so that each works on the
+ * result of the previous one, and only one at a time tries a locked row.
  */
 export class KeyedMutex {
-  /** The waiters for each key that is locked, in their order. */
+  /** The waiters for each locked key, in order. */
   readonly #waiters = new Map<string, (() => void)[]>()
 
   /**
-   * Runs `work` while no other work runs under the key. The mutex opens when the work settles, even
-   * if the wait for it has ended before.
+   * Runs `work` while no other work runs for the key. The mutex opens when the work settles, even if
+   * the caller has stopped waiting by then.
    *
-   * @throws StoreUnavailable when the turn or the end of the work does not come in time, or the error of the work
+   * @throws StoreUnavailable if the work does not begin or end in time; or the error of the work
    */
   async run<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
     const waiters = this.#waiters.get(key)
@@ -37,7 +37,7 @@ export class KeyedMutex {
     return bounded(working, deadline)
   }
 
-  /** Resolves when all waiters before have had their turn. */
+  /** Resolves when all earlier waiters have had their turn. */
   #turn(waiters: (() => void)[], deadline: Deadline): Promise<void> {
     let pass = () => {}
     const turn = new Promise<void>((resolve) => {
@@ -45,7 +45,7 @@ export class KeyedMutex {
       waiters.push(pass)
     })
     return withDeadline(turn, deadline, () => {
-      // A timed-out waiter must not open the mutex: it leaves the queue.
+      // A waiter that times out leaves the queue, or it would get a turn that nobody ends.
       waiters.splice(waiters.indexOf(pass), 1)
       return new StoreUnavailable('the writes of the same session before this one did not end in time')
     })

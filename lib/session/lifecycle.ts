@@ -1,4 +1,4 @@
-/** The life of a session in the store: its key, its snapshot, and the operations that run one after another. */
+/** A session in the store: its key, its snapshot as last read or written, and its operations, which run one after another. */
 import type { SessionLog, StoredSession } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
@@ -16,7 +16,7 @@ import { type PendingSave, WorkingCopy } from './working-copy.js'
 
 export class SessionLifecycle {
   readonly data: WorkingCopy
-  /** The request is no activity: saves and rotations leave the end of the session where it is. */
+  /** Whether saves and rotations leave the end of the session where it is, because the request does not count as activity. */
   keepsEnd = false
   readonly #context: SessionContext
   readonly #log: SessionLog
@@ -24,7 +24,7 @@ export class SessionLifecycle {
   readonly #queue = new SerialQueue()
   #key: string | null
   #snapshot: Snapshot | null = null
-  /** A save failed, and may have been carried out. */
+  /** Whether a save failed that the store may have carried out. */
   #isUnsettled = false
   #cookieIsDue = false
 
@@ -42,17 +42,17 @@ export class SessionLifecycle {
     if (sessionKey && !canBeKey) this.#refuse('warn', new UnknownKey('its value cannot be a key'), sessionKey, 'malformed')
   }
 
-  /** The key, null until there is one. Before `load()` it is the one that the browser sent. */
+  /** The key, or null as long as there is none. Before `load()` it is the key that the browser sent. */
   get key(): string | null {
     return this.#key
   }
 
-  /** No key and no data: nothing to keep. */
+  /** Whether there is neither a key nor data. */
   get isEmpty(): boolean {
     return this.#key === null && this.data.isEmpty
   }
 
-  /** Whether the end that the session has by `setExpiry`, or by its data, has passed. False before `load()`. */
+  /** Whether the end of the session that follows from its data, such as by `setExpiry`, has passed. False before `load()`. */
   get hasEnded(): boolean {
     const { members } = this.data
     return members !== null && expireDateOf(this.#context.settings, members) <= this.#context.settings.clock()
@@ -63,7 +63,7 @@ export class SessionLifecycle {
     if (events.tooLate.hasSubscribers) report('tooLate', this.#subject(), {})
   }
 
-  /** When the session ends as it is stored. Null where none is. */
+  /** When the stored session ends. Null if none is stored. */
   get endsAt(): SessionEnd | null {
     if (this.#snapshot === null) return null
     const { expireDate, members } = this.#snapshot
@@ -72,12 +72,12 @@ export class SessionLifecycle {
     return { idle: earlier(expireDate, absolute), absolute }
   }
 
-  /** What the sessions of one registration share. */
+  /** The parts that all sessions of one registration share. */
   get context(): SessionContext {
     return this.#context
   }
 
-  /** Whether the store has a key or an end of the session that the browser may not know yet. */
+  /** Whether the store has a new key or a new end of the session, which the browser may not know yet. */
   get cookieIsDue(): boolean {
     return this.#cookieIsDue
   }
@@ -87,17 +87,17 @@ export class SessionLifecycle {
     return this.#queue.isSettled
   }
 
-  /** Waits for the operations that were begun. @throws the error of one that was never awaited */
+  /** Waits for the operations that were started. @throws the error of one that was never awaited */
   settled(): Promise<void> {
     return this.#queue.settled()
   }
 
-  // --- operations: each has its deadline from the moment of the call, whatever it has to wait for ---
+  // --- operations: the deadline of each counts from its call, and includes waiting for earlier ones ---
 
   /**
-   * Loads the data, once. It does not count as access.
+   * Loads the data, once. Does not set `accessed`.
    *
-   * @param result the value to resolve with, which saves the caller a promise of its own
+   * @param result the value to resolve with, which saves the caller a promise
    * @throws StoreUnavailable, SessionTooLarge
    */
   load<T>(result: T): Promise<T> {
@@ -145,14 +145,14 @@ export class SessionLifecycle {
     const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
     const snapshot =
       stored === null ? null : this.#timed({ ...stored, members: decode(this.#context, stored, this.#log, () => this.#subject()) })
-    // An unknown key is never adopted: a session that is saved gets a new one.
+    // An unknown key is never adopted, against session fixation: saving the session makes a new one.
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
     this.data.load(snapshot?.members ?? new Map())
     return result
   }
 
-  /** Null for a session whose absolute end has passed: Django may have moved the end of its row. */
+  /** Returns null for a session whose absolute end has passed. Its row may still be live, if Django renewed it. */
   #timed(snapshot: Snapshot): Snapshot | null {
     const { timeouts, clock } = this.#context.settings
     if (timeouts.absolute === undefined) return snapshot
@@ -164,7 +164,7 @@ export class SessionLifecycle {
     return null
   }
 
-  /** Visitors who come back late have unknown keys every day; forged and damaged text is worth a warning. */
+  /** Unknown keys are normal, since visitors come back after their session has expired. Forged or damaged text is worth a warning. */
   async #find(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
     try {
       const stored = await bounded(this.#context.engine.load(sessionKey, deadline), deadline)
@@ -263,7 +263,7 @@ export class SessionLifecycle {
     await this.#load(deadline, undefined)
     const key = this.#key
     const snapshot = this.#snapshot
-    // Without a live session the key is made when it is saved.
+    // Without a live session there is nothing to move: the first save makes a key.
     if (key === null || snapshot === null) return
     const { engine, mutex } = this.#context
     const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)

@@ -1,6 +1,6 @@
 /**
- * The stored form of a session's data, and saves that go on top of what other writers did
- * meanwhile. It knows an engine, and nothing of what a request does with its session.
+ * The stored form of a session's data, and saves that merge with the saves of other requests.
+ * Knows the engine, but not the request.
  */
 import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import type { Deadline } from '../deadline.js'
@@ -14,7 +14,7 @@ import type { KeyedMutex } from './keyed-mutex.js'
 import { interrupted, type ReportSettings, report, type Subject } from './reports.js'
 import { absoluteEnd, withBeginning } from './timeouts.js'
 
-/** The settings that a session needs: those of the same names in `SessionOptions`. Ages are seconds. */
+/** The settings that a session needs, as in `SessionOptions`. Ages and times are in seconds. */
 export interface SessionSettings extends ReportSettings {
   readonly cookieAge: number
   readonly expireAtBrowserClose: boolean
@@ -41,29 +41,29 @@ export interface Snapshot extends StoredSession {
 
 export interface Replacement {
   sessionKey: string
-  /** The record on which the changes were made. */
+  /** The session as it was loaded, before the changes. */
   snapshot: Snapshot
   /** The snapshot with the changes. */
   members: Members
   record: SessionRecord
   changes: Changes
-  /** An earlier save of the session failed, and may have been carried out. */
+  /** Whether an earlier save of the session failed that the store may have carried out. */
   isUnsettled: boolean
-  /** The request is no activity: the session ends when it would have. */
+  /** Whether the end of the session stays as it is, because the request does not count as activity. */
   keepsEnd: boolean
   log: SessionLog
   request: object | null
 }
 
-/** A request that goes on with a session in which these changed would act as the wrong user. */
+/** If another request changed one of these, merging would let this request act as the wrong user. */
 const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
-/** The same user's hash is renewed by each request that finds one of a former secret key: that is no conflict. */
+/** Any request may renew the user's hash after a change of the secret key, so that this is not a conflict. */
 const HASH_NAME = '_auth_user_hash'
 
-/** Saves that another writer overtook, until the merge is made under the row's lock. */
+/** Failed attempts to save, each overtaken by another writer, before the merge is made under the row's lock. */
 const MAX_MISSES = 3
 
-/** Corrupt and forged data is empty; the row stays until it is saved again. */
+/** Decodes stored data. Corrupt or forged data counts as empty, and stays in the store until the next save. */
 export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog, subject: () => Subject): Members {
   try {
     return codec.decode(sessionData)
@@ -75,7 +75,7 @@ export function decode({ codec }: SessionContext, { sessionData }: StoredSession
   }
 }
 
-/** When a session ends that is saved now. */
+/** The end of a session that is saved now. */
 export function expireDateOf({ cookieAge, timeouts, clock }: SessionSettings, members: Members): Date {
   const now = clock()
   const date = expiryDate(members.get(EXPIRY_NAME)?.value, cookieAge, now, timeouts.idle)
@@ -83,11 +83,12 @@ export function expireDateOf({ cookieAge, timeouts, clock }: SessionSettings, me
   return earlier(date, absoluteEnd(members, timeouts.absolute, now))
 }
 
+/** The earlier one of two dates, of which one may be missing. */
 export function earlier(date: Date, other: Date | null): Date {
   return other !== null && other < date ? other : date
 }
 
-/** @param latest the end that must not be moved back */
+/** @param latest the latest end that the record may have; null for no limit */
 export function recordOf({ codec, settings }: SessionContext, members: Members, latest: Date | null = null): SessionRecord {
   return {
     sessionData: codec.encode(members),
@@ -96,15 +97,15 @@ export function recordOf({ codec, settings }: SessionContext, members: Members, 
   }
 }
 
-/** The members to store, with the beginning of the session where its absolute timeout needs it. */
+/** Adds the time at which the session began to the members, if the absolute timeout needs it. */
 export function withBeginningIfTimed({ codec, settings }: SessionContext, members: Members, before: Members | null): Members {
   return settings.timeouts.absolute === undefined ? members : withBeginning(codec.serializer, members, before, settings.clock())
 }
 
 /**
- * Saves on top of the changes of other writers, however many there are.
+ * Saves the changes, merged with those that other writers saved in the meantime.
  *
- * @throws SessionInterrupted when the session was deleted meanwhile, or the two saves must not be mixed
+ * @throws SessionInterrupted if the session was deleted in the meantime, or the changes must not be merged
  * @throws StoreUnavailable, SessionTooLarge
  */
 export async function replace(
@@ -118,7 +119,7 @@ export async function replace(
   let misses = 0
   const subject = (): Subject => ({ settings, sessionKey, members: snapshot.members, request })
   const mergeWith = (stored: StoredSession): SessionRecord => {
-    // The other writer may have been the earlier save of this session: its changes must not be made twice.
+    // The other writer may be our own earlier save, whose changes must not be applied twice.
     if (isUnsettled) throw new StoreUnavailable('an earlier save of the session failed, and may have been carried out')
     const fresh = decode(context, stored, log, subject)
     const conflict = conflictOf(context, snapshot, fresh, changes)

@@ -1,6 +1,6 @@
 /**
- * Runs the asynchronous operations of one session one after another, and keeps the
- * errors of those that are never awaited: they must fail the reply, not the process.
+ * Runs the asynchronous operations of one session one after another. Keeps the errors of
+ * operations that are never awaited, which are to fail the reply instead of the process.
  */
 import { Observed } from './observed.js'
 
@@ -14,7 +14,7 @@ export class SerialQueue {
     return this.#underWay === 0 && this.#forgotten.length === 0
   }
 
-  /** Starts `work` when the operations before it have ended, well or badly. */
+  /** Starts `work` when the operations before it have settled. */
   run<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#underWay++ === 0 ? work() : this.#last.then(work)
     const promise = new Observed<T>((resolve, reject) => {
@@ -34,7 +34,7 @@ export class SerialQueue {
     return promise
   }
 
-  /** Waits for all operations that were begun. @throws the error of one that was never awaited */
+  /** Waits for all operations that were started. @throws the error of one that was never awaited */
   async settled(): Promise<void> {
     while (this.#underWay > 0) await this.#last
     const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)

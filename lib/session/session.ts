@@ -1,6 +1,6 @@
 /**
- * The session as handlers use it: documented members only, so that an editor completes nothing else.
- * One file, however long: it is the reference of the object, and its types are of no use elsewhere.
+ * The session as handlers see it. The interface has the documented members only, so that an editor
+ * suggests nothing else. It stays in one file, however long, because it is the reference of the object.
  * The semantics are those of django/contrib/sessions/backends/base.py (Django 5.x).
  */
 
@@ -9,7 +9,7 @@
  * `declare module 'fastify-django-sessions' { interface SessionData { num_visits: number } }`
  */
 export interface SessionData {
-  /** Django's id of the user who is signed in, as a string. */
+  /** Django's id of the user who is logged in, as a string. */
   _auth_user_id?: string
   /** Django's path of the authentication backend. */
   _auth_user_backend?: string
@@ -17,7 +17,7 @@ export interface SessionData {
   _auth_user_hash?: string
   /** The value that `setExpiry` stored. */
   _session_expiry?: number | string
-  /** Seconds since 1970: the first save, from which the option `timeouts.absolute` counts where no login is recorded. */
+  /** The time of the first save, in seconds since 1970. The option `timeouts.absolute` counts from it if no login is recorded. */
   _session_began?: number
   /** django-allauth's record of how and when (`at`, seconds since 1970) the user has authenticated. The last entry counts. */
   account_authentication_methods?: { method: string; at: number }[]
@@ -25,9 +25,9 @@ export interface SessionData {
 
 /** When a session ends. */
 export interface SessionEnd {
-  /** Unless it is used before, or changed by `setExpiry`. Never later than `absolute`. */
+  /** The end if the session is not used before, nor changed by `setExpiry`. Never later than `absolute`. */
   readonly idle: Date
-  /** However much it is used (`timeouts.absolute`). Null without that option, and for a session of unknown age. */
+  /** The end however much the session is used (`timeouts.absolute`). Null without that option, and for a session of unknown age. */
   readonly absolute: Date | null
 }
 
@@ -44,41 +44,41 @@ export type SessionCallback = (error: Error | null) => void
 export interface Session {
   // --- state: never loads ------------------------------------------------------
 
-  /** The key, null until there is one. Before `load()` it is the one that the browser sent. */
+  /** The key, or null as long as there is none. Before `load()` it is the key that the browser sent, which may be unknown. */
   readonly sessionKey: string | null
 
-  /** Whether the session was read or changed, so that the reply depends on the cookie. False makes the reply independent of it again. */
+  /** Whether the session was read or changed. Then the reply depends on the cookie, and has `Vary: Cookie`. Setting it to false undoes that. */
   accessed: boolean
 
   /**
-   * Whether the session is to be saved. Setting it to true also saves changes inside values, such as
-   * an array's items; setting it to false leaves the session unsaved.
+   * Whether the reply saves the session. Setting it to true also saves changes inside values, such as
+   * the items of an array. Setting it to false leaves the session unsaved.
    */
   modified: boolean
 
-  /** Whether reads are possible. */
+  /** Whether the session is loaded, so that it can be read. */
   readonly isLoaded: boolean
 
-  /** No key and no data (Django's `is_empty`): nothing to keep. */
+  /** Whether there is neither a key nor data (Django's `is_empty`). */
   readonly isEmpty: boolean
 
   // --- reads: synchronous, after load() -----------------------------------------
 
   /**
-   * The value of a key. A change inside it is saved with `modified = true` only.
+   * The value of a key. A change inside the value is saved only with `modified = true` or the option `saveNestedChanges`.
    *
    * @throws SessionNotLoaded
    */
   get<N extends Name>(name: N): Value<N> | undefined
   /**
-   * The value of a key, or `fallback` where there is none.
+   * The value of a key, or `fallback` if there is none.
    *
    * @throws SessionNotLoaded
    */
   get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
 
   /**
-   * Whether there is such a key.
+   * Whether the session has a key.
    *
    * @throws SessionNotLoaded
    */
@@ -120,13 +120,13 @@ export interface Session {
   [Symbol.iterator](): Iterator<[string, unknown]>
 
   /**
-   * A copy of the data, to change as you like.
+   * A deep copy of the data.
    *
    * @throws SessionNotLoaded
    */
   toObject(): Record<string, unknown>
 
-  /** The data for `JSON.stringify` and replies, without the names that start with `_`: those of logins and CSRF secrets. `{}` before `load()`. */
+  /** The data for `JSON.stringify` and replies, without keys that start with `_`, such as those of logins and CSRF secrets. `{}` before `load()`. */
   toJSON(): Record<string, unknown>
 
   /**
@@ -151,14 +151,14 @@ export interface Session {
   getExpiryDate(): Date
 
   /**
-   * When the session ends as it is stored, for a countdown. Null where none is stored. Asking renews nothing.
+   * When the stored session ends, for example for a countdown. Null if none is stored. Reading it does not renew the session.
    *
    * @throws SessionNotLoaded
    */
   readonly endsAt: SessionEnd | null
 
   /**
-   * Whether the cookie ends with the browser: `setExpiry(0)`, or the option.
+   * Whether the cookie ends when the browser closes: by `setExpiry(0)`, or by the option `expireAtBrowserClose`.
    *
    * @throws SessionNotLoaded
    */
@@ -167,33 +167,33 @@ export interface Session {
   // --- writes: synchronous, need no load() ---------------------------------------
 
   /**
-   * Stores a value, or the result of a function of the present value. A function is
-   * called again on the stored value if another request saved in the meantime, so that
-   * counters stay exact. `undefined` deletes.
+   * Stores a value, or the result of a function of the current value. If another request saved
+   * in the meantime, the function is called again on its value, so that counters stay exact.
+   * `undefined` deletes the key.
    *
-   * The next request reads what JSON makes of the value: a string for a Date or a URL, the
-   * result of toJSON(), a plain object for an instance of a class, without properties that are
-   * undefined, a number for a bigint within ±(2^53−1). This request reads the value itself, and a
-   * function gets the form of JSON.
+   * The next request reads the value as JSON has it: a Date or a URL becomes a string, an object
+   * with toJSON() its result, an instance of a class a plain object without its undefined
+   * properties, and a bigint within ±(2^53−1) a number. This request reads the value itself, but
+   * a function gets its JSON form.
    *
    * @throws TypeError that names the key when JSON cannot carry the value, at any depth: Map, Set,
    * RegExp, Error, binary data, FormData and the like, invalid dates, functions, symbols, promises,
-   * undefined in an array, cycles, more than 500 levels of nesting. The TypeError of a function
-   * form that is called again, or of a change inside a value, comes from `save()` or fails the reply.
+   * undefined in an array, cycles, more than 500 levels of nesting. If the cause is a function that is
+   * called again, or a change inside a value, `save()` throws the TypeError, or the reply fails with it.
    */
   set<N extends Name>(name: N, value: Value<N> | Update<N> | undefined): this
 
   /**
-   * Deletes a key. Nothing happens when there is no such key.
+   * Deletes a key. Does nothing if there is no such key.
    *
-   * @throws TypeError without a name: `flush()` ends the session
+   * @throws TypeError without a name (`flush()` ends the session)
    */
   delete(name: Name): this
 
   /**
    * Stores each value of a plain object.
    *
-   * @throws TypeError when it is no plain object, or a value cannot be stored
+   * @throws TypeError if `data` is not a plain object, or a value cannot be stored
    */
   update(data: { [N in keyof SessionData]?: SessionData[N] } & Record<string, unknown>): this
 
@@ -203,14 +203,14 @@ export interface Session {
   /**
    * Sets the end of the session (`set_expiry` of django/contrib/sessions/backends/base.py).
    *
-   * @param value seconds of inactivity from 1 to 34560000 (400 days), counted from the last
-   * save; 0 for until the browser closes; a Date no more than 400 days from now, where one
-   * in the past ends the session with the reply; null for the setting `cookieAge` again
+   * @param value seconds of inactivity from 1 to 34560000 (400 days), counted from the last save;
+   * 0 to end when the browser closes; a Date at most 400 days from now (one in the past ends the
+   * session with this reply); null to return to the option `cookieAge`
    * @throws TypeError for anything else
    */
   setExpiry(value: number | Date | null): this
 
-  /** Sets a key by which the next request finds out, with `testCookieWorked()`, whether the browser keeps cookies. */
+  /** Sets a key for `testCookieWorked()` in the next request, which tells whether the browser keeps cookies. */
   setTestCookie(): this
 
   /** Deletes the key of `setTestCookie()`. */
@@ -225,25 +225,25 @@ export interface Session {
    */
   pop<N extends Name>(name: N): Value<N> | undefined
   /**
-   * Deletes a key and returns its value, or `fallback` where there is none.
+   * Deletes a key and returns its value, or `fallback` if there is none.
    *
    * @throws SessionNotLoaded
    */
   pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
 
   /**
-   * The value of a key, which is stored first if there is none.
+   * Returns the value of a key. If there is none, stores and returns `value`.
    *
    * @throws SessionNotLoaded
-   * @throws TypeError when the value cannot be stored
+   * @throws TypeError if the value cannot be stored
    */
   setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
 
   // --- the store: asynchronous, one after another ----------------------------------
 
   /**
-   * Loads the session, once; without a key nothing is asked of the store. Afterwards
-   * reads are synchronous.
+   * Loads the session, once. Without a key it does not query the store. Afterwards reads
+   * are synchronous.
    *
    * @throws StoreUnavailable
    * @throws SessionTooLarge
@@ -251,32 +251,32 @@ export interface Session {
   load(): Promise<this>
 
   /**
-   * Stores the session now instead of with the reply, whether or not it changed.
+   * Saves the session now instead of with the reply, whether or not it was changed.
    *
-   * @throws SessionInterrupted when it was deleted meanwhile
+   * @throws SessionInterrupted if it was deleted in the meantime
    * @throws StoreUnavailable, StoreRefused, SessionTooLarge
    */
   save(): Promise<void>
   /**
-   * The same for code that has no promises, as in @fastify/session.
+   * The same with a callback, as in @fastify/session.
    *
    * @param callback gets the error, or null
    */
   save(callback: SessionCallback): void
 
   /**
-   * Deletes the session with its data from the store; what is set from now on is in
-   * a new session under a new key. For signing out.
+   * Deletes the session and its data from the store. What is set afterwards goes into a
+   * new session with a new key. For logging out.
    *
    * @throws StoreUnavailable
    */
   flush(): Promise<void>
 
   /**
-   * Moves the session to a new key, with its data: the old key is worth nothing from
-   * now on. For signing in, against session fixation.
+   * Moves the session and its data to a new key. The old key is no longer valid. For
+   * logging in, against session fixation.
    *
-   * @throws SessionInterrupted when it was deleted meanwhile
+   * @throws SessionInterrupted if it was deleted in the meantime
    * @throws StoreUnavailable
    */
   cycleKey(): Promise<void>
@@ -284,23 +284,23 @@ export interface Session {
   // --- methods that code for @fastify/session, @fastify/secure-session and @fastify/passport calls ---
 
   /**
-   * `flush()`, with the values of some keys kept in the new session. It needs no await: what is set
-   * next is in the new session.
+   * `flush()`, but the values of some keys are kept in the new session. What is set next is in the new
+   * session, also without an await.
    *
-   * @param keep names of keys, which needs `load()`; `Object.keys(session)` keeps all
+   * @param keep names of the keys to keep, which needs `load()`; `Object.keys(session)` keeps all
    * @throws SessionNotLoaded
    */
   regenerate(keep?: readonly string[]): Promise<void>
   /**
-   * The same for code that has no promises; no keys are kept.
+   * The same with a callback. Keeps no keys.
    *
    * @param callback gets the error, or null
    */
   regenerate(callback: SessionCallback): void
   /**
-   * The same for code that has no promises.
+   * The same with a callback.
    *
-   * @param keep names of keys, which needs `load()`
+   * @param keep names of the keys to keep, which needs `load()`
    * @param callback gets the error, or null
    * @throws SessionNotLoaded
    */
@@ -309,7 +309,7 @@ export interface Session {
   /** `flush()` */
   destroy(): Promise<void>
   /**
-   * The same for code that has no promises.
+   * The same with a callback.
    *
    * @param callback gets the error, or null
    */
@@ -323,7 +323,7 @@ export interface Session {
   data(): Record<string, unknown>
 
   /**
-   * `setExpiry(maxAge)`. The other attributes of a cookie are those of the plugin's options.
+   * `setExpiry(maxAge)`. The other attributes of the cookie come from the plugin's options.
    *
    * @param options `maxAge` in seconds
    * @throws TypeError
@@ -331,5 +331,5 @@ export interface Session {
   options(options: { maxAge?: number }): void
 }
 
-/** The types of members, for the class that implements them. */
+/** Types for the class that implements the interface. */
 export type { Name, Update, Value, Widened }

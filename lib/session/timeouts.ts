@@ -1,11 +1,11 @@
 /**
- * The absolute end of a session: so long after its beginning, which no use of it moves. A login begins a session anew,
- * and so does a re-authentication.
+ * The absolute timeout: a session ends so many seconds after its beginning, however much it is used. A login and a
+ * re-authentication begin the session anew.
  */
 import { isPlainObject } from '../django/json-writer.js'
 import type { MemberSerializer, Members } from '../django/serializer.js'
 
-/** Seconds since 1970: the first save here. It counts where no login is recorded. */
+/** The name of the time of the first save by this plugin, in seconds since 1970. It counts if no login is recorded. */
 export const BEGAN_NAME = '_session_began'
 
 /**
@@ -14,12 +14,12 @@ export const BEGAN_NAME = '_session_began'
  */
 export const METHODS_NAME = 'account_authentication_methods'
 
-/** Seconds by which the clocks of two servers may differ. A later time is no time: its session would never end. */
+/** How far the clocks of two servers may differ, in seconds. A time further in the future is ignored: its session would never end. */
 const MAX_SKEW = 300
 
 /**
- * The time of the last login or re-authentication, in seconds since 1970. Null where none is recorded. django-allauth
- * records the first factor before the user is signed in, so entries count only beside a user.
+ * The time of the last login or re-authentication, in seconds since 1970. Null if none is recorded. django-allauth
+ * records the first factor before the user is logged in, so that entries count only together with a user.
  */
 export function authenticatedAt(members: Members, now: Date): number | null {
   const methods = members.get(METHODS_NAME)?.value
@@ -34,7 +34,7 @@ export function beganAt(members: Members, now: Date): number | null {
 }
 
 /**
- * When a session ends, however much it is used. Null for a session of unknown age.
+ * The end of a session however much it is used. Null for a session of unknown age.
  *
  * @param absolute seconds
  */
@@ -44,9 +44,9 @@ export function absoluteEnd(members: Members, absolute: number, now: Date): Date
 }
 
 /**
- * The members with the beginning that they have, or lost by `clear()`, or else with this one.
+ * The members with the time at which the session began: the one that they have, or that `before` has, or now.
  *
- * @param before the members on which the changes were made
+ * @param before the members before the changes, from which `clear()` may have removed the time
  */
 export function withBeginning(serializer: MemberSerializer, members: Members, before: Members | null, now: Date): Members {
   if (beganAt(members, now) !== null) return members

@@ -1,47 +1,48 @@
 /**
- * The data of a session as one request sees it: the members that were loaded, with the changes
- * made since. Synchronous: it knows no store and no key.
+ * The data of a session as one request sees it: the loaded members, with the changes made
+ * since. Synchronous, without access to the store.
  */
 import { type Member, type MemberSerializer, type Members, toObject } from '../django/serializer.js'
 import { SessionNotLoaded } from '../errors.js'
 import { applyStep, Changes, remove, type Step } from './changes.js'
 
-/** The part of the data that a running save is to store. */
+/** The data that a running save stores. */
 export interface PendingSave {
   readonly members: Members
   readonly changes: Changes
+  /** Whether changes inside values are saved too. */
   readonly nested: boolean
 }
 
 export class WorkingCopy {
-  /** The data was read or changed. */
+  /** Whether the data was read or changed. */
   accessed = false
-  /** Is called at each change. */
+  /** Called at each change. */
   onChange: (() => void) | null = null
   readonly #serializer: MemberSerializer
   readonly #saveNestedChanges: boolean
   #members: Members | null = null
-  /** `#members` is also a snapshot's or a running save's: a change needs a copy. */
+  /** Whether a snapshot or a running save also holds `#members`, so that a change must copy it first. */
   #isShared = false
   #changes = new Changes()
   #modified = false
-  /** `modified` was set to true: changes inside values count. */
+  /** Whether `modified` was set to true, which saves changes inside values. */
   #nested = false
-  /** Values that callers may change in place, by name. */
+  /** The members whose values callers hold and may change in place, by name. */
   readonly #handedOut = new Map<string, Member>()
 
-  /** @param saveNestedChanges the option: changes inside values count without `modified = true` */
+  /** @param saveNestedChanges the option: saves changes inside values without `modified = true` */
   constructor(serializer: MemberSerializer, saveNestedChanges: boolean) {
     this.#serializer = serializer
     this.#saveNestedChanges = saveNestedChanges
   }
 
-  /** The members with the changes, null before they are loaded. Not to be changed. */
+  /** The members with the changes, or null before they are loaded. Do not modify. */
   get members(): Members | null {
     return this.#members
   }
 
-  /** Whether there is no data, as far as that is known. */
+  /** Whether there is no data. Before loading, whether the changes leave none. */
   get isEmpty(): boolean {
     if (this.#members !== null) return this.#members.size === 0
     return ![...this.#changes.steps.values()].some((steps) => steps.at(-1) !== remove)
@@ -60,9 +61,9 @@ export class WorkingCopy {
   // --- reads -----------------------------------------------------------------------
 
   /**
-   * The members, for a read.
+   * Returns the members for a read, which sets `accessed`.
    *
-   * @param method the name of the method that reads
+   * @param method the name of the reading method, for the error
    * @throws SessionNotLoaded
    */
   read(method: string): Members {
@@ -71,20 +72,20 @@ export class WorkingCopy {
     return this.#members
   }
 
-  /** The value of a member, for a caller that may change it in place. */
+  /** Returns a member's value, and remembers it: the caller may change it in place. */
   handOut(name: string, member: Member): unknown {
     if (typeof member.value === 'object' && member.value !== null) this.#handedOut.set(name, member)
     return member.value
   }
 
-  /** A copy that may be changed. @throws SessionNotLoaded */
+  /** A deep copy of the data. @throws SessionNotLoaded */
   toObject(): Record<string, unknown> {
     return toObject(this.read('toObject'), this.#serializer.copy)
   }
 
   // --- changes ---------------------------------------------------------------------
 
-  /** `undefined` deletes; a function computes the value from the present one. @throws TypeError when the value cannot be stored */
+  /** Sets a value. `undefined` deletes; a function computes the value from the current one. @throws TypeError if it cannot be stored */
   set(name: string, value: unknown): void {
     if (value === undefined) {
       this.delete(name)
@@ -103,7 +104,7 @@ export class WorkingCopy {
     if (this.#members === null || this.#members.has(name)) this.#record(name, remove)
   }
 
-  /** @throws TypeError when a value cannot be stored */
+  /** @throws TypeError if a value cannot be stored */
   update(data: Record<string, unknown>): void {
     this.#change()
     for (const [name, value] of Object.entries(data)) this.set(name, value)
@@ -118,12 +119,12 @@ export class WorkingCopy {
 
   // --- changes inside values -------------------------------------------------------
 
-  /** Records changes inside values that were handed out. @throws TypeError when one cannot be stored */
+  /** Records changes inside values that callers hold. @throws TypeError if one cannot be stored */
   recordNestedChanges(): void {
     for (const [name, member] of this.#nestedChanges()) this.#record(name, () => member)
   }
 
-  /** The keys of values with changes inside that will not be saved. */
+  /** The names of values that were changed inside, without being saved. */
   get discardedChanges(): string[] {
     return this.#nested || this.#handedOut.size === 0 ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
   }
@@ -132,7 +133,7 @@ export class WorkingCopy {
     return this.#nested || this.#saveNestedChanges
   }
 
-  /** @param ignore whether to pass over a value that gives this error, because it will not be stored */
+  /** @param ignore whether to skip a value that causes this error */
   #nestedChanges(ignore: (error: unknown) => boolean = () => false): [string, Member][] {
     const serializer = this.#serializer
     const changes: [string, Member][] = []
@@ -140,7 +141,7 @@ export class WorkingCopy {
       if (this.#members?.get(name) !== member) continue
       try {
         const changed = serializer.member(name, member.value)
-        // Both written by us: another writer's text of the same value may be another one.
+        // Both texts are ours: another writer may have written the same value as a different text.
         if (!serializer.same(changed, serializer.member(name, serializer.copy(member)))) changes.push([name, changed])
       } catch (error) {
         if (!ignore(error)) throw error
@@ -151,19 +152,19 @@ export class WorkingCopy {
 
   // --- the store -------------------------------------------------------------------
 
-  /** Puts the changes on top of the members that the store has. */
+  /** Takes the stored members, and applies the changes to them. */
   load(stored: Members): void {
     this.#dropNeedlessRemovals(stored)
     this.#share(this.#changes.applyTo(stored))
   }
 
-  /** Goes on without the stored members: the changes since `clear()` are all there is. */
+  /** Continues without stored members, with the changes since `clear()` only. */
   restart(): void {
     this.#changes.cleared = false
     this.#share(this.#changes.applyTo(new Map()))
   }
 
-  /** Takes the changes for a save. It ends with `endSave` or `abortSave`. @throws TypeError when a change inside a value cannot be stored */
+  /** Starts a save, which ends with `endSave` or `abortSave`. @throws TypeError if a change inside a value cannot be stored */
   beginSave(): PendingSave {
     if (this.#savesNestedChanges) this.recordNestedChanges()
     const pending = { members: this.#members as Members, changes: this.#changes, nested: this.#nested }
@@ -174,14 +175,14 @@ export class WorkingCopy {
     return pending
   }
 
-  /** The save failed: its changes are still to be made, before those made meanwhile. */
+  /** Ends a failed save: puts its changes back, before those made in the meantime. */
   abortSave({ changes, nested }: PendingSave): void {
     this.#changes = changes.followedBy(this.#changes)
     this.#modified = true
     this.#nested ||= nested
   }
 
-  /** The save stored these members: changes made meanwhile are on top of them. */
+  /** Ends a successful save: takes the stored members, and applies the changes made in the meantime. */
   endSave(stored: Members): void {
     this.#share(this.#changes.applyTo(stored))
     this.#keepHandedOut()
@@ -196,13 +197,13 @@ export class WorkingCopy {
   }
 
   #record(name: string, step: Step, replaces = true): void {
-    // First, since the function form of `set` may throw.
+    // This comes first, because the function form of `set` may throw.
     if (this.#members !== null) applyStep(this.#ownMembers(this.#members), name, step)
     this.#change()
     this.#changes.record(name, step, replaces)
   }
 
-  /** The members to change in place. */
+  /** Returns members that may be changed in place: a copy, if they are shared. */
   #ownMembers(members: Members): Members {
     if (!this.#isShared) return members
     this.#isShared = false
@@ -210,13 +211,13 @@ export class WorkingCopy {
     return this.#members
   }
 
-  /** Takes over members that others hold on to. */
+  /** Uses members that others hold too. */
   #share(members: Members): void {
     this.#members = members
     this.#isShared = true
   }
 
-  /** The function gets a copy, so that what it changes in place can be computed again on another value. */
+  /** The function gets a copy: it may change that in place, and may be called again on another value. */
   #updateStep(name: string, update: (current: unknown) => unknown): Step {
     const serializer = this.#serializer
     return (current) => {
@@ -225,7 +226,7 @@ export class WorkingCopy {
     }
   }
 
-  /** Deleting a key that is not there is no change, which could not be known before loading. */
+  /** Drops deletions of keys that do not exist, which could not be known before loading. */
   #dropNeedlessRemovals(stored: Members): void {
     const { steps, cleared } = this.#changes
     let dropped = false
@@ -235,7 +236,7 @@ export class WorkingCopy {
     if (dropped && steps.size === 0 && !cleared && !this.#nested) this.#modified = false
   }
 
-  /** Values that are in use go on being watched, under the members that they are now. */
+  /** Keeps watching the values that callers still hold, by their new members. */
   #keepHandedOut(): void {
     for (const [name, member] of this.#handedOut) {
       const now = this.#members?.get(name)
@@ -245,5 +246,5 @@ export class WorkingCopy {
   }
 }
 
-/** A function was attached to a value, say, for the page that shows it. */
+/** For example if a template attached a function to the value. */
 const isUnstorable = (error: unknown) => error instanceof TypeError
