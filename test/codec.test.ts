@@ -164,7 +164,7 @@ t.test('from compressAbove bytes on data is deflated', async (t) => {
   t.equal(Buffer.from(payloadOf(plain), 'base64url').toString(), jsonSerializer.join(data))
   const deflated = codecWith({ compressAbove: 100 }).encode(data)
   t.match(deflated, /^\./)
-  for (const text of [plain, deflated]) t.strictSame(plainMembers(codecWith().decode(text)), data)
+  for (const text of [plain, deflated]) t.strictSame(plainMembers(codecWith().decode(text)), plainMembers(data))
 })
 
 t.test('data that is too short to gain by deflating stays as it is', async (t) => {
@@ -201,7 +201,7 @@ t.test('honest data over maxSize is an error, whether deflated or not', async (t
     const text = codecWith({ compressAbove }).encode(data)
     t.equal(text.startsWith('.'), compressAbove === 0)
     t.throws(() => codecWith({ maxSize: size - 1 }).decode(text), tooLarge)
-    t.strictSame(plainMembers(codecWith({ maxSize: size }).decode(text)), data)
+    t.strictSame(plainMembers(codecWith({ maxSize: size }).decode(text)), plainMembers(data))
   }
 })
 

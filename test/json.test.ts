@@ -196,6 +196,15 @@ t.test('numbers that only Python writes are read', async (t) => {
   }
 })
 
+t.test('a long integer is read exactly wherever it stands in the text', async (t) => {
+  for (let before = 0; before < 40; before++) {
+    for (const digits of ['9007199254740993', '18446744073709551616']) {
+      const text = `["${'x'.repeat(before)}",${digits},"y"]`
+      t.strictSame(parse(text), ['x'.repeat(before), BigInt(digits), 'y'], text)
+    }
+  }
+})
+
 t.test('what looks like a number inside a string stays text', async (t) => {
   for (const text of [
     '1234567890123456789',

@@ -93,13 +93,14 @@ t.test('properties of a session cannot be assigned, in sloppy code either', asyn
   const assign = new Function('session', 'name', 'session[name] = 1')
   const { app } = await createSite(t, () => {})
   const session = await app.sessions.open().load()
-  for (const name of ['user', 'cart', 'cookie', 'sessionKey', 'isEmpty', 'isLoaded', 'size']) {
+  for (const name of ['user', 'cart', 'cookie', 'sessionKey', 'isEmpty', 'isLoaded', 'size', 'then']) {
     t.throws(() => assign(session, name), { message: `session.${name} cannot be assigned: use session.set("${name}", value)` })
   }
   for (const name of ['data', 'options', 'get', 'values']) {
     t.throws(() => Object.assign(session, { [name]: 1 }), { name: 'TypeError' }, `${name} in strict code`)
   }
   t.strictSame(session.toObject(), {})
+  t.equal(await session, session, 'it can be awaited')
 })
 
 // --- what is printed ------------------------------------------------------------------------------

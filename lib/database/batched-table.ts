@@ -120,7 +120,9 @@ export class BatchedTable implements SessionRows<StoredRow> {
 
   /** Whether the row of each item was written. */
   async #write(sql: string, items: readonly Delete[], columns: (string | null)[][], deadline: Deadline): Promise<boolean[]> {
-    const written = new Set((await this.#send(sql, columns, deadline)).map((row) => row.session_key))
+    const rows = await this.#send(sql, columns, deadline)
+    if (rows.length === items.length) return items.map(() => true)
+    const written = new Set(rows.map((row) => row.session_key))
     return items.map(({ sessionKey }) => written.has(sessionKey))
   }
 

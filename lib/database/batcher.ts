@@ -32,13 +32,21 @@ export interface BatcherOptions<Item, Result> {
   resultsPerTurn?: number
 }
 
-interface Call<Item, Result> {
-  item: Item
-  deadline: Deadline
-  resolve: (result: Result) => void
-  reject: (error: unknown) => void
-  /** That ask for it, where these are traced. */
-  operations: readonly TracedOperation[] | undefined
+/** A class, since V8 makes literals that live for some time in its old generation, where they keep alive what they refer to. */
+class Call<Item, Result> {
+  readonly item: Item
+  readonly deadline: Deadline
+  readonly resolve: (result: Result) => void
+  readonly reject: (error: unknown) => void
+  /** The operations that ask for it, if they are traced. */
+  readonly operations: readonly TracedOperation[] | undefined = served.getStore()
+
+  constructor(item: Item, deadline: Deadline, resolve: (result: Result) => void, reject: (error: unknown) => void) {
+    this.item = item
+    this.deadline = deadline
+    this.resolve = resolve
+    this.reject = reject
+  }
 }
 
 export class Batcher<Item, Result> {
@@ -55,7 +63,7 @@ export class Batcher<Item, Result> {
 
   add(item: Item, deadline: Deadline): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, deadline, resolve, reject, operations: served.getStore() })
+      this.#waiting.push(new Call(item, deadline, resolve, reject))
       this.#schedule()
     })
   }

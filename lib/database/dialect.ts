@@ -72,10 +72,16 @@ export interface Dialect {
   connectTimeout: string | null
 }
 
+/** The second that was written last. Sessions that are saved together mostly end in the same one. */
+let last = { second: Number.NaN, text: '' }
+
 /** A date in ISO 8601, in UTC to the microsecond, without its time zone. @param early microseconds to take off, less than 1000 */
 export function isoMicroseconds(date: Date, early: number): string {
-  const milliseconds = early === 0 ? date : new Date(date.getTime() - 1)
-  return milliseconds.toISOString().slice(0, -1) + String((1000 - early) % 1000).padStart(3, '0')
+  const milliseconds = early === 0 ? date.getTime() : date.getTime() - 1
+  const second = Math.floor(milliseconds / 1000)
+  if (last.second !== second) last = { second, text: new Date(second * 1000).toISOString().slice(0, -'000Z'.length) }
+  const microseconds = (milliseconds - second * 1000) * 1000 + ((1000 - early) % 1000)
+  return last.text + String(microseconds).padStart(6, '0')
 }
 
 /** Django's format of a datetime, to the microsecond. */

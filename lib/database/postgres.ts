@@ -9,8 +9,15 @@ interface PostgresResult {
   rowCount: number | null
 }
 
+interface PostgresQuery {
+  name?: string
+  text: string
+  values: readonly Binding[]
+  types: typeof AS_TEXT
+}
+
 interface PostgresClient {
-  query(query: { name?: string; text: string; values: readonly Binding[]; types: typeof AS_TEXT }): Promise<PostgresResult>
+  query(query: PostgresQuery, callback: (error: Error | null, result: PostgresResult) => void): void
   connection: { stream: { destroy(): void } }
   host: string
   port: number
@@ -58,7 +65,12 @@ export const postgres: Dialect = {
   isInProcess: false,
   execute: (connection, sql, values, prepare) => {
     const { text, name } = postgresForm(sql)
-    return (connection as PostgresClient).query({ ...(prepare && { name }), text, values, types: AS_TEXT })
+    const query: PostgresQuery = prepare ? { name, text, values, types: AS_TEXT } : { text, values, types: AS_TEXT }
+    // Not by the promise that pg makes: measured, half a megabyte of what ended requests had then outlives each
+    // collection of V8's young generation, of otherwise almost nothing.
+    return new Promise<PostgresResult>((resolve, reject) => {
+      ;(connection as PostgresClient).query(query, (error, result) => (error ? reject(error) : resolve(result)))
+    })
   },
   bindDate: (date, early = 0) => `${isoMicroseconds(date, early)}Z`,
   bindBoolean: (value) => value,

@@ -43,6 +43,12 @@ export function expiryDate(expiry: StoredExpiry, cookieAge: number, now: Date, i
   return latest < date ? latest : date
 }
 
+/** Whether a session that is saved now has ended already. */
+export function hasEnded(expiry: StoredExpiry, now: () => Date): boolean {
+  const fixed = fixedDate(expiry)
+  return fixed === null ? isAge(expiry) && expiry < 0 : fixed.getTime() <= now().getTime()
+}
+
 /** The end of a session with a fixed date. Null if the end depends on the time of the last save. */
 export function fixedDate(expiry: StoredExpiry): Date | null {
   if (typeof expiry !== 'string') return null

@@ -9,13 +9,23 @@ import { quote } from './json-writer.js'
 /** The shortest integer beyond 2^53−1 has 16 digits. JSON.parse would round it. */
 const LONG_NUMBER = /\d{16}/
 
+/** Whether there are 16 digits in a row. One of each 16 characters shows it, since no such row lies between two of them. */
+function hasLongNumber(text: string): boolean {
+  for (let at = 15; at < text.length; at += 16) {
+    if (isDigit(text.charCodeAt(at)) && LONG_NUMBER.test(text.slice(at - 15, at + 16))) return true
+  }
+  return false
+}
+
+const isDigit = (code: number) => code >= 0x30 && code <= 0x39
+
 /**
  * Parses JSON like JSON.parse, and also NaN and ±Infinity. Integers beyond ±(2^53−1) become bigint.
  *
  * @throws SyntaxError
  */
 export function parse(text: string): unknown {
-  if (LONG_NUMBER.test(text)) return readJson(text)
+  if (hasLongNumber(text)) return readJson(text)
   try {
     return JSON.parse(text)
   } catch (error) {

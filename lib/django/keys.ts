@@ -10,13 +10,14 @@ const UNBIASED = 252
 
 /** Generates a session key: 32 random characters from a–z and 0–9, which are 165 bits. */
 export function newSessionKey(): string {
-  let key = ''
-  while (key.length < LENGTH) {
+  const key = Buffer.alloc(LENGTH)
+  let length = 0
+  while (length < LENGTH) {
     for (const byte of randomBytes(LENGTH + 8)) {
-      if (byte < UNBIASED && key.length < LENGTH) key += ALPHABET[byte % ALPHABET.length]
+      if (byte < UNBIASED && length < LENGTH) key[length++] = ALPHABET.charCodeAt(byte % ALPHABET.length)
     }
   }
-  return key
+  return key.toString('latin1')
 }
 
 /**

@@ -2,6 +2,7 @@
  * Port of django/core/signing.py (Django 5.x): signed text, which is readable but cannot
  * be forged. `maxAge` limits how long it is valid.
  */
+import type { KeyObject } from 'node:crypto'
 import { deflateSync, inflateSync } from 'node:zlib'
 import { BadSignature, SignatureExpired } from '../errors.js'
 import { constantTimeCompare, hmac, hmacKey } from './crypto.js'
@@ -43,7 +44,7 @@ export interface LoadsOptions extends TimestampSignerOptions {
 
 /** Signs text: `text:signature` (django.core.signing.Signer). */
 export class Signer {
-  readonly #keys: readonly [Buffer, ...Buffer[]]
+  readonly #keys: readonly [KeyObject, ...KeyObject[]]
 
   constructor({ secretKey, secretKeyFallbacks = [], salt = 'django.core.signing.Signer' }: SignerOptions) {
     const toKey = (secret: string) => hmacKey(`${salt}signer`, secret)
@@ -77,8 +78,8 @@ export class Signer {
   }
 }
 
-function signatureBy(key: Buffer, text: string): string {
-  return hmac(key, text).toString('base64url')
+function signatureBy(key: KeyObject, text: string): string {
+  return hmac(key, text).digest('base64url')
 }
 
 /** Signs text with the time: `text:timestamp:signature` (django.core.signing.TimestampSigner). */

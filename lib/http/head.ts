@@ -40,8 +40,11 @@ export class SentHead implements Head {
     const { statusCode } = reply
     const type = reply.getHeader('content-type')
     const length = reply.getHeader('content-length')
-    const restore = (name: string, value: ReturnType<FastifyReply['getHeader']>) =>
-      value === undefined ? reply.removeHeader(name) : reply.header(name, value)
+    const restore = (name: string, value: ReturnType<FastifyReply['getHeader']>) => {
+      if (reply.getHeader(name) === value) return
+      if (value === undefined) reply.removeHeader(name)
+      else reply.header(name, value)
+    }
     this.#restore = () => {
       reply.code(statusCode)
       restore('content-type', type)

@@ -5,6 +5,8 @@ export function refuseAssignments({ prototype }: { prototype: object }): void {
   for (const [name, { get, set }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (get !== undefined && set === undefined) Object.defineProperty(prototype, name, { set: () => refuse(name) })
   }
+  // A promise that resolves with a session looks for `then`, which the proxy would be asked for each time.
+  Object.defineProperty(prototype, 'then', { get: () => undefined, set: () => refuse('then') })
   // A proxy behind the prototype is reached only by names that neither the object nor its class has, so that it
   // costs nothing otherwise. Object.preventExtensions() would fail silently in sloppy mode.
   Object.setPrototypeOf(prototype, new Proxy(Object.prototype, { set: (_target, name) => refuse(String(name)) }))

@@ -1,14 +1,14 @@
 /** A session in the store: its key, its snapshot as last read or written, and its operations, which run one after another. */
 import type { SessionLog, StoredSession } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
-import { EXPIRY_NAME, fixedDate } from '../django/expiry.js'
+import { EXPIRY_NAME, fixedDate, hasEnded } from '../django/expiry.js'
 import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
 import { SuspiciousSession, UnknownKey } from '../errors.js'
 import { events, sessionRef } from '../events.js'
 import { bounded } from './keyed-mutex.js'
 import { interrupted, report, type Subject } from './reports.js'
-import { decode, earlier, expireDateOf, recordOf, replace, type SessionContext, type Snapshot, withBeginningIfTimed } from './saving.js'
+import { decode, earlier, expireDateOf, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
 import { SerialQueue } from './serial-queue.js'
 import type { SessionEnd } from './session.js'
 import { absoluteEnd } from './timeouts.js'
@@ -55,7 +55,7 @@ export class SessionLifecycle {
   /** Whether the end of the session that follows from its data, such as by `setExpiry`, has passed. False before `load()`. */
   get hasEnded(): boolean {
     const { members } = this.data
-    return members !== null && expireDateOf(this.#context.settings, members) <= this.#context.settings.clock()
+    return members !== null && (hasEnded(members.get(EXPIRY_NAME)?.value, this.#context.settings.clock) || this.#isTooOld(members))
   }
 
   /** A change came after the reply. */
@@ -143,8 +143,7 @@ export class SessionLifecycle {
   async #load<T>(deadline: Deadline, result: T): Promise<T> {
     if (this.data.members !== null) return result
     const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
-    const snapshot =
-      stored === null ? null : this.#timed({ ...stored, members: decode(this.#context, stored, this.#log, () => this.#subject()) })
+    const snapshot = stored === null ? null : this.#decoded(stored)
     // An unknown key is never adopted, against session fixation: saving the session makes a new one.
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
@@ -152,15 +151,21 @@ export class SessionLifecycle {
     return result
   }
 
-  /** Returns null for a session whose absolute end has passed. Its row may still be live, if Django renewed it. */
-  #timed(snapshot: Snapshot): Snapshot | null {
+  /** Whether the absolute timeout has passed. */
+  #isTooOld(members: Members): boolean {
     const { timeouts, clock } = this.#context.settings
-    if (timeouts.absolute === undefined) return snapshot
+    if (timeouts.absolute === undefined) return false
     const now = clock()
-    const end = absoluteEnd(snapshot.members, timeouts.absolute, now)
-    if (end === null || end > now) return snapshot
+    const end = absoluteEnd(members, timeouts.absolute, now)
+    return end !== null && end <= now
+  }
+
+  /** Returns null for a session whose absolute end has passed. Its row may still be live, if Django renewed it. */
+  #decoded(stored: StoredSession): Snapshot | null {
+    const members = decode(this.#context, stored, this.#log, () => this.#subject())
+    if (!this.#isTooOld(members)) return new Snapshot(stored, members)
     this.#logRefused('debug', new UnknownKey('its absolute timeout has passed'))
-    if (events.expired.hasSubscribers) report('expired', this.#subject(snapshot.members), { reason: 'absolute' })
+    if (events.expired.hasSubscribers) report('expired', this.#subject(members), { reason: 'absolute' })
     return null
   }
 
@@ -195,7 +200,7 @@ export class SessionLifecycle {
   // --- saving ----------------------------------------------------------------------
 
   async #save(deadline: Deadline): Promise<void> {
-    await this.#load(deadline, undefined)
+    if (this.data.members === null) await this.#load(deadline, undefined)
     const pending = this.data.beginSave()
     try {
       this.#snapshot = await (this.#snapshot === null
@@ -215,7 +220,7 @@ export class SessionLifecycle {
     const record = recordOf(this.#context, stored)
     this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
     if (events.created.hasSubscribers) report('created', this.#subject(stored), {})
-    return { ...record, members: stored }
+    return new Snapshot(record, stored)
   }
 
   async #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Snapshot> {
@@ -274,7 +279,7 @@ export class SessionLifecycle {
       report('rotated', this.#subject(), { previousRef: sessionRef(this.#context.settings.secretKey, key) })
     }
     this.#cookieIsDue = true
-    this.#snapshot = { ...snapshot, expireDate }
+    this.#snapshot = new Snapshot({ ...snapshot, expireDate }, snapshot.members)
   }
 
   async #touch(deadline: Deadline): Promise<void> {
@@ -289,6 +294,6 @@ export class SessionLifecycle {
     if (engine.keyIsData) return this.#save(deadline)
     if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))))
       throw interrupted(this.#subject(), 'deleted')
-    this.#snapshot = { ...snapshot, expireDate }
+    this.#snapshot = new Snapshot({ ...snapshot, expireDate }, snapshot.members)
   }
 }

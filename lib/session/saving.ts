@@ -34,9 +34,20 @@ export interface SessionContext {
   log: SessionLog
 }
 
-/** A row as it was read or written, and its data. */
-export interface Snapshot extends StoredSession {
-  members: Members
+/**
+ * A row as it was read or written, and its data. A class, since V8 makes such objects several times as fast as it
+ * spreads others into a literal.
+ */
+export class Snapshot implements StoredSession {
+  readonly sessionData: string
+  readonly expireDate: Date
+  readonly members: Members
+
+  constructor({ sessionData, expireDate }: StoredSession, members: Members) {
+    this.sessionData = sessionData
+    this.expireDate = expireDate
+    this.members = members
+  }
 }
 
 export interface Replacement {
@@ -140,7 +151,7 @@ export async function replace(
     throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
   }
   if (misses > 0 && events.merged.hasSubscribers) report('merged', subject(), { misses })
-  return { sessionKey: result.sessionKey, snapshot: { ...record, members } }
+  return { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
 }
 
 /** Why a request's changes must not be made on top of what another writer stored; null where they may. */

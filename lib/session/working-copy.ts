@@ -107,7 +107,7 @@ export class WorkingCopy {
   /** @throws TypeError if a value cannot be stored */
   update(data: Record<string, unknown>): void {
     this.#change()
-    for (const [name, value] of Object.entries(data)) this.set(name, value)
+    for (const name of Object.keys(data)) this.set(name, data[name])
   }
 
   clear(): void {
