@@ -23,6 +23,7 @@ import { TracedEngine } from './engines/traced.js'
 import { InvalidOptions } from './errors.js'
 import { KeyedMutex } from './session/keyed-mutex.js'
 import type { SessionContext } from './session/saving.js'
+import { Watches, type WatchesOptions } from './session/watches.js'
 import type { EngineClass, EngineName } from './settings/options.js'
 import type { Settings } from './settings/settings.js'
 import { checkMadeEngine } from './settings/storage.js'
@@ -31,6 +32,7 @@ import { checkMadeEngine } from './settings/storage.js'
 export interface Parts {
   settings: Settings
   context: SessionContext
+  watches: Watches
   /** Null without a database, as the model. */
   connections: Connections | null
   model: SessionModel | null
@@ -52,7 +54,8 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
     })
     const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
     const model = table && new SessionModel(table, codec)
-    return { settings, context, connections: table?.connections ?? null, model, close }
+    const watches = new Watches({ context, find: finderOf(settings, table, engine) })
+    return { settings, context, watches, connections: table?.connections ?? null, model, close }
   } catch (error) {
     await close()
     throw error
@@ -91,6 +94,17 @@ export function createDb(table: SessionTable, { batching, clock, columns }: Pick
   const batches = batching && table.connections.dialect.canBatch
   const rows = new SettledTable(batches ? new BatchedTable(table) : table, table)
   return new DbEngine({ table, rows, clock, columns })
+}
+
+/** Finds many sessions: by one statement where they are in a table, otherwise one by one. */
+function finderOf({ engine: name, clock }: Settings, table: SessionTable | null, engine: Engine): WatchesOptions['find'] {
+  if (table !== null && (name === 'db' || name === 'cached_db')) {
+    return (sessionKeys, deadline) => table.findAllLive(sessionKeys, clock(), deadline)
+  }
+  return async (sessionKeys, deadline) => {
+    const stored = await Promise.all(sessionKeys.map((sessionKey) => engine.load(sessionKey, deadline)))
+    return new Map(sessionKeys.flatMap((sessionKey, index) => (stored[index] ? [[sessionKey, stored[index]]] : [])))
+  }
 }
 
 // --- engines by name ---------------------------------------------------------------

@@ -132,6 +132,9 @@ export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS',
 /** A request that needs a signed-in user, where a redirect to the login page makes no sense. */
 export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
 
+/** The `reason` of a signal of `app.sessions.watch()`. */
+export const SessionEnded = createError<[string]>('FST_SESSION_ENDED', 'The session %s', 401)
+
 /** A request that needs a user who has authenticated a short time ago (`freshLoginRequired`). */
 export const ReauthenticationRequired = createError<[]>(
   'FST_SESSION_REAUTHENTICATION_REQUIRED',

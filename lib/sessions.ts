@@ -16,8 +16,11 @@ import { engineName, events } from './events.js'
 import { lifecycleOf, openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
 import type { Session } from './session/session.js'
+import { WatchedEngine } from './session/watched-engine.js'
+import { ended, type Watches } from './session/watches.js'
 import { checkClearExpired } from './settings/schedule.js'
 import type { Settings } from './settings/settings.js'
+import { checkWatch, type WatchOptions } from './settings/watch.js'
 
 /** Seconds for which `verify()` holds up the start of an application. */
 const VERIFY_TIMEOUT = 1
@@ -31,13 +34,15 @@ export class Sessions {
   readonly #context: SessionContext
   readonly #connections: Connections | null
   readonly #model: SessionModel | null
+  readonly #watches: Watches
   readonly #close: () => Promise<void>
 
-  private constructor({ settings, context, connections, model, close }: Parts) {
+  private constructor({ settings, context, watches, connections, model, close }: Parts) {
     this.#settings = settings
     this.#context = context
     this.#connections = connections
     this.#model = model
+    this.#watches = watches
     this.#close = close
     owners.set(context, this)
   }
@@ -141,8 +146,31 @@ export class Sessions {
     return report
   }
 
+  /**
+   * A signal that is aborted when a session ends, gets another key or another user, for what outlives its request, such
+   * as a websocket: at once where this process does so, and otherwise within `every` seconds. All sessions that are
+   * watched are looked at together, without renewing them. A store that fails is tried again, and aborts nothing.
+   * `app.close()` ends the watch.
+   *
+   * @param session one that is loaded, with a login that is stored
+   * @throws TypeError before `load()`
+   * @throws InvalidOptions, also with the engine `signed_cookies`, whose sessions nothing ends
+   */
+  watch(session: Session, options: WatchOptions = {}): AbortSignal {
+    checkWatch(options)
+    const { engine, codec } = this.#context
+    const { key, data } = lifecycleOf(session)
+    if (engine.keyIsData) throw new InvalidOptions('- engine: expected one that stores sessions for watch(), got signed_cookies')
+    if (data.members === null) throw new TypeError('watch(session): expected a session that is loaded: await session.load() first')
+    if (key === null) return AbortSignal.abort(ended())
+    // From the first watch on: without any, nothing looks at what is written.
+    if (!(engine instanceof WatchedEngine)) this.#context.engine = new WatchedEngine(engine, this.#watches, codec)
+    return this.#watches.add(key, data.members, options.every ?? 30, options.signal)
+  }
+
   /** Ends the database connections that are ours. */
-  close(): Promise<void> {
-    return this.#close()
+  async close(): Promise<void> {
+    await this.#watches.close()
+    await this.#close()
   }
 }

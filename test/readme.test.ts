@@ -114,8 +114,16 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
   )
   t.strictSame(
     answers.filter(({ status }) => Number(status) >= 400).map(({ route, status }) => `${route} ${status}`),
-    ['post /login 403', 'get /account 401', 'post /confirm/ 401', 'get /account 401', 'post /transfer 403', 'get /socket 403'],
-    'refused are nobody, an unknown user, a password that nobody has to confirm, a form without a token, and a websocket of no page'
+    [
+      'post /login 403',
+      'get /account 401',
+      'post /confirm/ 401',
+      'get /account 401',
+      'post /transfer 403',
+      'get /socket 403',
+      'get /news 401'
+    ],
+    'refused are nobody, an unknown user, a password that nobody has to confirm, a form without a token, and websockets of no page and of nobody'
   )
   for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
     t.match(stdout, ` ${name}`, 'the tests ran')

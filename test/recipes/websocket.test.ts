@@ -1,4 +1,5 @@
 /** Recipe: who may connect to a websocket, and what ends one that is open. */
+import { once } from 'node:events'
 import { Socket } from 'node:net'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -10,7 +11,7 @@ import { openDatabase } from '../fixtures/databases.ts'
 async function createSite(t: Test) {
   const users = new Map<string, AuthUser>([['1', { id: 1, password: 'pbkdf2_sha256$1000$a$ada' }]])
   const { app } = await createApp(t, { knex: await openDatabase(t, 'sqlite') })
-  const { login, logout, loginRequired, userOf } = createAuth({ getUser: (id) => users.get(id) })
+  const { login, logout, loginRequired, userId, userOf } = createAuth({ getUser: (id) => users.get(id) })
 
   async function isOwnOrigin(request: FastifyRequest): Promise<void> {
     if (request.headers.origin === `${request.protocol}://${request.host}`) return
@@ -34,10 +35,17 @@ async function createSite(t: Test) {
       else socket.send(text)
     })
   })
+  app.get('/news', { websocket: true, preValidation: isOwnOrigin, preHandler: loginRequired() }, (socket, request) => {
+    const closed = new AbortController()
+    socket.on('close', () => closed.abort())
+    const ended = app.sessions.watch(request.session, { signal: closed.signal })
+    ended.addEventListener('abort', () => socket.close(1008, 'Sign in again.'))
+  })
   app.get('/login', async (request) => {
     await login(request, users.get('1') as AuthUser)
     return {}
   })
+  app.get('/who', async (request) => userId(request))
   app.get('/logout', async (request) => {
     await logout(request)
     return {}
@@ -48,9 +56,9 @@ async function createSite(t: Test) {
 }
 
 /** `injectWS` has neither a host nor a connection: these stand for http://localhost. */
-function connect(app: FastifyInstance, { cookie }: Browser, origin = 'http://localhost') {
+function connect(app: FastifyInstance, { cookie }: Browser, origin = 'http://localhost', url = '/socket') {
   const headers = { origin, host: 'localhost', ...(cookie !== null && { cookie: `sessionid=${cookie}` }) }
-  return app.injectWS('/socket', { headers, socket: new Socket() })
+  return app.injectWS(url, { headers, socket: new Socket() })
 }
 
 /** Sends a message: what is answered, or the code that the websocket is closed with. */
@@ -112,4 +120,20 @@ t.test('a message after a deactivation closes the websocket', async (t) => {
   users.delete('1')
   const deleted = await open(t, app, browser).catch((error: Error) => error.message)
   t.match(deleted, /401/)
+})
+
+t.test('a logout, a new login and a change of the password close a websocket that only sends, at once', async (t) => {
+  const { app, users, browser } = await createSite(t)
+  for (const [url, change] of [
+    ['/logout', () => {}],
+    ['/login', () => {}],
+    ['/who', () => users.set('1', { id: 1, password: 'pbkdf2_sha256$1000$b$new' })]
+  ] as const) {
+    await browser.get('/login')
+    const socket = await connect(app, browser, 'http://localhost', '/news')
+    const closed = once(socket, 'close')
+    change()
+    await browser.get(url)
+    t.equal((await closed)[0], 1008, url)
+  }
 })

@@ -1,0 +1,185 @@
+/**
+ * Sessions that something outlives requests with, such as a websocket: it is told when its session ends. At once where
+ * this process ends it, and otherwise at the next look at all that are watched.
+ */
+import type { SessionLog, StoredSession } from '../contract.js'
+import { type Deadline, deadlineIn } from '../deadline.js'
+import type { Member, Members } from '../django/serializer.js'
+import { SessionEnded, SessionTooLarge, SuspiciousSession } from '../errors.js'
+import { pause } from '../timers.js'
+import type { SessionContext } from './saving.js'
+import { absoluteEnd } from './timeouts.js'
+
+export interface WatchesOptions {
+  context: Pick<SessionContext, 'codec' | 'settings' | 'log'>
+  /** The live sessions under some keys. */
+  find(sessionKeys: readonly string[], deadline: Deadline): Promise<ReadonlyMap<string, StoredSession>>
+  /** @default a timer that keeps no process alive */
+  sleep?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
+}
+
+interface Watch {
+  readonly sessionKey: string
+  /** Who is signed in, and by which backend. */
+  readonly login: readonly (Member | undefined)[]
+  /** Milliseconds. */
+  readonly every: number
+  readonly controller: AbortController
+  /** The text that was looked at last, and the absolute end that it tells. */
+  text: string | null
+  end: Date | null
+}
+
+const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
+const ENDED = 'has ended, or has another key'
+const OTHER_USER = 'has another user'
+
+/** Sessions that are looked for at once. */
+const MAX_KEYS = 256
+
+/** For a session that is not there any more. */
+export const ended = () => new SessionEnded(ENDED)
+
+const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
+
+export class Watches {
+  readonly #options: WatchesOptions
+  readonly #log: SessionLog
+  readonly #watches = new Map<string, Set<Watch>>()
+  #wake = new AbortController()
+  #loop: Promise<void> | null = null
+  /** Milliseconds of the sleep that is under way. */
+  #asleepFor = 0
+  #isClosed = false
+  /** The last look failed, which was logged. */
+  #hasFailed = false
+
+  constructor(options: WatchesOptions) {
+    this.#options = options
+    this.#log = options.context.log
+  }
+
+  /** Whether a session is watched. */
+  has(sessionKey: string): boolean {
+    return this.#watches.has(sessionKey)
+  }
+
+  /**
+   * @param every seconds between two looks
+   * @param until ends the watch
+   */
+  add(sessionKey: string, members: Members, every: number, until?: AbortSignal): AbortSignal {
+    const controller = new AbortController()
+    if (this.#isClosed || until?.aborted) return controller.signal
+    const watch: Watch = { sessionKey, login: loginOf(members), every: every * 1000, controller, text: null, end: null }
+    this.#watches.set(sessionKey, (this.#watches.get(sessionKey) ?? new Set()).add(watch))
+    until?.addEventListener('abort', () => this.#remove(watch), { once: true, signal: controller.signal })
+    if (watch.every < this.#asleepFor) this.#wake.abort()
+    this.#loop ??= this.#run()
+    return controller.signal
+  }
+
+  /** The session is gone from its key. */
+  ended(sessionKey: string): void {
+    for (const watch of this.#watches.get(sessionKey) ?? []) this.#fire(watch, ENDED)
+  }
+
+  /** The session holds these members now. */
+  changed(sessionKey: string, members: Members): void {
+    for (const watch of this.#watches.get(sessionKey) ?? []) if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
+  }
+
+  /** Resolves when no look is under way any more. The signals stay as they are. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#watches.clear()
+    this.#wake.abort()
+    await this.#loop
+  }
+
+  // --- the loop --------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    while (this.#watches.size > 0) {
+      this.#wake = new AbortController()
+      const { sleep = sleepUnreferenced } = this.#options
+      this.#asleepFor = this.#shortest()
+      const isDue = await sleep(this.#asleepFor, this.#wake.signal).then(
+        () => true,
+        () => false
+      )
+      if (isDue) await this.#look()
+    }
+    this.#loop = null
+  }
+
+  #shortest(): number {
+    let shortest = Number.POSITIVE_INFINITY
+    for (const watches of this.#watches.values()) for (const { every } of watches) shortest = Math.min(shortest, every)
+    return shortest
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const keys = [...this.#watches.keys()]
+      for (let from = 0; from < keys.length; from += MAX_KEYS) await this.#lookAt(keys.slice(from, from + MAX_KEYS))
+      this.#hasFailed = false
+    } catch (error) {
+      if (!this.#hasFailed) this.#log.warn({ err: error }, 'The sessions that are watched could not be looked at: trying again')
+      this.#hasFailed = true
+    }
+  }
+
+  async #lookAt(sessionKeys: readonly string[]): Promise<void> {
+    const found = await this.#options.find(sessionKeys, deadlineIn(this.#options.context.settings.storeTimeout))
+    for (const sessionKey of sessionKeys) {
+      const stored = found.get(sessionKey)
+      if (stored === undefined) this.ended(sessionKey)
+      else for (const watch of this.#watches.get(sessionKey) ?? []) this.#compare(watch, stored)
+    }
+  }
+
+  /** Most sessions are as they were, and not decoded again. */
+  #compare(watch: Watch, { sessionData }: StoredSession): void {
+    const { absolute } = this.#options.context.settings.timeouts
+    const now = this.#options.context.settings.clock()
+    if (watch.text !== sessionData) {
+      const members = this.#decode(sessionData)
+      if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
+      watch.text = sessionData
+      watch.end = absolute === undefined ? null : absoluteEnd(members, absolute, now)
+    }
+    if (watch.end !== null && watch.end <= now) this.#fire(watch, ENDED)
+  }
+
+  /** What is not readable is nobody's. */
+  #decode(sessionData: string): Members {
+    try {
+      return this.#options.context.codec.decode(sessionData)
+    } catch (error) {
+      if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return new Map()
+      throw error
+    }
+  }
+
+  // --- single watches --------------------------------------------------------------
+
+  #isSame({ login }: Watch, members: Members): boolean {
+    const { serializer } = this.#options.context.codec
+    return loginOf(members).every((member, index) => serializer.same(member, login[index]))
+  }
+
+  #fire(watch: Watch, reason: string): void {
+    this.#remove(watch)
+    watch.controller.abort(new SessionEnded(reason))
+  }
+
+  #remove(watch: Watch): void {
+    const watches = this.#watches.get(watch.sessionKey)
+    watches?.delete(watch)
+    if (watches?.size === 0) this.#watches.delete(watch.sessionKey)
+    if (this.#watches.size === 0) this.#wake.abort()
+  }
+}
+
+const loginOf = (members: Members) => LOGIN_NAMES.map((name) => members.get(name))
