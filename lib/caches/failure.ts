@@ -1,11 +1,11 @@
 import { StoreUnavailable } from '../errors.js'
 
-/** Classes of what Redis answers in place of a result, in ioredis and iovalkey, and in node-redis. */
+/** The classes of error replies in ioredis, iovalkey and node-redis. */
 const REDIS_ERRORS = ['ReplyError', 'ErrorReply', 'SimpleError', 'BlobError']
 
 /**
- * The failure of a cache, named by a code, by the word that begins an error of Redis (READONLY, OOM), or by its class.
- * Clients put commands with keys and values into messages and properties: nothing else is repeated.
+ * The error for a failed cache. It names the cause by its code, by the first word of a Redis error (READONLY, OOM), or by
+ * its class. Nothing else is repeated, because clients put commands with keys and values into messages and properties.
  *
  * @param what the subject of the sentence
  */

@@ -2,7 +2,7 @@
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 
-/** The part of Keyv in use. Its times to live are milliseconds. */
+/** The part of Keyv in use. Its times to live are in milliseconds. */
 export interface KeyvStore {
   get(key: string): Promise<unknown>
   set(key: string, value: string, ttl: number): Promise<unknown>
@@ -13,9 +13,9 @@ export interface KeyvStore {
 }
 
 /**
- * Keyv has no atomic verbs: between looking and writing another writer may come. Then
- * the last write wins, and a session that was deleted at that moment may come back.
- * Where that matters use RedisCache, or the engine `db`.
+ * Keyv has no atomic operations. If another writer comes between a read and a write, the
+ * last write wins, and a session that was deleted at that moment may come back. If that
+ * matters, use RedisCache or the engine `db`.
  */
 export class KeyvCache implements Cache {
   readonly #store: KeyvStore
@@ -61,7 +61,7 @@ export class KeyvCache implements Cache {
 
   async #setIf(key: string, expected: string | null, value: string, ttl: number): Promise<boolean> {
     if ((await this.get(key)) !== expected) return false
-    // Keyv does not throw, unless it is told to: a session that was not stored would be lost without a word.
+    // Keyv may return false instead of throwing. Without this check the session would be lost silently.
     if ((await this.#call((store) => store.set(key, value, ttl * 1000))) === false)
       throw new StoreUnavailable('the store of KeyvCache stored nothing')
     return true

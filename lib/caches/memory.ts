@@ -1,20 +1,19 @@
-/** Where the engines `cache` and `cached_db` keep sessions: text under a key, for a time. */
+/** The caches of the engines `cache` and `cached_db`: strings with a time to live. */
 
 /**
- * The verbs that sessions need. `add` and `replace` must be atomic for the promises of
- * the engines to hold among several writers: a save that overwrote what it has not
- * seen would lose changes, and bring deleted sessions back.
+ * The operations that the engines need. `add` and `replace` must be atomic. Otherwise one of
+ * two saves at once may overwrite the other, and a deleted session may come back.
  *
- * Times to live are whole seconds, at least 1. What a cache throws counts as an outage.
+ * Times to live are in whole seconds, at least 1. An error that a cache throws counts as an outage.
  */
 export interface Cache {
-  /** null when there is nothing under the key, or no longer. */
+  /** The value of the key, or null if there is none or it has expired. */
   get(key: string): Promise<string | null>
-  /** Stores the value only if there is nothing under the key. False when there is. */
+  /** Stores the value if there is nothing under the key. Returns whether it did. */
   add(key: string, value: string, ttl: number): Promise<boolean>
-  /** Stores the value only if exactly `expected` is under the key. False when it is not. */
+  /** Stores the value if exactly `expected` is under the key. Returns whether it did. */
   replace(key: string, expected: string, value: string, ttl: number): Promise<boolean>
-  /** Nothing happens when there is nothing under the key. */
+  /** Deletes the key. Does nothing if there is none. */
   delete(key: string): Promise<void>
 }
 
@@ -27,13 +26,13 @@ export function describe(answer: unknown): string {
 
 /** Options of a `MemoryCache`. */
 export interface MemoryCacheOptions {
-  /** Entries beyond which the oldest go, whoever they belong to: anonymous visitors can push out sessions of users. @default 100000 */
+  /** The number of entries beyond which the oldest is removed. Sessions of anonymous visitors can thus push out those of users. @default 100000 */
   maxEntries?: number
   /** @default the system's clock */
   clock?: () => Date
 }
 
-/** A cache in the memory of one process: for development, tests, and applications that are one process. */
+/** A cache in the memory of the process, for development, tests, and applications of a single process. */
 export class MemoryCache implements Cache {
   readonly #entries = new Map<string, { value: string; until: number }>()
   readonly #maxEntries: number
@@ -60,7 +59,7 @@ export class MemoryCache implements Cache {
     this.#entries.delete(key)
   }
 
-  /** Forgets everything. */
+  /** Removes all entries. */
   clear(): void {
     this.#entries.clear()
   }
@@ -75,7 +74,7 @@ export class MemoryCache implements Cache {
 
   #set(key: string, expected: string | null, value: string, ttl: number): boolean {
     if (this.#get(key) !== expected) return false
-    // Deleted first, so that the order of the map is that of writing.
+    // Deleted first, so that the map is in the order of writing.
     this.#entries.delete(key)
     this.#entries.set(key, { value, until: this.#clock().getTime() + ttl * 1000 })
     if (this.#entries.size > this.#maxEntries) this.#entries.delete(this.#entries.keys().next().value as string)

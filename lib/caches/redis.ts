@@ -1,8 +1,8 @@
-/** A cache on Redis or Valkey, alone or as a cluster, through the client that the application has. */
+/** A cache on Redis or Valkey, a single server or a cluster, through a client of the application. */
 import { StoreUnavailable } from '../errors.js'
 import { type Cache, describe } from './memory.js'
 
-/** The part of ioredis and iovalkey in use, as Redis and as Cluster. */
+/** The part of ioredis and iovalkey in use, of their classes Redis and Cluster. */
 export interface IoRedisClient {
   get(key: string): Promise<string | null>
   set(key: string, value: string, seconds: 'EX', ttl: number, condition: 'NX'): Promise<string | null>
@@ -11,7 +11,7 @@ export interface IoRedisClient {
   defineCommand: unknown
 }
 
-/** The part of node-redis in use, as client and as cluster. */
+/** The part of node-redis in use, of a client or a cluster. */
 export interface NodeRedisClient {
   get(key: string): Promise<unknown>
   set(key: string, value: string, options: { EX: number; NX: true }): Promise<unknown>
@@ -19,7 +19,7 @@ export interface NodeRedisClient {
   del(key: string): Promise<unknown>
 }
 
-/** One key each, so that a cluster finds its node. */
+/** Uses one key only, so that a cluster knows its node. */
 const REPLACE = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
@@ -28,17 +28,17 @@ end
 return 0`
 
 /**
- * A cache on Redis or Valkey. The client stays the caller's to connect and to close.
+ * A cache on Redis or Valkey. The caller connects and closes the client.
  *
- * Methods throw StoreUnavailable for an answer that no client gives with its default
- * replies: read as "nothing there", it would sign everybody out.
+ * Methods throw StoreUnavailable for an answer of an unexpected type. If it counted as
+ * "not found", it would log everybody out.
  */
 export class RedisCache implements Cache {
   readonly #client: Pick<IoRedisClient, 'get' | 'del'> | Pick<NodeRedisClient, 'get' | 'del'>
   readonly #add: (key: string, value: string, ttl: number) => Promise<unknown>
   readonly #evaluate: (key: string, expected: string, value: string, ttl: number) => Promise<unknown>
 
-  /** @throws TypeError when the client lacks one of the methods get, set, eval and del */
+  /** @throws TypeError if the client lacks one of the methods get, set, eval and del */
   constructor(client: IoRedisClient | NodeRedisClient) {
     const missing = ['get', 'set', 'eval', 'del'].filter((name) => typeof Object(client)[name] !== 'function')
     if (missing.length > 0) {
@@ -80,7 +80,7 @@ export class RedisCache implements Cache {
   }
 }
 
-/** Clients that map replies to Buffers are fine. */
+/** Also accepts replies as Buffers, to which clients can map strings. */
 function toText(answer: unknown): unknown {
   return answer instanceof Uint8Array ? Buffer.from(answer).toString() : answer
 }

@@ -1,10 +1,10 @@
 import type { Deadline } from '../contract.js'
 import { monotonicNow } from '../timers.js'
 
-/** The part of an operation's time that goes to a cache, so that the database can still answer when the cache hangs. */
+/** The part of `storeTimeout` that an operation spends on a cache at most, so that the database can still answer if the cache hangs. */
 const PART = 1 / 5
 
-/** The time of all cache steps of one operation together: a cache that hangs is waited for once. */
+/** The time left for all cache steps of one operation, so that it waits for a hanging cache only once. */
 export class CacheTime {
   readonly #deadline: Deadline
   #left: number
@@ -18,7 +18,7 @@ export class CacheTime {
     this.#left = storeTimeout * 1000 * PART
   }
 
-  /** Takes steps that end by the deadline that they are given. */
+  /** Runs `steps`, which must end by the deadline that they are given. */
   async spend<T>(steps: (deadline: Deadline) => Promise<T>): Promise<T> {
     const start = monotonicNow()
     try {

@@ -1,10 +1,10 @@
-/** The engine `cache`: sessions live in a cache, and nowhere else (django/contrib/sessions/backends/cache.py). */
+/** The engine `cache`: sessions in a cache only (django/contrib/sessions/backends/cache.py). */
 import type { ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { SuspiciousSession } from '../errors.js'
 import { claimNewKey } from './claim-key.js'
 import { attempts, type Entry, type SessionCache, type Written } from './session-cache.js'
 
-/** Seconds for which a tombstone stays that nothing needs any more, but for readers that are under way. */
+/** How long a tombstone stays after a completed move, for readers under way, in seconds. */
 const TOMBSTONE_TTL = 60
 
 export class CacheEngine implements Engine {
@@ -52,8 +52,8 @@ export class CacheEngine implements Engine {
   }
 
   /**
-   * One write decides: the tombstone in place of the old entry. The new entry is written before, and is no session until
-   * that tombstone names its key. Wherever this is cut off, exactly one of the two keys is alive.
+   * A single write moves the session: the one that replaces the old entry by a tombstone. The new entry is written before,
+   * but counts as a session only once the tombstone names its key. Wherever this is interrupted, exactly one key is live.
    */
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     return this.#change(sessionKey, deadline, async (entry, stored) => {
@@ -68,7 +68,7 @@ export class CacheEngine implements Engine {
         await this.#cache.replace(newKey, newEntry, record, deadline)
         await this.#cache.bury(sessionKey, tombstone, newKey, TOMBSTONE_TTL, deadline)
       } catch {
-        // The session has moved all the same: the tombstone lives as long as the session, and the next save finishes this.
+        // The session has moved all the same. The tombstone lives as long as the session, and the next save completes the new entry.
       }
       return newKey
     })
@@ -83,12 +83,12 @@ export class CacheEngine implements Engine {
     return (await this.#storedIn(entry, sessionKey, deadline)) !== null
   }
 
-  /** The cache forgets by itself. */
+  /** Does nothing: the cache removes expired entries by itself. */
   async clearExpired(): Promise<ClearExpiredReport> {
     return { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
   }
 
-  /** Tries on the stored entry until no other writer was faster, for which `change` returns false. Null when there is no session. */
+  /** Repeats `change` on the stored entry until it does not return false, as it does if another writer was faster. Null if there is no session. */
   #change<T>(
     sessionKey: string,
     deadline: Deadline,
@@ -101,7 +101,7 @@ export class CacheEngine implements Engine {
     })
   }
 
-  /** The session of an entry; null while it is still under the key that it moves from. */
+  /** The session of an entry. Null as long as the session is still under the key that it moves from. */
   async #storedIn(entry: Entry | null, sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
     if (entry === null || entry.stored === null || entry.movesFrom === null) return entry?.stored ?? null
     const before = await this.#cache.get(entry.movesFrom, deadline)

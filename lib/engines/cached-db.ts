@@ -1,11 +1,11 @@
 /**
  * The engine `cached_db`: sessions live in the database, and are read from a cache
- * (django/contrib/sessions/backends/cached_db.py). For tables that only this engine
- * writes: nothing else takes what it changes out of the cache.
+ * (django/contrib/sessions/backends/cached_db.py). Only this engine may write the table,
+ * because other writers do not invalidate the cache.
  *
- * A reader that misses puts a mark into the cache before it reads the row, and replaces only that mark by the copy.
- * A writer leaves no mark but its own, so that a slow reader cannot fill the cache with an old row. Where a writer
- * cannot reach the cache, the copy is used by other processes until it is too old, and by this one no more.
+ * On a cache miss, a reader puts a mark into the cache before it reads the row, and caches the row only if its mark is
+ * still there. A writer replaces every other mark by its own, so that a slow reader cannot cache an old row. If a writer
+ * cannot reach the cache, its process no longer uses the copy. Other processes use it until it is older than `cacheMaxAge`.
  */
 import type {
   ClearExpiredOptions,
@@ -24,7 +24,7 @@ import { attempts, type SessionCache, type Written } from './session-cache.js'
 export interface CachedDbEngineOptions {
   db: Engine
   cache: SessionCache
-  /** Seconds, the option of that name. */
+  /** The option `storeTimeout`, in seconds. */
   storeTimeout: number
   log: SessionLog
 }
@@ -34,7 +34,7 @@ export class CachedDbEngine implements Engine {
   readonly #cache: SessionCache
   readonly #storeTimeout: number
   readonly #log: SessionLog
-  /** Seconds for which a mark stays: longer than any operation that counts on it. */
+  /** How long a mark stays, in seconds: longer than any operation that relies on it. */
   readonly #markTtl: number
   readonly #outdated: OutdatedCopies
 
@@ -44,7 +44,7 @@ export class CachedDbEngine implements Engine {
     this.#storeTimeout = storeTimeout
     this.#log = log
     this.#markTtl = Math.ceil(2 * storeTimeout)
-    // A reader that has its mark by now may make its copy as long as the mark is there.
+    // A reader that has set its mark may still write its copy for as long as the mark lives.
     this.#outdated = new OutdatedCopies(cache.maxAge + this.#markTtl)
   }
 
@@ -85,16 +85,16 @@ export class CachedDbEngine implements Engine {
     return isThere
   }
 
-  /** The mark comes first and stays until the row has another key. When the cache fails there, nothing has happened yet. */
+  /** Puts the mark first, and leaves it until the row has its new key. If the cache fails, nothing has been changed. */
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     await this.#timeUntil(deadline).spend((until) => this.#invalidate(sessionKey, until))
     return this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline)
   }
 
   /**
-   * First a mark, as in `cycleKey`. Where neither cache nor database have the session, only
-   * the mark of a reader that may have seen its row is taken away: a mark for each forged
-   * logout would fill the cache.
+   * Puts a mark first, as `cycleKey` does. If neither the cache nor the database has the session,
+   * it only replaces the mark of a reader that may have read the row: a mark for each forged
+   * key would fill the cache.
    */
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
     const time = this.#timeUntil(deadline)
@@ -108,7 +108,7 @@ export class CachedDbEngine implements Engine {
     return this.#db.exists(sessionKey, deadline)
   }
 
-  /** Deletes expired rows: the cache has forgotten them before. */
+  /** Deletes expired rows. Their cache entries have expired already. */
   clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport> {
     return this.#db.clearExpired(options)
   }
@@ -117,7 +117,7 @@ export class CachedDbEngine implements Engine {
     return new CacheTime(this.#storeTimeout, deadline)
   }
 
-  /** A copy, or a mark that may be replaced by one; neither where another reader or a writer has its mark. */
+  /** Returns a copy, or a new mark to be replaced by one. Returns neither if another reader or a writer has its mark there. */
   async #lookUp(sessionKey: string, deadline: Deadline): Promise<{ stored?: StoredSession | null; mark?: Written | false }> {
     if (this.#outdated.areAll) return {}
     if (this.#outdated.has(sessionKey)) {
@@ -128,7 +128,7 @@ export class CachedDbEngine implements Engine {
     return entry === null ? { mark: await this.#cache.mark(sessionKey, null, this.#markTtl, deadline) } : { stored: entry.stored }
   }
 
-  /** Puts a mark in the place of whatever is there. */
+  /** Replaces whatever is in the cache by a mark. */
   async #invalidate(sessionKey: string, deadline: Deadline): Promise<void> {
     await attempts(async () => {
       const entry = await this.#cache.get(sessionKey, deadline)
@@ -137,7 +137,7 @@ export class CachedDbEngine implements Engine {
     this.#outdated.delete(sessionKey)
   }
 
-  /** A write that failed may have been carried out, or may be yet. */
+  /** Invalidates the copy if a write fails: the database may have carried it out, or may still do so. */
   async #orInvalidate<T>(sessionKey: string, time: CacheTime, write: Promise<T>): Promise<T> {
     try {
       return await write
@@ -147,7 +147,7 @@ export class CachedDbEngine implements Engine {
     }
   }
 
-  /** After a write: the copy of the old text becomes one of the new; any other entry makes way for a mark. */
+  /** Updates the cache after a write: replaces a copy of the old text by one of the new text, and any other entry by a mark. */
   #follow(sessionKey: string, time: CacheTime, snapshot: string | null, stored: StoredSession | null): Promise<void> {
     return this.#keepUp(sessionKey, time, (until) =>
       attempts(async () => {
@@ -160,7 +160,7 @@ export class CachedDbEngine implements Engine {
     )
   }
 
-  /** Takes the cache along with the database. Where it fails, this process no longer uses what it has of the session. */
+  /** Updates the cache after the database. If that fails, this process no longer uses the cache's copy of the session. */
   async #keepUp(sessionKey: string, time: CacheTime, steps: (deadline: Deadline) => Promise<unknown>): Promise<void> {
     try {
       await time.spend(steps)
@@ -171,7 +171,7 @@ export class CachedDbEngine implements Engine {
     }
   }
 
-  /** The database has the truth: reading without the cache is slower, and nothing else. */
+  /** Ignores a failing cache, except for a warning: without it reads are slower, but correct. */
   async #passOver<T>(steps: Promise<T>): Promise<T | null> {
     try {
       return await steps

@@ -2,16 +2,16 @@ import { newSessionKey } from '../django/keys.js'
 import { StoreUnavailable } from '../errors.js'
 
 /**
- * New keys to try. Two random keys of 165 bits are never equal: a store that refuses a few
- * in a row refuses all of them. Django gives up after 10000 (backends/cache.py, `create`).
+ * The number of new keys to try. Random keys of 165 bits never collide, so that a store that refuses
+ * a few in a row will refuse all. Django gives up after 10000 (backends/cache.py, `create`).
  */
 const MAX_ATTEMPTS = 3
 
 /**
- * A new key, and what `claim` made of it.
+ * Claims a new key. Returns the key and the result of `claim`.
  *
- * @param claim stores something under a key that is unused; null or false when the key was taken
- * @throws StoreUnavailable when the store takes no key
+ * @param claim stores something under a key that is unused; returns null or false if the key is taken
+ * @throws StoreUnavailable if the store refuses every key
  */
 export async function claimNewKey<T>(claim: (sessionKey: string) => Promise<T | null | false>): Promise<[sessionKey: string, T]> {
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {

@@ -10,7 +10,7 @@ import { claimNewKey } from './claim-key.js'
 export interface DbEngineOptions {
   /** The table, for the cleanup. */
   table: SessionTable
-  /** The statements on single rows of the table, batched or not. */
+  /** The table's single-row statements, batched or not. */
   rows: SessionRows<StoredSession>
   clock: () => Date
   /** Returns values of additional columns, at each create and save, as Django's `create_model_instance` does. */

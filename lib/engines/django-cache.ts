@@ -1,7 +1,7 @@
 /**
- * For a table that Django's `cached_db` reads through its cache: takes what we change
- * out of that cache. A Django request that read the row just before may fill it again,
- * which only Django could prevent: hence once more some seconds later.
+ * For a table that Django's `cached_db` reads through its cache: deletes changed sessions
+ * from that cache. A Django request that read the row just before may put the old session
+ * back, so that it is deleted once more some seconds later.
  */
 import { cacheFailure } from '../caches/failure.js'
 import type { ClearExpiredOptions, Deadline, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
@@ -28,7 +28,7 @@ export interface DjangoCache {
 export interface DjangoCacheEngineOptions {
   db: Engine
   djangoCache: DjangoCache
-  /** Seconds, the option of that name. */
+  /** The option `storeTimeout`, in seconds. */
   storeTimeout: number
   log: SessionLog
 }
@@ -62,12 +62,12 @@ export class DjangoCacheEngine implements Engine {
     return this.#followed(sessionKey, this.#timeUntil(deadline), this.#db.saveLocked(sessionKey, merge, deadline))
   }
 
-  /** Django's entry has the same data and ends by itself, a little early. */
+  /** Leaves Django's entry, which has the same data. It only ends a little early. */
   touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
     return this.#db.touch(sessionKey, expireDate, snapshot, deadline)
   }
 
-  /** When Django's cache fails here nothing has happened yet. */
+  /** Deletes the entry first: if Django's cache fails, nothing has been changed. */
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     const time = this.#timeUntil(deadline)
     await this.#delete(sessionKey, time)
@@ -93,7 +93,7 @@ export class DjangoCacheEngine implements Engine {
     return new CacheTime(this.#storeTimeout, deadline)
   }
 
-  /** A write that failed may have been carried out all the same. */
+  /** Deletes the entry after a write, also a failed one, which the database may have carried out. */
   async #followed<T>(sessionKey: string, time: CacheTime, write: Promise<T>): Promise<T> {
     try {
       return await write
@@ -102,7 +102,7 @@ export class DjangoCacheEngine implements Engine {
     }
   }
 
-  /** Now and once more later; the database has the truth, so that a failure is logged and no more. */
+  /** Deletes the entry now and once more later. Only logs failures, because the write itself has ended. */
   async #followUp(sessionKey: string, time: CacheTime): Promise<void> {
     const deleteAndLog = (time: CacheTime) =>
       this.#delete(sessionKey, time).catch((error) =>

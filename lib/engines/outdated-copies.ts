@@ -1,29 +1,29 @@
 import { monotonicNow } from '../timers.js'
 
-/** About 100 bytes each. */
+/** The number of keys that are remembered, of about 100 bytes each. */
 const MAX_KEYS = 10_000
 
 /**
- * Sessions whose copies in a cache may be out of date, because the cache failed when they were to be invalidated.
- * A copy that is too old to be used is no longer remembered.
+ * The sessions whose copies in the cache may be outdated, because the cache failed when they were to be invalidated.
+ * A session is forgotten when its copy is too old to be used.
  */
 export class OutdatedCopies {
   readonly #lifetime: number
   readonly #now: () => number
-  /** The moments when the copies are too old, in the order in which they were added. */
+  /** The time at which each copy is too old to be used, in order of addition. */
   readonly #ends = new Map<string, number>()
   #allEnd = 0
 
   /**
-   * @param lifetime seconds for which a copy can be used that is in the cache now
-   * @param now milliseconds on a clock that never goes back
+   * @param lifetime how long a copy that is in the cache now can still be used, in seconds
+   * @param now a monotonic clock, in milliseconds
    */
   constructor(lifetime: number, now: () => number = monotonicNow) {
     this.#lifetime = lifetime * 1000
     this.#now = now
   }
 
-  /** Whether every copy has to be taken for outdated: there were more of them than are remembered by key. */
+  /** Whether every copy counts as outdated, because there were too many to remember their keys. */
   get areAll(): boolean {
     return this.#now() < this.#allEnd
   }

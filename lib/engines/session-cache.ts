@@ -1,8 +1,8 @@
 /**
- * Sessions in a cache: the text of an entry, its time to live, and commands that end by a deadline.
+ * Sessions in a cache: the format of an entry, its time to live, and commands with a deadline.
  *
- * Clients send a command again when its connection was cut, and so does this class. A write is therefore distinguishable
- * from all others by a nonce: one that finds what it writes in the cache has been carried out before.
+ * Clients repeat a command after their connection was cut, and so does this class. Each write therefore has a nonce: if
+ * it finds its own nonce in the cache, it has been carried out already.
  */
 import { randomBytes } from 'node:crypto'
 import { cacheFailure } from '../caches/failure.js'
@@ -12,27 +12,27 @@ import { hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 
 /**
- * Form, end, time of writing (both in milliseconds), nonces, key that the session moves from, text. The form's number
- * goes up when it changes: entries of other forms are no sessions.
+ * Version of the format, end, time of writing (both in milliseconds since 1970), nonces, key that the session moves
+ * from, text. Entries of other versions are not sessions.
  */
 const ENTRY = /^fds1 (\d+) (\d+) (\S+) (\S+) (.*)$/s
 
 /** In place of the key that a session moves from. */
 const NO_KEY = '-'
 
-/** In place of a session that has moved; the key that it has moved to follows. */
+/** Stands in for a session that has moved. The key that it has moved to follows. */
 const TOMBSTONE = 'fds-moved '
 
-/** In the place of a session, until it is replaced or its time is over; a nonce follows. */
+/** Stands in for a session that a reader or a writer is working on. A nonce follows. */
 const MARK = 'fds-mark '
 
-/** The last nonces of an entry: a write is still recognized when so many others, less one, have followed it. */
+/** How many nonces an entry keeps: a write recognises itself until so many later writes have followed. */
 const NONCES = 4
 
 /**
- * Compare-and-swap attempts on one entry. Each miss is the success of another writer, and
- * a process writes a session once at a time: only a cache that never replaces anything
- * misses a hundred times in a row.
+ * The number of compare-and-swap attempts on one entry. Each miss means that another writer
+ * succeeded, and a process has one write of a session at a time: only a cache that never
+ * replaces anything misses a hundred times in a row.
  */
 const MAX_ATTEMPTS = 100
 
@@ -41,7 +41,7 @@ const timedOut = () => new StoreUnavailable('the cache did not answer in time')
 /**
  * Repeats `attempt` while it returns false.
  *
- * @throws StoreUnavailable after a hundred attempts
+ * @throws StoreUnavailable after 100 attempts
  */
 export async function attempts<T>(attempt: () => Promise<T | false>): Promise<T> {
   for (let count = 1; count <= MAX_ATTEMPTS; count++) {
@@ -55,10 +55,10 @@ export async function attempts<T>(attempt: () => Promise<T | false>): Promise<T>
 
 export interface SessionCacheOptions {
   cache: Cache
-  /** Goes before each session key. */
+  /** The prefix of each session key. */
   prefix: string
   clock: () => Date
-  /** Seconds after which an entry is no longer believed. @default as long as the session lives */
+  /** Seconds after which an entry is no longer used. @default no limit but the end of the session */
   maxAge?: number
 }
 
@@ -68,18 +68,18 @@ export interface Written {
 }
 
 export interface Entry extends Written {
-  /** null for a mark, a tombstone, an expired session, an entry that is too old, and the text of another program. */
+  /** Null for a mark, a tombstone, an expired session, an entry that is too old, and an entry of another program. */
   readonly stored: StoredSession | null
-  /** The key that the session moves here from: its tombstone decides whether the session is here or there. */
+  /** The key that the session moves here from. Its tombstone decides under which of the two keys the session is. */
   readonly movesFrom: string | null
-  /** Of a tombstone: the key that the session has moved to. */
+  /** For a tombstone, the key that the session has moved to. */
   readonly movedTo: string | null
-  /** The text of another program. */
+  /** Whether another program wrote the entry. */
   readonly isForeign: boolean
 }
 
 export class SessionCache {
-  /** The option. */
+  /** The option `maxAge`, in seconds. */
   readonly maxAge: number
   readonly #cache: Cache
   readonly #prefix: string
@@ -92,31 +92,31 @@ export class SessionCache {
     this.maxAge = maxAge
   }
 
-  /** null when there is nothing under the key. */
+  /** Returns null if there is nothing under the key. */
   async get(sessionKey: string, deadline: Deadline): Promise<Entry | null> {
     const raw = await this.#ask(deadline, () => this.#cache.get(this.#prefix + sessionKey))
-    // A cache on a Map has undefined for what is not there.
+    // A cache on a Map returns undefined for an unknown key.
     if (raw === null || raw === undefined) return null
     if (typeof raw !== 'string') throw unexpected('get', 'a string or null', raw)
     return this.#parse(raw)
   }
 
-  /** False when there is something under the key. */
+  /** Adds an entry. Returns false if there is something under the key. */
   add(sessionKey: string, stored: StoredSession, deadline: Deadline, movesFrom: string | null = null): Promise<Written | false> {
     return this.#write(sessionKey, null, this.#format(stored, [], movesFrom), this.ttl(stored), deadline)
   }
 
-  /** False when the entry is another one by now. */
+  /** Replaces an entry. Returns false if it has changed since it was read. */
   replace(sessionKey: string, entry: Written, stored: StoredSession, deadline: Deadline): Promise<Written | false> {
     return this.#write(sessionKey, entry, this.#format(stored, noncesOf(entry.raw), null), this.ttl(stored), deadline)
   }
 
-  /** Puts a mark in the place of the entry, or where there is none. False when that is another one by now. */
+  /** Replaces an entry by a mark, or adds one. Returns false if the entry has changed since it was read. @param ttl seconds */
   mark(sessionKey: string, entry: Written | null, ttl: number, deadline: Deadline): Promise<Written | false> {
     return this.#write(sessionKey, entry, MARK + newNonce(), ttl, deadline)
   }
 
-  /** Puts a tombstone in the place of the entry. False when that is another one by now. */
+  /** Replaces an entry by a tombstone. Returns false if it has changed since it was read. @param ttl seconds */
   bury(sessionKey: string, entry: Written, movedTo: string, ttl: number, deadline: Deadline): Promise<Written | false> {
     return this.#write(sessionKey, entry, TOMBSTONE + movedTo, ttl, deadline)
   }
@@ -125,7 +125,7 @@ export class SessionCache {
     await this.#ask(deadline, () => this.#cache.delete(this.#prefix + sessionKey))
   }
 
-  /** Whole seconds for which an entry of the session stays. */
+  /** The time to live of a session's entry, in whole seconds. */
   ttl({ expireDate }: StoredSession): number {
     return Math.max(1, Math.ceil(Math.min(this.maxAge, (expireDate.getTime() - this.#clock().getTime()) / 1000)))
   }
@@ -139,7 +139,7 @@ export class SessionCache {
     return isWritten || (await this.#wasWritten(sessionKey, raw, deadline)) ? { raw } : false
   }
 
-  /** Whether the entry is there, or one that followed it. */
+  /** Whether the cache has the entry, or a later one that was made from it. */
   async #wasWritten(sessionKey: string, raw: string, deadline: Deadline): Promise<boolean> {
     const entry = await this.get(sessionKey, deadline)
     const [nonce] = noncesOf(raw)
@@ -168,12 +168,12 @@ export class SessionCache {
     }
   }
 
-  /** Sent once more when it fails: every command may be carried out twice, and a client has often connected again by then. */
+  /** Sends a command, and repeats it once if it fails: all commands are idempotent, and by then the client has often reconnected. */
   async #ask<T>(deadline: Deadline, send: () => Promise<T>): Promise<T> {
     for (let isLast = false; ; isLast = true) {
       if (hasPassed(deadline)) throw timedOut()
       try {
-        // A cache may throw instead of rejecting, and answer without a promise.
+        // The cache may throw instead of rejecting, and answer without a promise.
         return await withDeadline(Promise.resolve(send()), deadline, timedOut)
       } catch (error) {
         if (error instanceof StoreUnavailable) throw error
@@ -185,7 +185,7 @@ export class SessionCache {
 
 const newNonce = () => randomBytes(6).toString('base64url')
 
-/** The nonce of an entry, and those of the entries before it. */
+/** The nonce of an entry, and the nonces of the entries that it was made from. */
 function noncesOf(raw: string): string[] {
   return ENTRY.exec(raw)?.[3]?.split('.') ?? []
 }

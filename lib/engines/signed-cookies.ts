@@ -1,8 +1,8 @@
 /**
- * The engine `signed_cookies`: the cookie is the session, signed and not encrypted
- * (django/contrib/sessions/backends/signed_cookies.py). Nothing is stored: a session
- * cannot be ended but by its age, a copied cookie works after a logout, and of two
- * writers at once the browser keeps one.
+ * The engine `signed_cookies`: the cookie is the session, signed but not encrypted
+ * (django/contrib/sessions/backends/signed_cookies.py). Nothing is stored. Therefore a
+ * session ends only by its age, a copied cookie works after a logout, and of two writes
+ * at once the browser keeps one.
  */
 import type { ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import type { Codec } from '../django/codec.js'
@@ -11,16 +11,16 @@ import { CookieTooLarge } from '../errors.js'
 
 export const COOKIE_SALT = 'django.contrib.sessions.backends.signed_cookies'
 
-/** Browsers drop what is larger, name and value together, without a word (RFC 6265bis §5.6). */
+/** The largest cookie in bytes, name and value together. Browsers silently drop larger ones (RFC 6265bis §5.6). */
 const MAX_COOKIE_SIZE = 4096
 
-/** Greatest size of the data in bytes: twenty times as much as such a cookie holds without being deflated. */
+/** The limit of the decompressed data in bytes: about twenty times what a cookie holds without compression. */
 export const MAX_DATA_SIZE = 65_536
 
 export interface SignedCookiesEngineOptions {
   codec: Codec
   cookieName: string
-  /** Seconds, where the session has no other age. */
+  /** The age of a session without an expiry of its own, in seconds. */
   cookieAge: number
   /** The option `timeouts.idle`, in seconds. */
   idle?: number | undefined
@@ -36,7 +36,7 @@ export class SignedCookiesEngine implements Engine {
     this.#options = options
   }
 
-  /** @throws SuspiciousSession when the cookie was forged */
+  /** @throws SuspiciousSession if the cookie is forged */
   async load(sessionKey: string): Promise<StoredSession | null> {
     const { codec, cookieAge, idle, clock } = this.#options
     const expiry = codec.decode(sessionKey).get(EXPIRY_NAME)?.value
@@ -60,7 +60,7 @@ export class SignedCookiesEngine implements Engine {
     return { outcome: 'saved' as const, sessionKey: await this.create(merge(stored)) }
   }
 
-  /** The session renews what is its own key by saving. */
+  /** Never called: with `keyIsData` a session is renewed by saving it. */
   async touch(): Promise<boolean> {
     return true
   }

@@ -2,8 +2,8 @@
  * The engine `file`: a file per session, which Django can use too.
  *
  * A file under a session's name is complete, since rename(2) put it there: reading needs no lock. A change holds the
- * session's lock from its first look until it is made, so that no save restores a session that was deleted in between.
- * Django knows no locks: its processes and ours are as safe from each other as Django's own.
+ * session's lock from its first read to its write, so that no save restores a session that was deleted in between.
+ * Django takes no locks: between its processes and ours, a change may be lost as between two processes of Django.
  */
 import { lstat, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,14 +24,14 @@ export class FileEngine implements Engine {
   readonly #clock: () => Date
   readonly #files: SessionFiles
 
-  /** @throws InvalidOptions when the folder cannot be used */
+  /** @throws InvalidOptions if the folder cannot be used */
   constructor(options: SessionFilesOptions) {
     this.#folder = options.folder
     this.#clock = options.clock
     this.#files = new SessionFiles(options)
   }
 
-  /** @throws SessionTooLarge, and SuspiciousSession for a file that is not regular, or neither of this user nor of the folder's owner */
+  /** @throws SessionTooLarge, and SuspiciousSession for a file that is not regular, or whose owner is neither this user nor the folder's owner */
   async load(sessionKey: string): Promise<StoredSession | null> {
     if (!isKey(sessionKey)) return null
     const stored = await explained(this.#files.find(sessionKey))
@@ -39,7 +39,7 @@ export class FileEngine implements Engine {
   }
 
   async create(record: SessionRecord): Promise<string> {
-    // In place and without a lock: the key is known to nobody before the file is complete.
+    // Written in place and without a lock: nobody knows the key before the file is complete.
     const claim = async (sessionKey: string) =>
       (await unless(['EEXIST'], this.#files.create(this.#files.path(sessionKey), record))) !== null
     const [sessionKey] = await explained(claimNewKey(claim))
@@ -66,9 +66,9 @@ export class FileEngine implements Engine {
   }
 
   /**
-   * One rename(2) ends the old key and begins the new one, wherever a process dies. The lock of the old key keeps saves
-   * from creating its file again. The new key has 165 random bits: it is not taken, and known to nobody. The end moves
-   * before the name: when the rename fails, the session is still there under the key that the browser has.
+   * One rename(2) moves the session, so that it has exactly one key wherever a process dies. The lock of the old key
+   * keeps saves from creating its file again. The new key has 165 random bits: it is unused, and nobody knows it. The
+   * end is moved before the name: if the rename fails, the session is still under the key that the browser has.
    */
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     return this.#change(sessionKey, deadline, null, async (stored, lock) => {
@@ -136,12 +136,12 @@ export class FileEngine implements Engine {
     return { outcome: 'saved' as const, sessionKey }
   }
 
-  /** Moves the end of a session. False when its file is gone. */
+  /** Moves the end of a session. Returns false if its file is gone. */
   #renew(sessionKey: string, stored: StoredSession, lock: Lock): Promise<boolean> {
     return lock.commit(() => this.#files.renew(sessionKey, stored))
   }
 
-  /** Removes an expired session, or what a process left behind when it died. The end of the session, or null. */
+  /** Removes an expired session, or what a dead process left behind. Returns the end of a removed session, otherwise null. */
   async #clear(name: string, before: Date): Promise<Date | null> {
     const file = this.#files.parse(name)
     if (file === null) return null
@@ -153,7 +153,7 @@ export class FileEngine implements Engine {
     if (path.endsWith('.lock')) {
       await removeAbandoned(path)
     } else {
-      // A temporary file has no writer while the lock is free.
+      // The writer of a temporary file holds the lock.
       const lock = await Lock.tryAcquire(this.#files.lockPath(sessionKey))
       await lock?.hold(() => lock.commit(() => unlink(path)))
     }
@@ -165,7 +165,7 @@ export class FileEngine implements Engine {
       const stored = await unless(['ENOENT', 'EACCES', UNFIT], this.#files.read(sessionKey))
       return stored !== null && stored.expireDate < before ? stored.expireDate : null
     }
-    // Most sessions are alive, and need no lock.
+    // Most sessions are live, and need no lock.
     if ((await findEnd()) === null) return null
     const lock = await Lock.tryAcquire(this.#files.lockPath(sessionKey))
     if (lock === null) return null

@@ -3,18 +3,18 @@ import { constants, type Stats } from 'node:fs'
 import { open, opendir, unlink } from 'node:fs/promises'
 import { StoreUnavailable, SuspiciousSession } from '../../errors.js'
 
-/** Opens without following a symbolic link or waiting for the other end of a pipe. Windows has neither flag. */
+/** Flags to open a file without following a symbolic link or blocking on a named pipe. Windows has neither flag. */
 const READ_ONLY = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
 /**
- * Reads at most the first `maxSize` bytes of a regular file. Other files neither block nor take memory.
+ * Reads at most the first `maxSize` bytes of a regular file. Other kinds of files are refused without reading.
  *
  * @param isTrusted whether the owner of the file may write sessions
  * @throws SuspiciousSession for a file that is not regular or not trusted
  */
 export async function read(path: string, maxSize: number, isTrusted: (stats: Stats) => boolean): Promise<{ text: string; modified: Date }> {
   const file = await open(path, READ_ONLY).catch((error: NodeJS.ErrnoException) => {
-    // A symbolic link, or a socket.
+    // The codes for a symbolic link and for a socket.
     throw error.code === 'ELOOP' || error.code === 'ENXIO' ? unfit() : error
   })
   try {
@@ -40,7 +40,7 @@ export async function create(path: string, text: string, modified: Date): Promis
   await orRemove(path, () => write().finally(() => file.close()))
 }
 
-/** The result of the work. When that fails, the file is removed. */
+/** Runs `work`. If it fails, removes the file. */
 export async function orRemove<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
@@ -50,7 +50,7 @@ export async function orRemove<T>(path: string, work: () => Promise<T>): Promise
   }
 }
 
-/** The names in a folder, of which one batch is in memory. The last one may be empty. */
+/** The names in a folder, in batches, so that few are in memory at once. The last batch may be empty. */
 export async function* batchesOfNames(folder: string, size: number): AsyncGenerator<string[]> {
   let names: string[] = []
   for await (const { name } of await explained(opendir(folder))) {
@@ -61,7 +61,7 @@ export async function* batchesOfNames(folder: string, size: number): AsyncGenera
   yield names
 }
 
-/** The result of an operation, or null where its error is one of these codes. */
+/** The result of an operation, or null if it fails with one of the codes. */
 export async function unless<T>(codes: readonly string[], operation: Promise<T>): Promise<T | null> {
   try {
     return await operation
@@ -71,14 +71,14 @@ export async function unless<T>(codes: readonly string[], operation: Promise<T>)
   }
 }
 
-/** Turns an error of the system into a StoreUnavailable that gives the remedy and holds no key. */
+/** Turns a system error into a StoreUnavailable that names the remedy and contains no session key. */
 export async function explained<T>(operation: Promise<T>): Promise<T> {
   try {
     return await operation
   } catch (error) {
     const { code = '', syscall, message } = error as NodeJS.ErrnoException
     if (syscall === undefined) throw error
-    // The path after the comma holds the key, and the stack repeats it.
+    // The path after the comma contains the key. A new error, because the stack repeats the message.
     const cause = Object.assign(new Error(message.split(',', 1)[0]), { code, syscall })
     throw new StoreUnavailable(REMEDIES[code] ?? 'a file operation failed', { cause })
   }

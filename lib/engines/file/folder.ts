@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { InvalidOptions } from '../../errors.js'
 
-/** Undefined on Windows, where files have no such owner and folders for temporary files belong to a user. */
+/** The user ID of this process. Undefined on Windows, where each user has a temporary folder of their own. */
 export const currentUser = (): number | undefined => process.geteuid?.()
 
 /**
- * Creates the folder of the current user in the system's temporary folder, unless it exists.
+ * Creates a folder for the current user in the system's temporary folder, unless it exists.
  *
- * @throws InvalidOptions when it belongs to another user, is open to one, or is not a folder
+ * @throws InvalidOptions if it belongs to another user, gives others access, or is not a folder
  */
 export function makeDefaultFolder(): string {
   const user = currentUser()
@@ -31,7 +31,7 @@ export function makeDefaultFolder(): string {
 /**
  * Checks a folder at the start. Its group may have access, such as that of a Django site.
  *
- * @returns the number of the user who owns it
+ * @returns the user ID of its owner
  * @throws InvalidOptions
  */
 export function checkFolder(folder: string): number {

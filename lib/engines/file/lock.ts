@@ -1,9 +1,9 @@
 /**
- * A mutex among processes: a symbolic link that one of them can create, with its owner as the target. It is complete
- * at once, takes no room on a full disk, and nothing is opened to read it, whatever another program put in its place.
+ * A mutex among processes: a symbolic link, which only one process can create, and whose target names the owner. A link
+ * is created atomically, works on a full disk, and is read without opening a file that another program may have put there.
  *
- * It is abandoned when its owner has died, or after 30 seconds by the times that the file system recorded: no clock
- * of a process counts. An owner that was stopped for so long finds its lock gone, and changes nothing.
+ * A lock is abandoned when its owner has died, or after 30 seconds by the timestamps of the file system, which do not
+ * depend on a process's clock. An owner that was stopped for so long finds its lock gone, and changes nothing.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
@@ -15,10 +15,10 @@ import { StoreUnavailable } from '../../errors.js'
 import { pause } from '../../timers.js'
 import { unless } from './file-system.js'
 
-/** Milliseconds. A lock is held for a few. */
+/** The age at which a lock counts as abandoned, in milliseconds. Normally it is held for a few. */
 const MAX_AGE = 30_000
 
-/** Identifies the processes that are numbered together with this one: those of one boot and one container. */
+/** Identifies the processes whose IDs are comparable with this one's: those of the same boot and the same container. */
 const PLACE = createHash('sha256').update(describePlace()).digest('hex').slice(0, 12)
 
 function describePlace(): string {
@@ -37,7 +37,7 @@ export class Lock {
     this.#path = path
   }
 
-  /** @throws StoreUnavailable when other owners held the lock until the deadline */
+  /** @throws StoreUnavailable if other owners held the lock until the deadline */
   static async acquire(path: string, deadline: Deadline): Promise<Lock> {
     let lock = await Lock.tryAcquire(path)
     for (let attempt = 1; lock === null; attempt++) {
@@ -48,7 +48,7 @@ export class Lock {
     return lock
   }
 
-  /** @returns null when another owner holds the lock */
+  /** @returns null if another owner holds the lock */
   static async tryAcquire(path: string): Promise<Lock | null> {
     const lock = await Lock.#create(path)
     return lock === null && (await removeAbandoned(path)) ? Lock.#create(path) : lock
@@ -60,21 +60,21 @@ export class Lock {
     return (await unless(['EEXIST'], symlink(lock.#owner, path, 'junction'))) === null ? null : lock
   }
 
-  /** Releases the lock when the work has ended. */
+  /** Runs `work`, then releases the lock. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } finally {
-      // The work is done, or has an error of its own. A lock that cannot be removed becomes abandoned.
+      // The result of the work counts. A lock that cannot be removed becomes abandoned.
       await this.commit(() => unlink(this.#path)).catch(() => {})
     }
   }
 
   /**
-   * Makes a change that the lock was taken for.
+   * Makes a change, if the lock is still held.
    *
-   * @returns false when the file to change does not exist
-   * @throws StoreUnavailable when the lock is no longer held
+   * @returns false if the file to change does not exist
+   * @throws StoreUnavailable if the lock is no longer held
    */
   async commit(change: () => Promise<void>): Promise<boolean> {
     if ((await ownerOf(this.#path)) !== this.#owner) throw new StoreUnavailable('a change took so long that its lock was removed')
@@ -83,8 +83,8 @@ export class Lock {
 }
 
 /**
- * Removes a lock if it is abandoned. Of two processes that find it abandoned, the slower one could remove the lock
- * that the faster one has created since. So it is judged and removed under a lock of its own.
+ * Removes a lock if it is abandoned. It does so under a second lock: otherwise, of two processes that find it
+ * abandoned, the slower one could remove the new lock of the faster one.
  */
 export async function removeAbandoned(path: string): Promise<boolean> {
   const ownPath = `${path}.lock`
@@ -93,21 +93,21 @@ export async function removeAbandoned(path: string): Promise<boolean> {
   return lock.hold(async () => (await isAbandoned(path, ownPath)) && lock.commit(() => unlink(path)))
 }
 
-/** @param newPath a lock that was just created: its time is the present of the file system */
+/** @param newPath a lock that was just created: its timestamp is the file system's present time */
 async function isAbandoned(path: string, newPath: string): Promise<boolean> {
   if (isDead(await ownerOf(path))) return true
   const [created, now] = await Promise.all([unless(['ENOENT'], lstat(path)), lstat(newPath)])
-  // A time in the future is not waited for.
+  // A timestamp in the future also counts, or its lock would stay until that time.
   return created !== null && Math.abs(now.mtimeMs - created.mtimeMs) > MAX_AGE
 }
 
-/** Null where there is no lock, or a file of another program. */
+/** The owner of a lock. Null if there is no lock, or a file of another program. */
 async function ownerOf(path: string): Promise<string | null> {
   const target = await unless(['ENOENT', 'EINVAL'], readlink(path))
   return target === null ? null : basename(target)
 }
 
-/** Whether an owner was a process of this place that has ended. Where another process has its number now, age decides. */
+/** Whether the owner was a process of `PLACE` that has ended. If its process ID is in use again, the age of the lock decides. */
 function isDead(owner: string | null): boolean {
   const [pid, place] = owner?.split('.') ?? []
   if (place !== PLACE) return false

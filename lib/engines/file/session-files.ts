@@ -15,11 +15,11 @@ export interface SessionFilesOptions {
   folder: string
   /** The beginning of the names of sessions' files. */
   cookieName: string
-  /** Seconds from the last modification to the end of a session without an expiry of its own. */
+  /** The age of a session without an expiry of its own, in seconds from the file's last modification. */
   cookieAge: number
   /** The option `timeouts.idle`, in seconds. */
   idle?: number | undefined
-  /** Greatest size of the data of a session in bytes. */
+  /** The option `maxSize`, in bytes. */
   maxSize: number
   codec: Codec
   clock: () => Date
@@ -30,12 +30,12 @@ const HIDDEN = /^([a-z0-9]{32})(?:\.[0-9a-f]{16}\.tmp|(?:\.lock)+)$/
 
 export class SessionFiles {
   readonly #options: SessionFilesOptions
-  /** The number of the user who owns the folder. */
+  /** The user ID of the folder's owner. */
   readonly #owner: number
-  /** The signed text of so much data: base64, with a timestamp and a signature (see `TimestampSigner`). */
+  /** The length of the signed text for `maxSize` bytes: base64, a timestamp and a signature (see `TimestampSigner`). */
   readonly #maxTextSize: number
 
-  /** @throws InvalidOptions when the folder cannot be used */
+  /** @throws InvalidOptions if the folder cannot be used */
   constructor(options: SessionFilesOptions) {
     this.#owner = checkFolder(options.folder)
     this.#options = options
@@ -54,12 +54,12 @@ export class SessionFiles {
     return this.#hiddenPath(sessionKey, `${randomBytes(8).toString('hex')}.tmp`)
   }
 
-  /** With an additional dot in front, so that Django's clearsessions ignores the file. */
+  /** Starts with a dot, so that Django's clearsessions ignores the file. */
   #hiddenPath(sessionKey: string, ending: string): string {
     return join(this.#options.folder, `.${this.#options.cookieName}${sessionKey}.${ending}`)
   }
 
-  /** The key of the session that a file holds, or whose lock or temporary file it is. Null for other files. */
+  /** The key of the session that a file belongs to; `isHidden` for a lock or a temporary file. Null for other files. */
   parse(name: string): { sessionKey: string; isHidden: boolean } | null {
     const { cookieName } = this.#options
     const after = (prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')
@@ -70,9 +70,9 @@ export class SessionFiles {
   }
 
   /**
-   * The session of a key, live or expired. Its text is cut where it is too large.
+   * The session of a key, live or expired. A text that is too large is cut.
    *
-   * @throws SuspiciousSession for a file that is not regular, or neither of this user nor of the folder's owner
+   * @throws SuspiciousSession for a file that is not regular, or whose owner is neither this user nor the folder's owner
    */
   async read(sessionKey: string): Promise<StoredSession> {
     // The owner of the folder can replace any file in it.
@@ -82,14 +82,14 @@ export class SessionFiles {
     return { sessionData: text, expireDate: expiryDate(this.#expiryOf(text), cookieAge, modified, idle) }
   }
 
-  /** @throws SuspiciousSession as `read`, and SessionTooLarge */
+  /** The session of a key, or null. @throws SuspiciousSession as `read` does, SessionTooLarge */
   async find(sessionKey: string): Promise<StoredSession | null> {
     const stored = await this.ifPresent(this.read(sessionKey))
     if (stored !== null && stored.sessionData.length > this.#maxTextSize) throw new SessionTooLarge(this.#options.maxSize)
     return stored
   }
 
-  /** Null where there is no file. A missing folder is an error, or it would sign all visitors out. */
+  /** Returns null if there is no file. A missing folder is an error, because otherwise it would log everybody out. */
   async ifPresent<T>(operation: Promise<T>): Promise<T | null> {
     const result = await unless(['ENOENT'], operation)
     if (result === null) await stat(this.#options.folder)
@@ -107,20 +107,20 @@ export class SessionFiles {
   }
 
   /**
-   * The modification after which a session ends at a date, as Django's `_expiry_date` has it. Positive numbers of
-   * seconds count too, while a session with one in a file of Django's never ends.
+   * The modification time with which a session ends at a date, by the rules of Django's `_expiry_date`. Unlike there,
+   * an expiry as a positive number of seconds counts too: in Django's files such a session never ends.
    */
   #modifiedFor(text: string, expireDate: Date): Date {
     const expiry = this.#expiryOf(text)
     const { cookieAge, idle, clock } = this.#options
     if (fixedDate(expiry) !== null) {
-      // The text holds the end. Programs that remove old files go by this date.
+      // The end is in the text. This time is for programs that remove old files.
       return idle === undefined ? clock() : new Date(expireDate.getTime() - idle * 1000)
     }
     return new Date(expireDate.getTime() - expiryDate(expiry, cookieAge, new Date(0), idle).getTime())
   }
 
-  /** Undefined where the text cannot be read: such a session lasts for the age of the cookie. */
+  /** The expiry in a text. Undefined if the text cannot be read: such a session ends after `cookieAge`. */
   #expiryOf(text: string): unknown {
     try {
       return this.#options.codec.decode(text).get(EXPIRY_NAME)?.value
@@ -132,9 +132,9 @@ export class SessionFiles {
 }
 
 /**
- * Whether a key is one that Django or this package created. No other text becomes part of a path: no separator, no dot,
- * no upper case, which some file systems ignore, and no other length, which could name a file of a site with a longer
- * cookie name.
+ * Whether a text has the form of a key of Django or this package. No other text becomes part of a path. It could contain
+ * separators, dots, or upper case, which some file systems ignore; with another length it could name a file of a site
+ * with a longer cookie name.
  */
 export function isKey(text: string): boolean {
   return /^[a-z0-9]{32}$/.test(text)
