@@ -1,33 +1,33 @@
 /**
- * The contract between a session and the place where sessions live. An engine is
- * made once per process and keeps nothing of any request.
+ * The contract between sessions and the storage. An engine is created once per process,
+ * and keeps no state of a request.
  *
- * Absence is `null` or the outcome `gone`, never an error. What an engine throws
- * is a failure of the storage, and ends in a 503: throw `errors.StoreUnavailable`,
- * with no key and no data in its message or cause.
+ * Absence is `null` or the outcome `gone`, never an error. An engine throws only if the
+ * storage fails: `errors.StoreUnavailable`, which becomes a 503, without the key or data
+ * in its message or cause.
  *
- * `create` and `save` are two verbs, never an upsert: a save that made a row
- * again would undo a logout that happened meanwhile.
+ * `create` and `save` are separate, never an upsert: a save that created a row again
+ * would undo a logout in the meantime.
  *
- * Each method gets the deadline of the operation that it is a part of, in milliseconds of
- * `performance.now()`. The session stops waiting when it passes. An engine should also stop what
- * it has begun: until the call settles, other writers of the same session in this process wait.
+ * Each method gets the deadline of the whole operation, in milliseconds of `performance.now()`.
+ * The session stops waiting then. The engine should stop too: until its call settles, other
+ * writers of the same session in this process wait.
  */
 import type { Deadline } from './deadline.js'
 
 export type { Deadline }
 
-/** A session as the storage has it. */
+/** A session as it is stored. */
 export interface StoredSession {
-  /** The signed text, exactly as it was written. */
+  /** The signed text, unchanged. */
   readonly sessionData: string
-  /** The moment from which on the session is no longer found. */
+  /** The moment at which the session ends. From then on it is not found. */
   readonly expireDate: Date
 }
 
-/** A session as it is about to be stored. */
+/** A session that is to be stored. */
 export interface SessionRecord extends StoredSession {
-  /** The decoded data, for engines that keep parts of it elsewhere, such as in columns. */
+  /** The decoded data, for engines that also store parts of it, for example in columns. */
   data(): Record<string, unknown>
 }
 
@@ -41,72 +41,72 @@ export type SaveResult =
   | { readonly outcome: 'changed'; readonly stored: StoredSession }
   | { readonly outcome: 'gone' }
 
-/** Where a session or an engine says what it passes over: Fastify's logger, or any with these two. */
+/** The logger of a session or an engine: Fastify's, or any with these two methods. */
 export interface SessionLog {
   debug(details: object, message: string): void
   warn(details: object, message: string): void
 }
 
-/** How `clearExpired` goes about it. */
+/** Options of `clearExpired`. */
 export interface ClearExpiredOptions {
-  /** Only sessions that ended more than this many seconds ago. @default 0 */
+  /** Removes only sessions that ended more than this many seconds ago. @default 0 */
   grace?: number
-  /** Rows per statement. @default what suits the database */
+  /** Rows or files per batch. @default depends on the storage */
   batchSize?: number
-  /** Stops before the next batch, without waiting for the pause between two. What was removed stays removed. */
+  /** Stops the run before the next batch, also during the pause between two. Removed sessions stay removed. */
   signal?: AbortSignal
-  /** Called after each batch, and waited for. An error that it throws ends the run, and is the caller's. */
+  /** Called after each batch, and awaited. If it throws, the run ends with its error. */
   onProgress?: (report: ClearExpiredReport) => unknown
 }
 
 /** The outcome of `clearExpired`. */
 export interface ClearExpiredReport {
-  /** Sessions removed so far. */
+  /** The number of sessions removed so far. */
   deleted: number
-  /** Statements that it took. */
+  /** The number of batches so far. */
   batches: number
-  /** From the beginning of the first batch, with the pauses. */
+  /** The time since the first batch began, in milliseconds, including pauses. */
   milliseconds: number
   /**
-   * Seconds that the oldest of the sessions to remove had been expired for when the run
-   * began: how far cleaning up lags behind. Null when there was none, or where the storage
-   * removes them by itself. The engine `file` knows it at the end, of the files that it looked at.
+   * How long the oldest of the sessions to remove had been expired for when the run began, in
+   * seconds: how far cleanup lags behind. Null if there was none, or if the storage removes them
+   * by itself. The engine `file` knows it only at the end, for the files that it read.
    */
   backlogAge: number | null
-  /** Another cleaner was at work on the same sessions, and was left to it. */
+  /** Set if the run did nothing more because another one is at work on the same table. */
   skipped?: true
 }
 
-/** Where sessions live. The head of the module says what holds for all methods. */
+/** A storage of sessions. The comment at the top of the module holds for all methods. */
 export interface Engine {
-  /** Salt of the signature, where it is not that of Django's session stores. */
+  /** The salt of the signature. @default that of Django's session stores */
   readonly salt?: string
 
-  /** The key is the signed text itself: any text of 8 characters or more may be one, and each save makes another. */
+  /** Whether the key is the signed text itself. Then a key is any text of 8 characters or more, and each save returns another. @default false */
   readonly keyIsData?: boolean
 
   /**
-   * The session stored under the key; null when there is none or it has expired.
+   * Returns the session of a key. Null if there is none, or it has expired.
    *
-   * @throws SuspiciousSession when what is there was forged or damaged: it is logged, and the session is unknown
+   * @throws SuspiciousSession if what is stored is forged or damaged: it is logged, and the session counts as unknown
    */
   load(sessionKey: string, deadline: Deadline): Promise<StoredSession | null>
 
   /**
-   * Stores a new session under a key that was unused, and returns the key. Whether
-   * a key is unused is for the storage to say at the moment of writing.
+   * Stores a new session under an unused key, and returns the key. The write itself
+   * must check that the key is unused.
    */
   create(record: SessionRecord, deadline: Deadline): Promise<string>
 
   /**
-   * Replaces a session that still holds exactly the text `snapshot`. With null it
-   * replaces whatever is there. It never makes a session that is not there.
+   * Replaces a session whose text is still exactly `snapshot`. If `snapshot` is null,
+   * replaces it in any case. Never creates a session.
    */
   save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult>
 
   /**
-   * Replaces a session by what `merge` makes of it while no other writer can change
-   * it, so that it always ends. Does nothing when `merge` throws.
+   * Replaces a session by the result of `merge`, while no other writer can change it.
+   * So it succeeds however many writers there are. Changes nothing if `merge` throws.
    */
   saveLocked(
     sessionKey: string,
@@ -115,24 +115,25 @@ export interface Engine {
   ): Promise<Exclude<SaveResult, { outcome: 'changed' }>>
 
   /**
-   * Moves the end of a session that holds exactly the text `snapshot`. One that
-   * holds another text was renewed by its writer. False when there is none.
+   * Moves the end of a session whose text is exactly `snapshot`. If the text is another
+   * one, its writer has renewed the session, and nothing is written. Returns false if
+   * there is no session.
    */
   touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean>
 
   /**
-   * Moves a session to a new key, in one step: never are both keys alive, never
-   * none. `expireDate` holds for the text `snapshot`; another text keeps its own.
-   * Null when there is no session.
+   * Moves a session to a new key, and returns it. Atomic: at any time exactly one of the
+   * two keys is live. If the text is no longer `snapshot`, the session keeps its end
+   * instead of `expireDate`. Null if there is no session.
    */
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null>
 
-  /** Nothing happens when there is no such session. */
+  /** Deletes a session. Does nothing if there is none. */
   delete(sessionKey: string, deadline: Deadline): Promise<void>
 
-  /** Whether the key is taken, by a live session or an expired one. */
+  /** Whether the key is taken, by a live session or by an expired one. */
   exists(sessionKey: string, deadline: Deadline): Promise<boolean>
 
-  /** Removes expired sessions; does nothing where the storage does that by itself. */
+  /** Removes expired sessions. Does nothing if the storage removes them by itself. */
   clearExpired(options?: ClearExpiredOptions): Promise<ClearExpiredReport>
 }

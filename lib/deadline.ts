@@ -1,5 +1,5 @@
 /**
- * Deadlines. An operation of a session fixes its deadline when it is called, and hands it down to
+ * Deadlines. An operation of a session sets its deadline when it is called, and passes it on to
  * everything that it waits for: its mutex, the engine, a connection, the database.
  */
 import { clearTimeout, monotonicNow, setImmediate, setTimeout } from './timers.js'
@@ -16,8 +16,8 @@ export function hasPassed(deadline: Deadline): boolean {
 }
 
 /**
- * Settles as `answer` does, unless the deadline passes first. The answer is then abandoned: it goes on, and
- * nothing waits for it.
+ * Settles as `answer` does, unless the deadline passes first. Then the answer is abandoned: its operation continues, but
+ * nothing waits for it any more.
  *
  * @param timedOut called once the deadline has passed, for the error
  * @throws the error of `timedOut`, or that of the answer
@@ -25,8 +25,8 @@ export function hasPassed(deadline: Deadline): boolean {
 export function withDeadline<T>(answer: Promise<T>, deadline: Deadline, timedOut: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {
     let hasSettled = false
-    // Node.js polls for I/O after timers and before immediates: an answer that arrived while the event loop was
-    // blocked is taken before anything has timed out.
+    // Node.js polls for I/O after timers and before immediates. So an answer that arrived while the event loop was
+    // blocked is still in time.
     const timer = setTimeout(() => setImmediate(() => hasSettled || reject(timedOut())), Math.max(0, deadline - monotonicNow()))
     const settle = () => {
       hasSettled = true

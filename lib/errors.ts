@@ -26,10 +26,10 @@ export const NotRegistered = createError<[string]>(
   500
 )
 
-/** The session was deleted or signed in as someone else while the request ran (Django's `SessionInterrupted`). */
+/** Another request deleted the session, or logged it in or out, while the request ran (Django's `SessionInterrupted`). */
 export const SessionInterrupted = createError<[string]>('FST_SESSION_INTERRUPTED', 'The session %s while the request was processed', 400)
 
-/** The reason of a failure of the store and the remedy, for the log. `cause` has the words of the driver or the system. */
+/** The reason of a failure of the store and its remedy, for the log. `cause` is the error of the driver or the system. */
 class StoreFailure extends Error {
   override name = 'StoreFailure'
   /** The code of the driver or the system. */
@@ -38,14 +38,14 @@ class StoreFailure extends Error {
   constructor(reason: string, options?: ErrorOptions) {
     super(reason, options)
     this.code = (options?.cause as { code?: string } | undefined)?.code
-    // The error that this one explains has the same frames.
+    // Without frames, because the outer error has the same.
     this.stack = `${this.name}: ${reason}`
   }
 }
 
 /**
- * The store cannot answer: it failed, is busy, or did not answer in time. Another try may
- * succeed. The message is for visitors and says no more; `cause` has the reason and the remedy.
+ * The store failed, is busy, or did not answer in time. Another try may succeed. The message is for
+ * visitors and therefore generic. `cause` has the reason and the remedy.
  */
 export class StoreUnavailable extends createError<[ErrorOptions]>(
   'FST_SESSION_STORE_UNAVAILABLE',
@@ -53,8 +53,8 @@ export class StoreUnavailable extends createError<[ErrorOptions]>(
   503
 ) {
   /**
-   * @param reason for the log: the message of `cause`, which has the `code` of `options.cause`
-   * @param options `cause`: the error of the driver, without keys and data
+   * @param reason the message of `cause`, for the log
+   * @param options `cause`: the error of the driver, without keys and data; its `code` becomes that of `cause`
    */
   constructor(reason: string, options?: ErrorOptions) {
     super({ cause: new StoreFailure(reason, options) })
@@ -62,8 +62,8 @@ export class StoreUnavailable extends createError<[ErrorOptions]>(
 }
 
 /**
- * The store refuses an operation for good: a value too long for its column, a missing table,
- * a constraint. Another try fails too. Message and `cause` are as in `StoreUnavailable`.
+ * The store refused an operation, and would refuse it again: a value too long for its column, a
+ * missing table, a constraint. Message and `cause` are as in `StoreUnavailable`.
  */
 export class StoreRefused extends createError<[ErrorOptions]>('FST_SESSION_STORE_REFUSED', 'The session store refused an operation', 500) {
   /** The parameters are those of `StoreUnavailable`. */
@@ -72,70 +72,70 @@ export class StoreRefused extends createError<[ErrorOptions]>('FST_SESSION_STORE
   }
 }
 
-/** A session in the store, or about to be stored, with more bytes of JSON than the option `maxSize` allows. */
+/** A session, stored or about to be stored, is larger than the option `maxSize` allows, in bytes of JSON. */
 export const SessionTooLarge = createError<[number]>(
   'FST_SESSION_TOO_LARGE',
   'The session is larger than %d bytes of JSON: store less in it, or raise the option maxSize (at most 65536 with the engine signed_cookies)',
   500
 )
 
-/** With the engine `signed_cookies`: more data than a browser keeps in a cookie. Nothing was sent. */
+/** With the engine `signed_cookies`, the session is larger than browsers allow a cookie to be. No cookie was sent. */
 export const CookieTooLarge = createError<[number, number]>(
   'FST_SESSION_COOKIE_TOO_LARGE',
   'The session makes a cookie of %d bytes, and browsers drop cookies of more than %d: store less in it, or use another engine',
   500
 )
 
-/** The options given to `register`, every problem on a line of its own. */
+/** The options of `register` are invalid. The message has a line for each problem. */
 export const InvalidOptions = createError<[string]>('FST_SESSION_INVALID_OPTIONS', 'fastify-django-sessions: invalid options\n%s', 500)
 
-/** A route whose `config.session` is none of false, 'lazy', 'eager' and an object with `load` and `renew`. */
+/** A route's `config.session` is none of false, 'lazy', 'eager' and an object with `load` and `renew`. */
 export const InvalidRouteConfig = createError<[string, string]>(
   'FST_SESSION_INVALID_ROUTE_CONFIG',
   "The route %s: expected config.session to be false, 'lazy', 'eager' or an object such as { load: 'eager', renew: false }, got %s",
   500
 )
 
-/** A second registration in one scope or around one, or another plugin's `request.session`. */
+/** The plugin was registered twice in a scope or in one around it, or another plugin has `request.session`. */
 export const AlreadyRegistered = createError<[]>(
   'FST_SESSION_ALREADY_REGISTERED',
   'request.session exists in this scope or in one inside it: register fastify-django-sessions once, and no other session plugin before it',
   500
 )
 
-/** Logged, not thrown: a change of the session that came too late to reach the store or the browser. */
+/** Logged, not thrown: the session was changed too late to reach the store or the browser. */
 export const ChangedAfterReply = createError<[]>(
   'FST_SESSION_CHANGED_AFTER_REPLY',
   'The session was changed after the reply, or for a reply that Fastify does not send: the change is lost. Change it earlier, await reply.saveSession() before reply.hijack() or reply.raw, or await session.save()',
   500
 )
 
-/** At the start of an application: the table is missing, or is not a table of sessions. The option `verify` looks for that. */
+/** Thrown at the start of an application (option `verify`): the table or one of its columns is missing. */
 export const TableMismatch = createError<[string]>('FST_SESSION_TABLE_MISMATCH', 'Sessions cannot be stored: %s', 500)
 
-/** Signed text that was forged, cut or signed with another key or salt (Django's `signing.BadSignature`). */
+/** A signed text was forged, cut, or signed with another key or salt (Django's `signing.BadSignature`). */
 export const BadSignature = createError<[string]>('FST_SESSION_BAD_SIGNATURE', 'Bad signature: %s', 400)
 
-/** Signed text that is older than `maxAge` (Django's `signing.SignatureExpired`). */
+/** A signed text is older than `maxAge` (Django's `signing.SignatureExpired`). */
 export const SignatureExpired = createError<[number, number]>(
   'FST_SESSION_SIGNATURE_EXPIRED',
   'The signature is %d seconds old, more than the %d allowed',
   400
 )
 
-/** Logged, not thrown: the cookie of a request names no live session. The reply deletes the cookie once the session was looked up. */
+/** Logged, not thrown: no live session has the key in a request's cookie. If the session was loaded, the reply deletes the cookie. */
 export const UnknownKey = createError<[string]>('FST_SESSION_UNKNOWN_KEY', 'The session of a cookie is unknown: %s', 400)
 
-/** Stored text that is corrupt or forged (Django's `SuspiciousSession`): logged by the session, which then is empty. */
+/** A stored session is corrupt or forged (Django's `SuspiciousSession`). This is logged, and the session is empty. */
 export const SuspiciousSession = createError<[string]>('FST_SESSION_SUSPICIOUS', 'Session data corrupted: %s', 400)
 
-/** A request that needs a signed-in user, where a redirect to the login page makes no sense. */
+/** A request without a logged-in user on a route that needs one, if a redirect to the login page makes no sense. */
 export const LoginRequired = createError<[]>('FST_SESSION_LOGIN_REQUIRED', 'Authentication is required', 401)
 
 /** The `reason` of a signal of `app.sessions.watch()`. */
 export const SessionEnded = createError<[string]>('FST_SESSION_ENDED', 'The session %s', 401)
 
-/** A request that needs a user who has authenticated a short time ago (`freshLoginRequired`). */
+/** A request on a route that needs a recent authentication (`freshLoginRequired`). */
 export const ReauthenticationRequired = createError<[]>(
   'FST_SESSION_REAUTHENTICATION_REQUIRED',
   'Authentication is required again, since the last one is too long ago',

@@ -1,8 +1,7 @@
 /**
- * Node's timers, taken from its modules once, when the package is loaded. Fake timers of
- * test runners (jest, vitest, sinon, node:test) replace the globals: a database that
- * answers in real time would be waited for by a clock that stands still. The time of
- * sessions is the option `clock`.
+ * Node's timers, taken from its modules when the package is loaded. Fake timers of test
+ * runners (jest, vitest, sinon, node:test) replace the globals. Timeouts of a real database
+ * must not depend on them. Sessions get the time from the option `clock`.
  */
 import { performance } from 'node:perf_hooks'
 import * as timers from 'node:timers'
@@ -10,8 +9,8 @@ import * as promises from 'node:timers/promises'
 
 export const { setTimeout, clearTimeout, setImmediate } = timers
 
-/** Resolves after so many milliseconds. */
+/** Resolves after a number of milliseconds. */
 export const pause = promises.setTimeout
 
-/** Milliseconds on a clock that never goes back. */
+/** The time of a monotonic clock, in milliseconds. */
 export const monotonicNow = performance.now.bind(performance)

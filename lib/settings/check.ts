@@ -1,4 +1,4 @@
-/** Building blocks for checks of options. Every problem is a sentence, without a value that may be secret. */
+/** Building blocks for checks of options. Every problem is a sentence that shows no value which may be secret. */
 import { InvalidOptions } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 import { suggestion } from './suggestions.js'
@@ -43,10 +43,10 @@ export function checkSome(value: unknown, checks: Record<string, Check>, prefix:
   return checkAll(Object.fromEntries(Object.keys(checks).map((name) => [name, value[name]])), checks, prefix)
 }
 
-/** Options whose strings may be shown. The others may hold a secret by mistake, or a URL with a password. */
+/** The options whose strings may be shown. The others may contain a secret by mistake, or a URL with a password. */
 const SHOWN = /^(?:cookie\..*|clearExpired\..*|timeouts.*|tableName|filePath|load|onConflict|grace)$/
 
-/** Describes a wrong value. */
+/** Describes a wrong value for an error, without showing what may be secret. */
 export function received(value: unknown, option = ''): string {
   if (Array.isArray(value)) return `an array of ${value.length}`
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)

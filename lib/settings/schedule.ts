@@ -1,4 +1,4 @@
-/** The option `clearExpired`: its type, its formats of time and its checks. */
+/** The option `clearExpired`: its type and its checks. */
 import { Cron } from 'croner'
 import type { ClearExpiredOptions } from '../contract.js'
 import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
@@ -7,8 +7,8 @@ import { isDurationFrom } from './duration.js'
 /** The option `clearExpired`: at intervals or by a cron expression. */
 export type ClearExpiredSchedule = {
   /**
-   * The time in seconds for which an expired session is kept. It protects a session that is
-   * being renewed by a running request, or by a server whose clock is slow. @default 3600
+   * How long an expired session is kept, in seconds. It protects a session that a running
+   * request or a server with a slow clock is renewing. @default 3600
    */
   grace?: number
 } & (

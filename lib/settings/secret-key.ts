@@ -17,7 +17,7 @@ export function weaknessOf(key: string): string | null {
   return new Set(key).size < MIN_UNIQUE_CHARACTERS ? `has fewer than ${MIN_UNIQUE_CHARACTERS} different characters` : null
 }
 
-/** Finds options with the key of the documentation, which is not a secret, in production. */
+/** Finds options that have the public key of the documentation in production. */
 export function placeholderProblems({ secretKey, secretKeyFallbacks }: { secretKey?: unknown; secretKeyFallbacks?: unknown }): string[] {
   if (process.env.NODE_ENV !== 'production') return []
   return Object.entries({ secretKey: [secretKey], secretKeyFallbacks })
@@ -31,8 +31,8 @@ interface Keys {
 }
 
 /**
- * Logs one warning about all weak keys. The key of the documentation causes none: it is
- * for development, and is refused in production.
+ * Logs one warning about all weak keys. The key of the documentation causes none, because it is
+ * meant for development and refused in production.
  */
 export function warnOfWeakKeys({ secretKey, secretKeyFallbacks }: Keys, log: { warn(message: string): void }): void {
   const weak = [secretKey, ...secretKeyFallbacks].flatMap((key, at) => {

@@ -1,4 +1,4 @@
-/** The settings that the rest of the package reads: options that were checked once, with defaults filled in. */
+/** The settings that the rest of the package reads: checked options, with their defaults. */
 import { refuse } from './check.js'
 import type { CookieOptions, SessionOptions } from './options.js'
 import { findProblems } from './problems.js'
@@ -64,7 +64,7 @@ export function resolveSettings(options: SessionOptions): Settings {
   return Object.freeze(settings)
 }
 
-/** The members that are not undefined: an option that is given as undefined gets its default. */
+/** Drops undefined members, so that an option given as undefined gets its default. */
 function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
 }

@@ -1,4 +1,4 @@
-/** Checks of the options that say where sessions are kept: `engine`, `knex`, `cache` and `djangoCache`. */
+/** Checks of the options for where sessions are stored: `engine`, `knex`, `cache` and `djangoCache`. */
 import type { Engine } from '../contract.js'
 import { clientProblem, DRIVERS } from '../database/dialects.js'
 import type { DjangoCache } from '../engines/django-cache.js'

@@ -1,6 +1,6 @@
 /** Suggestions for unknown options. Many of these are options of other session plugins. */
 
-/** Our names of options, by their names in other plugins and in Django, in lower-case letters. */
+/** The names of options here, by their names in other plugins and in Django in lower case. */
 const COUNTERPARTS: Record<string, string> = {
   secret: 'secretKey',
   secrets: 'secretKeyFallbacks',

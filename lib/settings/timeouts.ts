@@ -4,18 +4,18 @@ import { type Check, checkAll, isObject } from './check.js'
 import { isDurationFrom, parseDuration } from './duration.js'
 import type { SessionOptions } from './options.js'
 
-/** Limits of a session's life. Each is in seconds, or a string such as '90s', '30m', '1h' or '1d'. */
+/** The limits of a session's lifetime. Each is in seconds, or a string such as '90s', '30m', '1h' or '1d'. */
 export interface TimeoutOptions {
   /**
-   * The time without a request after which a session ends. It takes the place of `cookieAge`, and turns on
-   * `saveEveryRequest` with a `touchAfter` of a twentieth. @default no limit but `cookieAge`
+   * The time without a request after which a session ends. It replaces `cookieAge`, and turns on
+   * `saveEveryRequest` with a `touchAfter` of a twentieth of it. @default no limit but `cookieAge`
    */
   idle?: number | string
-  /** The time after the login or the re-authentication after which a session ends, however much it is used. @default no limit */
+  /** The time from the login or the last re-authentication after which a session ends, however much it is used. @default no limit */
   absolute?: number | string
 }
 
-/** Limits with the figures of NIST SP 800-63B-4, which are those for timeouts and for nothing else of an assurance level. */
+/** The timeouts of an assurance level of NIST SP 800-63B-4. A preset sets nothing else of that level. */
 export type TimeoutPreset = 'nist-aal1' | 'nist-aal2' | 'nist-aal3'
 
 /** Limits in seconds. */
@@ -43,7 +43,7 @@ export const TIMEOUTS_CHECK: Check = [
   (value) => isPreset(value) || (isObject(value) && Object.values(value).some((limit) => limit !== undefined))
 ]
 
-/** The limits of an option that was checked. */
+/** The limits in seconds, from an option that was checked. */
 export function resolveTimeouts(option: SessionOptions['timeouts'] = {}): Timeouts {
   if (isPreset(option)) return PRESETS[option]
   const { idle, absolute } = option
@@ -53,12 +53,12 @@ export function resolveTimeouts(option: SessionOptions['timeouts'] = {}): Timeou
   })
 }
 
-/** The defaults of other options where use renews a session. */
+/** The defaults of other options with an idle timeout. */
 export function timeoutDefaults({ idle }: Timeouts): Pick<SessionOptions, 'cookieAge' | 'saveEveryRequest' | 'touchAfter'> {
   return idle === undefined ? {} : { cookieAge: idle, saveEveryRequest: true, touchAfter: idle / 20 }
 }
 
-/** Describes everything that is wrong with the option, alone and beside others. */
+/** Describes everything that is wrong with the option, alone and in combination with others. */
 export function timeoutProblems({ timeouts, cookieAge, saveEveryRequest, touchAfter }: SessionOptions): string[] {
   if (!isPreset(timeouts) && !isObject(timeouts)) return []
   const problems = isPreset(timeouts) ? [] : checkAll(timeouts, CHECKS, 'timeouts.')
