@@ -79,7 +79,7 @@ const PUBLISHED = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
   /^dist\/([a-z-]+\/)*[a-z-]+\.(js|d\.ts)$/,
   /^docs\/(README|[a-z-]+)\.md$/,
-  /^migrations\/\d{14}_\w+\.js$/
+  /^migrations\/([a-z-]+\/)?(\d{14}_)?[\w-]+\.js$/
 ]
 
 // Outside the repository, whose node_modules would be found.
@@ -98,7 +98,9 @@ t.test('the package holds what belongs into it, and nothing else', async (t) => 
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter((file) => /(?<!\.d)\.ts$/.test(file))
   const expected = [
     ...modules.flatMap((file) => ['.js', '.d.ts'].map((end) => `dist/${file.replace(/\.ts$/, end)}`)),
-    ...['docs', 'migrations'].flatMap((name) => readdirSync(join(root, name)).map((file) => `${name}/${file}`))
+    ...['docs', 'migrations'].flatMap((name) =>
+      readdirSync(join(root, name), { recursive: true, encoding: 'utf8' }).map((file) => `${name}/${file}`)
+    )
   ].filter((file) => PUBLISHED.some((pattern) => pattern.test(file)))
   const missing = expected.filter((file) => !files.includes(file))
   t.strictSame(missing, [], 'nothing is missing')
