@@ -119,8 +119,8 @@ const signedCookies = new SignedCookiesEngine({ codec: cookieCodec, cookieName: 
 const cache = new SessionCache({ cache: new MemoryCache({ clock }), prefix: '', clock })
 let row = ''
 const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
-  load: async () => ({ text: row, expireDate: new Date('2999-01-01') })
-})
+  load: async () => ({ sessionData: row, expireDate: new Date('2999-01-01') })
+} satisfies Partial<Engine>)
 const log = { debug: () => {}, warn: () => {} }
 const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
 const cookieContext = contextOf(signedCookies, cookieCodec)
