@@ -1,7 +1,7 @@
 /**
- * A decorator of the table that sends its most frequent statements for many sessions at
- * once. Under load this costs the server and the database a fraction of one statement
- * each; a lone call goes out as the single statement.
+ * A decorator of the table that combines its most frequent statements for many sessions
+ * into one. Under load, each then costs the server and the database a fraction of a
+ * statement. A lone call is sent as the single-row statement.
  */
 import type { Deadline, StoredSession } from '../contract.js'
 import { Batcher, type BatcherOptions } from './batcher.js'
@@ -28,13 +28,13 @@ interface Delete {
   sessionKey: string
 }
 
-/** Others wait for a batch: it must not take long. */
+/** The largest batch. The next batches wait for it, so that it must not take long. */
 const MAX_SIZE = 64
 
-/** For each kind of statement. Measured: while one is answered and one is handed out, another is on its way; more of them are smaller. */
+/** How many batches of each kind may be under way. Measured: with more, batches become smaller. */
 const MAX_UNDER_WAY = 3
 
-/** Measured: so few that callers that waited for one batch do not stay together; with up to so many, none waits a turn longer. */
+/** How many callers get their result in one turn of the event loop (see `BatcherOptions`). Measured. */
 const RESULTS_PER_TURN = 12
 
 const timedOut = () => notSent('it was not sent before its deadline')
@@ -50,7 +50,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
   constructor(table: SessionTable) {
     this.#table = table
     this.#sql = statementsOf(table)
-    // One statement cannot report two outcomes for one row.
+    // A statement reports one outcome per row, so that a batch has each key once.
     const keyOf = ({ sessionKey }: Delete) => sessionKey
     this.#reads = createBatcher<Read, StoredSession | null>({
       alone: ({ sessionKey, now }, deadline) => table.findLive(sessionKey, now, deadline),
@@ -84,7 +84,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
     return this.#table.exists(sessionKey, deadline)
   }
 
-  /** Rows with additional columns are written one by one. */
+  /** Batches rows without additional columns only. */
   insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean> {
     return isPlain(columns) ? this.#creates.add({ sessionKey, row }, deadline) : this.#table.insert(sessionKey, row, columns, deadline)
   }
@@ -135,7 +135,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
     ]
   }
 
-  /** Not sent again when a row is locked: then each call goes alone, and only the one of that row waits. */
+  /** Does not retry if a row is locked. The batcher then sends each call alone, so that only the call for that row waits. */
   async #send(sql: string, bindings: (string | (string | null)[])[], deadline: Deadline): Promise<Record<string, unknown>[]> {
     const { connections } = this.#table
     return connections.dialect.rows(await connections.sendOnce(sql, bindings, deadline))
@@ -146,7 +146,7 @@ function createBatcher<Item, Result>(options: Pick<BatcherOptions<Item, Result>,
   return new Batcher({ maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused, timedOut, ...options })
 }
 
-/** The statements for many sessions. A locked row makes those that write fail at once. */
+/** The statements for many sessions. Those that write fail at once if a row is locked. */
 function statementsOf({ table, connections: { dialect } }: SessionTable) {
   return {
     findLive: `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${table} WHERE session_key = ANY(?) AND expire_date > ?`,

@@ -1,7 +1,7 @@
 /**
- * Sends together all that is asked for in one turn of the event loop, or while as many
- * batches as allowed are under way. There is no timer: a lone call leaves at the end
- * of its turn. A batcher knows nothing of the statements that it sends.
+ * Combines calls into batches: those of one turn of the event loop, and those that arrive
+ * while as many batches as allowed are under way. There is no timer: a lone call is sent
+ * at the end of its turn.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { type Deadline, hasPassed } from '../deadline.js'
@@ -11,34 +11,34 @@ import { setImmediate } from '../timers.js'
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. */
   alone: (item: Item, deadline: Deadline) => Promise<Result>
-  /** Carries out several, and returns a result for each, in their order. The deadline is that of the item with the most time left. */
+  /** Carries out several items, and returns their results in the same order. The deadline is the latest of their deadlines. */
   together: (items: readonly Item[], deadline: Deadline) => Promise<readonly Result[]>
-  /** Whether an error of `together` says that nothing was done: then each item is tried alone, once. Any other error fails all of them. */
+  /** Whether an error of `together` means that nothing was done. Then each item is tried alone, once. Any other error fails all of them. */
   isRefused: (error: unknown) => boolean
   /** The error of an item whose deadline has passed before it was sent. */
   timedOut: () => Error
   /** Items with the same key are never in one batch: the later one waits for the next. */
   keyOf?: (item: Item) => string
-  /** Items in a batch. */
+  /** The largest number of items in a batch. */
   maxSize: number
-  /** Batches under way, a lone call included. */
+  /** The largest number of batches under way, including lone calls. */
   maxUnderWay: number
   /**
-   * Results handed out in one turn of the event loop. Callers that have theirs may ask again before the others do:
-   * otherwise all would come back at once, into one batch, and the process would be idle while it is under way.
+   * The number of results that are handed out in one turn of the event loop. It spreads the callers' next calls over
+   * several batches. Otherwise all would be in one batch, and the process idle while that is under way.
    *
-   * @default all of a batch
+   * @default all results of a batch
    */
   resultsPerTurn?: number
 }
 
-/** A class, since V8 makes literals that live for some time in its old generation, where they keep alive what they refer to. */
+/** A waiting call. A class, since V8 allocates long-lived object literals in the old generation, where they keep alive what they refer to. */
 class Call<Item, Result> {
   readonly item: Item
   readonly deadline: Deadline
   readonly resolve: (result: Result) => void
   readonly reject: (error: unknown) => void
-  /** The operations that ask for it, if they are traced. */
+  /** The traced operations that made the call, if there are any. */
   readonly operations: readonly TracedOperation[] | undefined = served.getStore()
 
   constructor(item: Item, deadline: Deadline, resolve: (result: Result) => void, reject: (error: unknown) => void) {
@@ -51,7 +51,7 @@ class Call<Item, Result> {
 
 export class Batcher<Item, Result> {
   readonly #options: BatcherOptions<Item, Result>
-  /** A batch belongs to no request: it must not run in the async context of its first caller. */
+  /** Bound, because a batch belongs to no request: it must not run in the async context of its first caller. */
   readonly #sendNext = AsyncResource.bind(() => this.#send(this.#take()))
   #waiting: Call<Item, Result>[] = []
   #underWay = 0
@@ -71,7 +71,7 @@ export class Batcher<Item, Result> {
   #schedule(): void {
     if (this.#isScheduled || this.#waiting.length === 0 || this.#underWay >= this.#options.maxUnderWay) return
     this.#isScheduled = true
-    // After the I/O of this turn, which may bring more.
+    // Runs after the I/O of this turn, which may bring more calls.
     setImmediate(() => {
       this.#isScheduled = false
       this.#rejectTimedOut()
@@ -88,7 +88,7 @@ export class Batcher<Item, Result> {
     })
   }
 
-  /** The calls of the next batch, in the order in which they came. */
+  /** Takes the calls of the next batch, in order of arrival. */
   #take(): Call<Item, Result>[] {
     const { maxSize, keyOf } = this.#options
     if (keyOf === undefined) return this.#waiting.splice(0, maxSize)
@@ -120,7 +120,7 @@ export class Batcher<Item, Result> {
   }
 
   #traceAlone(operations: readonly TracedOperation[], send: () => Promise<Result>): Promise<Result> {
-    // After a refused batch as well.
+    // A refused batch has set another size before.
     for (const operation of operations) operation.batchSize = 1
     return served.run(operations, send)
   }

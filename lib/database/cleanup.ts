@@ -1,20 +1,18 @@
-/** Removes expired sessions in small batches, so that other statements do not wait for long. */
+/** Removes expired sessions in small batches, so that other statements do not have to wait long. */
 import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
 import { monotonicNow, pause } from '../timers.js'
 import type { SessionTable } from './session-table.js'
 import { isOverdue } from './statement-error.js'
 
-/** A batch aims to hold its locks no longer than this, where the size adapts. */
+/** How long a batch should hold its locks, if the size of batches adapts. */
 const TARGET_MILLISECONDS = 5
 
 /**
- * Deletes what has expired at `now`, batch by batch, each in a transaction of its own.
- * Running it twice at once is harmless: the second one finds less to do.
+ * Deletes sessions that have expired at `now`, each batch in a transaction of its own.
  *
- * Each batch starts at what is now the oldest session. From the start of the index a
- * database would walk again and again over the entries of those that were deleted, which
- * stay there until they are cleaned up (VACUUM, purge), and behind a long transaction do so
- * for as long as that lasts.
+ * Each batch starts at the oldest session that is left. From the start of the index, a
+ * database would read again and again over the entries of deleted rows. They stay there
+ * until VACUUM or purge removes them, which a long transaction can delay.
  */
 export async function clearExpired(table: SessionTable, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
   const { grace = 0, batchSize, signal, onProgress } = options
@@ -33,7 +31,7 @@ export async function clearExpired(table: SessionTable, now: Date, options: Clea
       continue
     }
     if (batch === null) return { ...report, skipped: true }
-    // Others hold what is left, to renew or to delete it.
+    // Other writers hold the rest, to renew or to delete it.
     if (batch.deleted === 0) break
     report.deleted += batch.deleted
     report.batches += 1
@@ -41,19 +39,19 @@ export async function clearExpired(table: SessionTable, now: Date, options: Clea
     await onProgress?.({ ...report })
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
     oldest = await table.oldestExpired(before, from)
-    // Others get as much time as the batch took.
+    // Leaves other statements as much time as the batch took.
     if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
   }
   return report
 }
 
-/** The next size after a batch that took longer than its deadline. @throws any other error */
+/** The next batch size after a batch that missed its deadline. @throws any other error */
 function smallerIfOverdue(error: unknown, size: number): number {
   if (isOverdue(error) && size > 1) return Math.ceil(size / 10)
   throw error
 }
 
-/** At most twice as large, since a batch that was fast may have found its pages in memory. */
+/** The next batch size. At most twice the last one, since a fast batch may have found its pages in memory. */
 function fitted(size: number, milliseconds: number): number {
   return Math.max(10, Math.round(size * Math.min(2, TARGET_MILLISECONDS / milliseconds)))
 }

@@ -1,4 +1,4 @@
-/** The values of the option `columns`: checked before anything is sent, and bound so that all databases store the same. */
+/** Checks the values of the option `columns`, and binds them so that all databases store the same. */
 import type { Binding, Dialect } from './dialect.js'
 
 /**
@@ -12,7 +12,7 @@ export type Columns = Record<string, ColumnValue>
 
 const EXPECTED = 'a string, a finite number, a bigint of 64 bits, a boolean, a valid Date, binary data, null or undefined'
 
-/** @throws TypeError when the option returned anything but an object of values, such as a promise */
+/** @throws TypeError if the option returned anything but an object, such as a promise */
 export function checkColumns(returned: unknown): Columns {
   const tag = Object.prototype.toString.call(returned).slice(8, -1)
   if (tag === 'Object') return returned as Columns
@@ -21,7 +21,7 @@ export function checkColumns(returned: unknown): Columns {
   throw new TypeError(`Expected the option columns to return an object of column values, got ${tag}`)
 }
 
-/** @throws TypeError that names the column whose value cannot be stored */
+/** @throws TypeError that names the column, if a value cannot be stored */
 export function bindColumns(columns: Columns, dialect: Dialect): Binding[] {
   return Object.entries(columns).map(([name, value]) => {
     const binding = bind(value, dialect)
@@ -31,7 +31,7 @@ export function bindColumns(columns: Columns, dialect: Dialect): Binding[] {
   })
 }
 
-/** Undefined for a value that cannot be stored. */
+/** Returns undefined for a value that cannot be stored. */
 function bind(value: ColumnValue, dialect: Dialect): Binding | undefined {
   switch (typeof value) {
     case 'undefined':

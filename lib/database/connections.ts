@@ -1,7 +1,6 @@
 /**
- * Sends statements over connections from Knex's pool and returns the driver's own
- * answer, so that no setting of the Knex instance (mappers, post-processing) can
- * change it.
+ * Sends statements over connections from Knex's pool. Returns the driver's own answer,
+ * which no setting of the Knex instance (mappers, post-processing) can change.
  */
 import type { Knex } from 'knex'
 import { type Deadline, deadlineIn, hasPassed, withDeadline } from '../deadline.js'
@@ -20,13 +19,13 @@ interface Statement {
 export interface ConnectionsOptions {
   knex: Knex
   dialect: Dialect
-  /** Seconds for an operation that has no deadline of its own. */
+  /** The time for an operation without a deadline of its own, in seconds. */
   timeout: number
-  /** Whether statements are prepared on the server, once for each connection. */
+  /** Whether statements are prepared on the server, once per connection. */
   preparedStatements: boolean
 }
 
-/** Statements in a turn of a database that works in our own process, and stops the event loop meanwhile. */
+/** The largest number of statements in one turn on a database in our own process, which blocks the event loop. */
 const MAX_PER_TURN = 100
 
 const timedOut = () => notSent('it was not sent before its deadline')
@@ -46,12 +45,12 @@ export class Connections {
     this.#pool = poolOf(knex, dialect)
     this.#timeout = timeout
     this.#prepares = preparedStatements
-    // Apart, since a writer that waits for the file's lock must hold up no reader.
+    // Separate, because a writer that waits for the file's lock must not delay readers.
     this.#reads = this.#createBatcher(['BEGIN'])
     this.#writes = this.#createBatcher(dialect.begin)
   }
 
-  /** The deadline of an operation that begins now and has none of its own. */
+  /** The deadline of an operation that begins now without one of its own. */
   get deadline(): Deadline {
     return deadlineIn(this.#timeout)
   }
@@ -62,14 +61,14 @@ export class Connections {
     return this.#use((send) => send(sql, bindings), { deadline, prepare: this.#prepares })
   }
 
-  /** As `send()`, for a statement that is not to be sent again when it is refused for a lock. */
+  /** Like `send()`, but without a retry if the statement is refused because of a lock. */
   sendOnce(sql: string, bindings: readonly Binding[], deadline: Deadline): Promise<unknown> {
     return this.#use((send) => send(sql, bindings), { deadline, prepare: this.#prepares, retriesBusy: false })
   }
 
   /**
-   * Runs `work` in a transaction that may write, from its start again when the
-   * database was busy. Rolls back when `work` throws.
+   * Runs `work` in a transaction that may write. Runs it again from the start if the
+   * database was busy. Rolls back if `work` throws.
    *
    * @throws StoreUnavailable, StoreRefused, or what `work` throws
    */
@@ -89,17 +88,17 @@ export class Connections {
         throw error
       }
     }
-    // Too rare to be prepared, and partly of a kind that cannot be.
+    // Not prepared: these statements are rare, and some cannot be prepared.
     return this.#use(run, { deadline })
   }
 
-  /** All statements of a turn in one transaction, which costs one lock and one commit. */
+  /** Combines the statements of one turn into one transaction, with one lock and one commit. */
   #createBatcher(begin: readonly string[]): Batcher<Statement, unknown> {
     return new Batcher<Statement, unknown>({
       maxSize: MAX_PER_TURN,
       maxUnderWay: 1,
       alone: ({ sql, bindings }, deadline) => this.#use((send) => send(sql, bindings), { deadline }),
-      // In our own process statements are answered at once: none follows one that failed.
+      // In our own process `send` is synchronous and throws: no statement follows a failed one.
       together: (statements, deadline) =>
         this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), deadline),
       isRefused,
@@ -107,16 +106,16 @@ export class Connections {
     })
   }
 
-  /** Gives `work` a connection until the deadline. */
+  /** Runs `work` on a connection, until the deadline. */
   #use<T>(work: (send: Send) => Promise<T> | T, options: UseOptions): Promise<T> {
-    // The statement would be cut off as soon as it was sent, with its connection.
+    // Otherwise the statement would be sent, and cut off at once together with its connection.
     if (hasPassed(options.deadline)) return Promise.reject(timedOut())
     const use = new Use(this.#pool, this.dialect, options)
     return withDeadline(use.run(counted(work)), options.deadline, () => use.expire())
   }
 }
 
-/** Work that counts its attempts for the operations that it is done for, where these are traced. */
+/** Counts the attempts of `work` for the traced operations that it serves. */
 function counted<T>(work: (send: Send) => T): (send: Send) => T {
   const operations = served.getStore()
   if (operations === undefined) return work
@@ -126,7 +125,7 @@ function counted<T>(work: (send: Send) => T): (send: Send) => T {
   }
 }
 
-/** Ends a state of a connection. If that fails, the connection is discarded, and an error before it is the one to report. */
+/** Ends a state of a connection, such as a transaction. If that fails, the connection is discarded (`Use`), and the caller reports its earlier error. */
 export async function undo(send: Send, sql: string, bindings: readonly Binding[] = []): Promise<void> {
   try {
     await send(sql, bindings)

@@ -1,48 +1,48 @@
-/** The interface of a database: what differs between them, as data. Each has a file of its own. */
+/** The interface for everything that differs between databases. Each database has a file with its implementation. */
 import type { DriverError, Meaning } from './driver-errors.js'
 
 /** A value for a `?` of a statement. */
 export type Binding = string | number | bigint | boolean | Buffer | null | readonly (string | null)[]
 
-/** A row as the driver gives it, before any mapping that the Knex instance may be set up for. */
+/** A row as the driver returns it, before any mapping by the Knex instance. */
 export type Row = Record<string, unknown>
 
 export interface Dialect {
-  /** Quotes an identifier; a dot parts schema and table. */
+  /** Quotes an identifier. A dot separates schema and table. */
   quote(identifier: string): string
-  /** Whether it knows the statements for many sessions at once (arrays, `unnest`, `RETURNING`). */
+  /** Whether the database supports the statements for many sessions at once (arrays, `unnest`, `RETURNING`). */
   canBatch: boolean
-  /** Whether the database works in our own process, so that a statement costs no round trip and stops the event loop. */
+  /** Whether the database runs in our own process, so that a statement needs no round trip but blocks the event loop. */
   isInProcess: boolean
-  /** Sends a statement, with `?` for bindings. What is prepared is so once for each connection. Returns a promise, unless `isInProcess`. */
+  /** Sends a statement, with `?` for bindings. Returns a promise, unless `isInProcess`. @param prepare whether to prepare it, once per connection */
   execute(connection: unknown, sql: string, bindings: readonly Binding[], prepare: boolean): unknown
-  /** A Date as it is bound. @param early microseconds to take off, less than 1000. @default 0 */
+  /** Binds a Date. @param early microseconds to subtract, less than 1000. @default 0 */
   bindDate(date: Date, early?: number): string
-  /** A boolean as it is bound. */
+  /** Binds a boolean. */
   bindBoolean(value: boolean): Binding
-  /** An integer of 64 bits as it is bound. */
+  /** Binds an integer of 64 bits. */
   bindBigInt(value: bigint): Binding
   /** SQL for a bound `expire_date` that keeps the microseconds of the row (`StoredRow.early`). */
   renewedDate: string
-  /** SQL for a bound text that a column is compared with, byte for byte. */
+  /** SQL for a bound text that is compared with a column byte by byte. */
   exactParameter: string
-  /** SQL for the column `expire_date` in a form that `readDate` understands. */
+  /** SQL that selects the column `expire_date` in the form that `readDate` reads. */
   selectDate: string
-  /** The date, rounded up to the millisecond. */
+  /** Reads a date, rounded up to the millisecond. */
   readDate(value: unknown): Date
-  /** The microseconds after the millisecond, from 0 to 999. */
+  /** Reads the microseconds of a date after its millisecond, from 0 to 999. */
   readMicroseconds(value: unknown): number
   rows(response: unknown): Row[]
-  /** Rows matched by an UPDATE or DELETE, changed or not; rows made by an INSERT. */
+  /** The number of rows that an UPDATE or DELETE matched, changed or not, or that an INSERT made. */
   affected(response: unknown): number
-  /** Ends an INSERT of a key that may be taken: then no row is made, and it is no error. */
+  /** The end of an INSERT that makes no row, without an error, if the key is taken. */
   onConflict: string
-  /** The error of such an INSERT, where the database has no words for that. */
+  /** Whether an INSERT failed because its key is taken, for databases without such SQL. */
   isKeyTaken(error: DriverError): boolean
   /** The statements that start a transaction that will write. */
   begin: readonly string[]
   /**
-   * An UPDATE or DELETE of the rows that meet `where`. If one is locked, it fails at once instead of waiting.
+   * An UPDATE or DELETE of the rows that match `where`. If one is locked, it fails at once instead of waiting.
    *
    * @param statement the statement up to its WHERE
    * @param movesKey whether it changes the key, or deletes the row
@@ -50,32 +50,32 @@ export interface Dialect {
   writeUnlocked(statement: string, table: string, where: string, movesKey: boolean): string
   /** An INSERT that fails at once instead of waiting for a lock. */
   insertUnlocked(statement: string): string
-  /** Ends a SELECT that locks its rows, and fails at once if one is locked. */
+  /** The end of a SELECT that locks its rows, and that fails at once if one is locked already. */
   forUpdate: string
-  /** The statement that deletes at most `limit` sessions which ended from `from` on and before `before`, and its bindings. */
+  /** The statement, with its bindings, that deletes at most `limit` sessions which ended from `from` on and before `before`. */
   deleteExpired(table: string, from: string, before: string, limit: number): [string, Binding[]]
-  /** Asks for the right to clean up; null where the database lets only one write anyway. */
+  /** The statement that tries to take the lock of cleanup runs. Null for a database with a single writer. */
   tryLock: string | null
-  /** Gives it back; null where the end of the transaction does. */
+  /** The statement that releases it. Null if the end of the transaction does. */
   unlock: string | null
-  /** First size of a cleanup batch, and whether it is fitted to what the database makes of it. */
+  /** The size of the first cleanup batch, and whether later sizes adapt to its duration. */
   cleanup: { initialBatchSize: number; adapts: boolean }
-  /** The consequences of an error, and its reason. */
+  /** The kind of an error, and its reason. */
   meaning(error: DriverError): Meaning
-  /** The reason of a failure in the database's words, without data that it quotes. */
+  /** The database's own message for an error, without the data that it quotes. */
   describe(error: DriverError): string
-  /** Ends a connection whose answer is overdue, and the statement on the server: it must not be carried out later. */
+  /** Ends a connection whose answer is overdue, and cancels its statement on the server, which must not be carried out later. */
   abort(connection: unknown): void
-  /** Closes the socket of a connection at once, without a word to the server. */
+  /** Closes the socket of a connection at once, without telling the server. */
   disconnect(connection: unknown): void
-  /** The driver's option for the milliseconds that connecting may take. Null where nothing connects. */
+  /** The driver's option for the time limit of connecting, in milliseconds. Null if nothing connects. */
   connectTimeout: string | null
 }
 
 /** The second that was written last. Sessions that are saved together mostly end in the same one. */
 let last = { second: Number.NaN, text: '' }
 
-/** A date in ISO 8601, in UTC to the microsecond, without its time zone. @param early microseconds to take off, less than 1000 */
+/** A date in ISO 8601, in UTC with microseconds, without the time zone. @param early microseconds to subtract, less than 1000 */
 export function isoMicroseconds(date: Date, early: number): string {
   const milliseconds = early === 0 ? date.getTime() : date.getTime() - 1
   const second = Math.floor(milliseconds / 1000)
@@ -84,13 +84,13 @@ export function isoMicroseconds(date: Date, early: number): string {
   return last.text + String(microseconds).padStart(6, '0')
 }
 
-/** Django's format of a datetime, to the microsecond. */
+/** A date in Django's format, with microseconds. */
 export const toDjangoText = (date: Date, early = 0) => isoMicroseconds(date, early).replace('T', ' ')
 
-/** The digits after the milliseconds in Django's format, of which a fraction may be missing. */
+/** The digits after the milliseconds in Django's format, where a zero fraction may be missing. */
 const fractionOf = (text: string) => text.slice('YYYY-MM-DD HH:MM:SS.mmm'.length)
 
-/** The date of a text in Django's format, rounded up to the millisecond. */
+/** Reads a date in Django's format, rounded up to the millisecond. */
 export function fromDjangoText(value: unknown): Date {
   const text = String(value)
   const milliseconds = Date.parse(`${text.replace(' ', 'T')}Z`)

@@ -28,10 +28,10 @@ const LIKELY_DRIVERS: readonly [name: RegExp, driver: string][] = [
 ]
 
 /**
- * The problem with a Knex client, and the one to use; null for one that is supported.
- * For some names Knex itself would advise to install the package of another driver.
+ * The problem with a Knex client, and the client to use instead. Null for a supported client.
+ * For some names Knex itself advises to install a driver that is not supported here.
  *
- * @param client its name; a class is judged when there is an instance
+ * @param client its name. A class is accepted here, and checked by the `driverName` of its instance
  */
 export function clientProblem(client: unknown): string | null {
   if (typeof client === 'function' || [...DRIVERS, ...POSTGRES_ALIASES].includes(client as string)) return null

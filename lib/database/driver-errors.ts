@@ -1,23 +1,23 @@
 /**
- * The meaning of an error that a driver reports, as tables: one for each database, from
- * its manual. An error that is in no table is `unknown`, and its connection is not trusted.
+ * The meaning of drivers' errors: a table for each database, from its manual. An error in no
+ * table is `unknown`, and its connection is discarded.
  */
 
-/** An error as the drivers of all databases throw it. */
+/** An error of any driver. */
 export interface DriverError extends Error {
   /** PostgreSQL: the SQLSTATE. SQLite and MySQL: the name of the error. A socket: the system's code. */
   code?: string
-  /** PostgreSQL: always set by the server, and never by a socket. */
+  /** PostgreSQL: set for every error of the server, and for no error of a socket. */
   severity?: string
-  /** MySQL: the server's number of the error, its SQLSTATE and its own words; a socket's error has none of the last two. */
+  /** MySQL: the server's error number, SQLSTATE and message. An error of a socket has neither of the last two. */
   errno?: number
   sqlState?: string
   sqlMessage?: string
-  /** MySQL: the connection is of no use any more. */
+  /** MySQL: whether the connection can no longer be used. */
   fatal?: boolean
 }
 
-/** The consequences for the statement and its connection are in `statement-error.ts` and `database.ts`. */
+/** The consequences for the statement are in `statement-error.ts`, those for its connection in `use.ts`. */
 export type ErrorKind =
   /** Another writer was in the way. Nothing was done, and the statement may be sent again. */
   | 'busy'
@@ -25,9 +25,9 @@ export type ErrorKind =
   | 'unable'
   /** The database refuses it for good: a constraint, a wrong value, a missing table. Nothing was done, and the connection is sound. */
   | 'refused'
-  /** As `refused`, and the server closes the connection. */
+  /** Like `refused`, but the server also closes the connection. */
   | 'tooLarge'
-  /** Nothing was done, since the connection is outdated: its server has become read-only, or its prepared statements are void. */
+  /** Nothing was done, because the connection is outdated: its server has become read-only, or its prepared statements are invalid. */
   | 'outdated'
   /** The connection broke. The statement may have been carried out. */
   | 'lost'
@@ -36,11 +36,11 @@ export type ErrorKind =
 
 export interface Meaning {
   kind: ErrorKind
-  /** The reason and what to do, for the log. It holds no data. */
+  /** The reason and the remedy, for the log. Contains no data. */
   reason: string
 }
 
-/** Codes, or the first characters of codes, of each kind. The longest that fits a code decides. */
+/** Codes, or the first characters of codes, by kind. The longest match decides. */
 type Kinds = Partial<Record<ErrorKind, readonly string[]>>
 
 const POSTGRES_KINDS: Kinds = {
@@ -97,9 +97,9 @@ const DENIED = 'the user of the database lacks a privilege: grant reading, creat
 const FULL = 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
 const READ_ONLY = 'its server is read-only, as a former primary is after a failover'
 const UNPREPARED =
-  'the prepared statements of a connection were void. If this goes on, a pooler shares connections out by transaction: set the option preparedStatements to false'
+  'the prepared statements of a connection were invalid. If this persists, a pooler assigns connections per transaction: set the option preparedStatements to false'
 
-/** Reasons that say more than that of the kind. */
+/** More specific reasons than that of the kind. */
 const POSTGRES_REASONS: Record<string, string> = {
   '42P01': TABLE_MISSING,
   '42703': COLUMN_MISSING,

@@ -1,4 +1,4 @@
-/** Queries about a table and the time, and the types that Django gives columns: one object for each database. */
+/** Queries about a table and the server's time, and the column types of Django's migrations, for each database. */
 import type { Connections } from './connections.js'
 import type { Dialect, Row } from './dialect.js'
 import { dialectOf } from './dialects.js'
@@ -8,18 +8,18 @@ export interface Column {
   type: string
   nullable: boolean
   hasDefault: boolean
-  /** Null where it makes no difference. */
+  /** Null if it does not matter. */
   collation: string | null
 }
 
-/** One that queries can use: neither partial, nor half made. */
+/** An index that queries can use: neither partial nor incomplete. */
 export interface Index {
   columns: string[]
   primary: boolean
   unique: boolean
 }
 
-/** The cost of a column of another type. */
+/** The consequence of a column of another type. */
 interface Cost {
   type: RegExp
   status: 'ok' | 'warn' | 'fail'
@@ -28,20 +28,20 @@ interface Cost {
 
 interface Expectation {
   type: string
-  /** The first that matches counts. @default another type is worth a warning */
+  /** The first match counts. Any other type is worth a warning. */
   costs: readonly Cost[]
 }
 
 export interface Inspection {
-  /** Empty when there is no such table. */
+  /** A query for the columns. No rows if there is no such table. */
   columns: string
-  /** One row for each column of an index, in order. */
+  /** A query for the indexes, with a row for each column of an index, in order. */
   indexes: string
-  /** The values that the two queries bind for the name of a table. */
+  /** The bindings of the two queries for a table. */
   bind(table: string): (string | null)[]
-  /** The time in milliseconds since 1970; null for a database in our own process. */
+  /** A query for the time in milliseconds since 1970. Null for a database in our own process. */
   now: string | null
-  /** Whether dates carry their time zone, so that it does not matter which one a writer lives in. */
+  /** Whether dates have a time zone, so that the writer's time zone does not matter. */
   hasTimeZones: boolean
   django: Record<'session_key' | 'session_data' | 'expire_date', Expectation>
 }
@@ -131,7 +131,7 @@ export function inspectionOf({ knex }: Connections): Inspection {
 }
 
 /**
- * The columns of a table; empty when there is no such table.
+ * The columns of a table. Empty if there is no such table.
  *
  * @throws StoreUnavailable, StoreRefused
  */
@@ -160,7 +160,7 @@ export async function readIndexes(connections: Connections, table: string): Prom
 }
 
 /**
- * The time of the database; null for one in our own process, which has the same clock.
+ * The time of the database. Null for a database in our own process, which has the same clock.
  *
  * @throws StoreUnavailable
  */

@@ -24,7 +24,7 @@ interface MysqlConnection {
   constructor: new (options: { config: object }) => MysqlConnection
 }
 
-/** MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice a closed connection. */
+/** Kills a connection on the server, over another connection: while it waits for a lock, a server does not notice a closed socket. */
 function kill({ constructor: Connection, config, threadId }: MysqlConnection): void {
   const connection = new Connection({ config })
   connection.stream.unref()
@@ -32,22 +32,22 @@ function kill({ constructor: Connection, config, threadId }: MysqlConnection): v
   connection.query({ sql: `KILL ${threadId}` }, () => connection.destroy())
 }
 
-/** Against settings of the driver that change what it answers. */
+/** Overrides settings of the driver that change its answers. */
 const MYSQL_OPTIONS = { typeCast: (_field: unknown, next: () => unknown) => next(), rowsAsArray: false, nestTables: false }
 
 /**
- * A text as SQL. The driver would escape with backslashes, which under the sql_mode
- * NO_BACKSLASH_ESCAPES lets a cookie end the string and go on in SQL.
+ * A string literal in SQL. The driver would escape with backslashes. With the sql_mode
+ * NO_BACKSLASH_ESCAPES that would be an SQL injection.
  */
 const literal = (text: string) =>
   text.includes('\\') ? `_utf8mb4 X'${Buffer.from(text).toString('hex')}'` : `'${text.replaceAll("'", "''")}'`
 
-/** Bytes of a statement from which on it is compared with the server's limit, whose smallest default was 1 MiB. */
+/** The size in bytes from which a statement is compared with the server's limit, whose smallest default was 1 MiB. */
 const LARGE = 262_144
 
 const packetLimits = new WeakMap<MysqlConnection, number>()
 
-/** `max_allowed_packet`, which a connection keeps from its start. */
+/** `max_allowed_packet` in bytes, which does not change during a connection. */
 async function packetLimit(connection: MysqlConnection): Promise<number> {
   const known = packetLimits.get(connection)
   if (known !== undefined) return known
@@ -58,8 +58,8 @@ async function packetLimit(connection: MysqlConnection): Promise<number> {
 }
 
 /**
- * A statement that is larger than the server's limit is not sent: the server would break the connection
- * off, mostly before it could be read why.
+ * Does not send a statement that is larger than the server's limit. The server would close the
+ * connection, mostly before its error could be read.
  */
 async function sendWithinLimit(connection: MysqlConnection, method: 'query' | 'execute', query: MysqlQuery, size: number) {
   if (size > (await packetLimit(connection))) {
@@ -74,10 +74,10 @@ function ask(connection: MysqlConnection, method: 'query' | 'execute', query: My
   })
 }
 
-/** Errors whose messages quote names only: a table or column that is missing, and columns without a default, NULL, out of range, truncated, too short. */
+/** Errors whose messages quote names but no data: missing table or column; no default, NULL, out of range, truncated or too long for a column. */
 const QUOTING_NAMES = [1146, 1054, 1364, 1048, 1264, 1265, 1406]
 
-/** For one statement of MariaDB, which has no NOWAIT for writes. */
+/** Turns waiting for locks off for one statement of MariaDB, which has no NOWAIT for writes. */
 const NO_LOCK_WAIT = '/*M!100100 SET STATEMENT innodb_lock_wait_timeout = 0 FOR */'
 
 const bytesOf = (value: Binding) => (typeof value === 'string' || Buffer.isBuffer(value) ? Buffer.byteLength(value) : 0)
@@ -99,32 +99,32 @@ export const mysql: Dialect = {
       ? ask(connection as MysqlConnection, method, query)
       : sendWithinLimit(connection as MysqlConnection, method, query, size)
   },
-  // Text, since a Date would be shifted by the driver's option `timezone`.
+  // As text, because the driver's option `timezone` would shift a Date.
   bindDate: toDjangoText,
   bindBoolean: Number,
   bindBigInt: String,
   // 0 stays 0, and 1 to 999 count from the millisecond before.
   renewedDate: 'CAST(? AS DATETIME(6)) + INTERVAL ((MICROSECOND(expire_date) + 999) % 1000 - 999) MICROSECOND',
-  // The usual collations ignore case and trailing spaces. Cast is the value, not the column: an index finds what is
-  // equal by the collation, of which the bytes are compared then.
+  // The usual collations ignore case and trailing spaces. The cast is on the value, so that the index of the column is
+  // used: it finds the rows that are equal by the collation, and their bytes are compared then.
   exactParameter: 'CAST(? AS BINARY)',
-  // Text, since drivers read a datetime in a time zone of their own, to the millisecond, or not at all (`dateStrings`).
+  // As text, because the driver would read a datetime in its own time zone, without microseconds, or not at all (`dateStrings`).
   selectDate: 'CAST(expire_date AS CHAR(26))',
   readDate: fromDjangoText,
   readMicroseconds: microsecondsOfDjangoText,
   rows: (response) => (response as [Row[]])[0],
-  // The count of affected rows is that of changed ones where the flag FOUND_ROWS was taken off.
+  // Without the flag FOUND_ROWS, `affectedRows` counts changed rows only.
   affected: (response) => {
     const [{ info, affectedRows }] = response as [MysqlHeader]
     return Number(/\d+/.exec(info)?.[0] ?? affectedRows)
   },
-  // ON DUPLICATE KEY UPDATE counts the row that was there as well, INSERT IGNORE passes over other errors too.
+  // ON DUPLICATE KEY UPDATE would count the existing row, and INSERT IGNORE would ignore other errors too.
   onConflict: '',
-  // The last that the message names is the key, in any language, and with or without its table.
+  // The last name in the message is that of the key, in any language, with or without its table.
   isKeyTaken: ({ errno, sqlMessage = '' }) => errno === 1062 && /['.]PRIMARY'[^']*$/.test(sqlMessage),
-  // REPEATABLE READ would lock the gaps between rows too, and so stop others from making sessions.
+  // REPEATABLE READ would also lock the gaps between rows, and so block the creation of sessions.
   begin: ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED', 'START TRANSACTION'],
-  // MariaDB reads what is for it, and MySQL what is for 8.0.1 and later. Without LIMIT, MySQL would merge the derived table and wait.
+  // MariaDB runs the comments /*M! */, MySQL from 8.0.1 on the comments /*!80001 */. Without LIMIT, MySQL would merge the derived table, and wait.
   writeUnlocked: (statement, table, where) =>
     `${NO_LOCK_WAIT} ${statement} WHERE /*!80001 session_key = (SELECT session_key FROM (SELECT session_key FROM ${table} WHERE */ ${where} /*!80001 LIMIT 1 FOR UPDATE NOWAIT) AS free) */`,
   insertUnlocked: (statement) => `${NO_LOCK_WAIT} ${statement}`,
@@ -133,8 +133,8 @@ export const mysql: Dialect = {
     `DELETE FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?`,
     [from, before, limit]
   ],
-  // Such locks are the server's, names have at most 64 characters, and the connection keeps them beyond the transaction.
-  // A text, since the driver may give numbers as text, and '0' is true.
+  // These locks are global to the server, have names of at most 64 characters, and outlive the transaction.
+  // The answer is a text, because the driver may return numbers as text, and '0' is truthy.
   tryLock: "SELECT IF(GET_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)), 0), 'yes', NULL) AS held",
   unlock: "DO RELEASE_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)))",
   cleanup: { initialBatchSize: 1000, adapts: false },

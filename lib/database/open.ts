@@ -1,17 +1,17 @@
-/** Makes a Knex instance, or says what has to be done first. */
+/** Creates a Knex instance, or throws an error that names the remedy. */
 import type { Knex } from 'knex'
 import { dialectOf } from './dialects.js'
 
 /**
- * A Knex instance of a configuration. Its connections are made when they are first used.
+ * Creates a Knex instance from a configuration. It connects at the first use.
  *
- * @param connectTimeout seconds for making a connection, where the configuration does not say
- * @throws Error when the package of the driver is missing, or the connection URL cannot be decoded
+ * @param connectTimeout the time limit of connecting, in seconds, unless the configuration has one
+ * @throws Error if the package of the driver is missing, or the connection URL cannot be decoded
  */
 export async function createKnex(config: Knex.Config, connectTimeout: number): Promise<Knex> {
   const { default: create } = await import('knex')
   try {
-    // Each failure is an error of ours, with its reason. Knex would print it as well, with a stack.
+    // This package reports each failure as an error. Knex would print it as well, with a stack.
     const knex = create({ ...config, log: { warn() {}, error() {}, ...config.log } })
     boundConnects(knex, connectTimeout)
     return withPlainHost(knex)
@@ -20,11 +20,12 @@ export async function createKnex(config: Knex.Config, connectTimeout: number): P
   }
 }
 
-/** A server that accepts a connection and never answers would otherwise keep the socket for ever. */
+/** Sets the time limit of connecting. Otherwise a server that accepts a connection but never answers would keep the socket for ever. */
 function boundConnects({ client }: Knex, seconds: number): void {
   const option = dialectOf(client.driverName)?.connectTimeout
   if (!option) return
-  // In place, since Knex hides the password from a copy. A URL is not parsed yet where a function returns it.
+  // Changed in place, because a copy would lack the password, which Knex makes non-enumerable. A function may also
+  // return a URL, which is not parsed yet and left alone.
   const bound = (settings: unknown) => {
     if (typeof settings === 'object' && settings !== null) Object.assign(settings, { [option]: Math.ceil(seconds * 1000), ...settings })
     return settings
@@ -34,7 +35,7 @@ function boundConnects({ client }: Knex, seconds: number): void {
   if (provider) client.connectionConfigProvider = async () => bound(await provider())
 }
 
-/** A URL puts an IPv6 address into brackets (RFC 3986, section 3.2.2), and Knex passes them on to the resolver of names. */
+/** Removes the brackets around an IPv6 address in a URL (RFC 3986, section 3.2.2), which Knex passes on to the name resolver. */
 function withPlainHost(knex: Knex): Knex {
   const settings: { host?: unknown } = Object(knex.client.connectionSettings)
   if (typeof settings.host === 'string') settings.host = settings.host.replace(/^\[(.*)\]$/, '$1')

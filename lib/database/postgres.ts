@@ -25,16 +25,16 @@ interface PostgresClient {
   secretKey: number
 }
 
-/** Instead of parsers that applications set for the driver, and of its option `binary`: every column that we read is a text. */
+/** Reads every column as text, whatever type parsers the application has set for the driver, or its option `binary`. */
 const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => String(value) }
 
-/** Milliseconds for a CancelRequest. */
+/** The time limit of a CancelRequest, in milliseconds. */
 const CANCEL_TIMEOUT = 1000
 
 /**
- * PostgreSQL's CancelRequest, over a connection of its own, without login and answer (its manual, "Canceling
- * Requests in Progress"). The server closes that connection when it has passed the request on. Until then the
- * connection of the statement stays: a pooler would forget the statement with it, and have nothing to cancel.
+ * Sends PostgreSQL's CancelRequest over a connection of its own, without login and answer (manual, "Canceling
+ * Requests in Progress"). The server closes that connection when it has passed on the request. The connection
+ * of the statement must stay open until then: with it, a pooler would forget which statement to cancel.
  */
 function cancel({ host, port, processID, secretKey }: PostgresClient, done: () => void): void {
   const message = Buffer.alloc(16)
@@ -45,7 +45,7 @@ function cancel({ host, port, processID, secretKey }: PostgresClient, done: () =
   socket.write(message)
 }
 
-/** PostgreSQL's own form of each statement, and its name: the text makes it, so that others who share a pool cannot take it. */
+/** Each statement with PostgreSQL's placeholders, and its name. The name is a hash of the text, so that nothing else on a shared pool uses it. */
 const postgresForms = new Map<string, { text: string; name: string }>()
 
 function postgresForm(sql: string): { text: string; name: string } {
@@ -86,12 +86,12 @@ export const postgres: Dialect = {
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
   isKeyTaken: () => false,
   begin: ['BEGIN'],
-  // Not by ctid: a renewal meanwhile would move the row, and nothing would be written.
+  // Not by ctid: a renewal in the meantime would move the row, and nothing would be written.
   writeUnlocked: (statement, table, where, movesKey) =>
     `${statement} WHERE session_key = (SELECT session_key FROM ${table} WHERE ${where} ${movesKey ? 'FOR UPDATE' : 'FOR NO KEY UPDATE'} NOWAIT)`,
   insertUnlocked: (statement) => statement,
   forUpdate: 'FOR UPDATE NOWAIT',
-  // By ctid it costs no more than one DELETE of all. The predicate again spares a session that was renewed meanwhile.
+  // By ctid it costs no more than a single DELETE of all. The repeated predicate spares a session that was renewed in the meantime.
   deleteExpired: (table, from, before, limit) => [
     `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
     [from, before, limit, before]

@@ -10,18 +10,18 @@ export interface SessionRow {
   readonly sessionKey: string
   /** The signed text. */
   readonly sessionData: string
-  /** The moment from which on it counts as expired, rounded up to the millisecond. */
+  /** The moment at which the session ends, rounded up to the millisecond. */
   readonly expireDate: Date
   /**
-   * The data, as Django's `get_decoded()`.
+   * Decodes the data, like Django's `get_decoded()`.
    *
-   * @throws SuspiciousSession when the text is corrupt or forged
+   * @throws SuspiciousSession if the text is corrupt or forged
    * @throws SessionTooLarge
    */
   decoded(): Record<string, unknown>
 }
 
-/** The table of sessions, to read: `app.sessions.model` (`Session.objects` of django/contrib/sessions/models.py). */
+/** Reads the table of sessions: `app.sessions.model` (`Session.objects` of django/contrib/sessions/models.py). */
 export class SessionModel {
   readonly #table: SessionTable
   readonly #codec: Codec
@@ -37,13 +37,13 @@ export class SessionModel {
     return this.#table.tableName
   }
 
-  /** A Knex query builder on the table, for anything else that an application wants to know. */
+  /** A Knex query builder on the table, for any other query. */
   query(): Knex.QueryBuilder {
     return this.#table.connections.knex(this.tableName)
   }
 
   /**
-   * The row of a key, live or expired; null when there is none.
+   * The row of a key, live or expired. Null if there is none.
    *
    * @throws StoreUnavailable
    */
@@ -57,8 +57,8 @@ export class SessionModel {
   }
 
   /**
-   * The number of sessions that ended before a date, and the end of the oldest of them. It reads the
-   * index of `expire_date` from its start to the date; SQLite stops the event loop meanwhile.
+   * The number of sessions that ended before a date, and the end of the oldest of them. Scans the
+   * index of `expire_date` up to the date. On SQLite this blocks the event loop.
    *
    * @throws StoreUnavailable
    */

@@ -1,6 +1,6 @@
 /**
- * The table of django.contrib.sessions.models.Session, one row at a time. It knows keys,
- * signed text and dates, and nothing of what they mean.
+ * The table of django.contrib.sessions.models.Session, one row at a time. Handles keys,
+ * signed text and dates, without their meaning.
  */
 import type { Deadline, StoredSession } from '../contract.js'
 import { monotonicNow } from '../timers.js'
@@ -21,7 +21,7 @@ export interface SessionTableOptions {
   tableName: string
 }
 
-/** The statements that are not made for each call. */
+/** The statements that are built once. */
 type Statements = Record<'find' | 'findLive' | 'exists' | 'insert' | 'update' | 'compareAndSwap' | 'touch' | 'cycleKey' | 'delete', string>
 
 export class SessionTable implements SessionRows<StoredRow> {
@@ -54,13 +54,13 @@ export class SessionTable implements SessionRows<StoredRow> {
 
   /** The live rows of some keys, at most 256, by one statement. */
   async findAllLive(sessionKeys: readonly string[], now: Date, deadline: Deadline): Promise<Map<string, StoredSession>> {
-    // Few sizes, so that there are few statements to prepare. A key may be named twice.
+    // Padded to one of a few sizes, so that there are few statements to prepare. Repeating a key is harmless.
     const size = [1, 16, 256].find((size) => size >= sessionKeys.length) as number
     const padded = [...sessionKeys, ...new Array<string>(size - sessionKeys.length).fill(sessionKeys[0] as string)]
     const keys = padded.map(() => '?').join(', ')
     const sql = `SELECT session_key, session_data, ${this.#dialect.selectDate} AS expire_date FROM ${this.table} WHERE session_key IN (${keys}) AND expire_date > ?`
     const rows = await this.#rows(sql, [...padded, this.#dialect.bindDate(now)], deadline)
-    // On MySQL the comparison may ignore case: who asks looks for the very key.
+    // On MySQL the comparison may ignore case. The caller looks up the exact key.
     return new Map(rows.map((row) => [row.session_key as string, this.read(row)]))
   }
 
@@ -106,15 +106,15 @@ export class SessionTable implements SessionRows<StoredRow> {
     return this.#write(this.#sql.delete, [sessionKey], deadline)
   }
 
-  /** The best way to call `deleteExpired` on this database. */
+  /** The batch sizes for `deleteExpired` on this database. */
   get cleanup(): Dialect['cleanup'] {
     return this.#dialect.cleanup
   }
 
   /**
-   * The end of the oldest session that ended before the date; null when there is none.
+   * The end of the oldest session that ended before the date. Null if there is none.
    *
-   * @param from sessions that ended earlier are passed over
+   * @param from ignores sessions that ended earlier
    */
   async oldestExpired(before: Date, from: Date | null = null): Promise<Date | null> {
     return (await this.#expired('NULL', before, from)).oldest
@@ -127,9 +127,9 @@ export class SessionTable implements SessionRows<StoredRow> {
 
   /**
    * Deletes at most `limit` sessions that ended from `from` on and before `before`, the oldest
-   * first. Null when another cleaner is at work.
+   * first.
    *
-   * @returns their number, and the milliseconds for which they were locked
+   * @returns their number, and for how many milliseconds they were locked; null if another cleanup is running
    */
   async deleteExpired(from: Date, before: Date, limit: number): Promise<{ deleted: number; milliseconds: number } | null> {
     const { tryLock, unlock } = this.#dialect
@@ -158,7 +158,7 @@ export class SessionTable implements SessionRows<StoredRow> {
   /** @param count SQL for the number of sessions, where it is wanted */
   async #expired(count: string, before: Date, from: Date | null): Promise<{ count: number; oldest: Date | null }> {
     const [where, dates] = from === null ? ['expire_date < ?', [before]] : ['expire_date >= ? AND expire_date < ?', [from, before]]
-    // The smallest is found by the index: what `readDate` understands is made of that one only.
+    // The inner query finds the minimum by the index. Only that one is converted to the form that `readDate` reads.
     const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
     const [row] = await this.#rows(
       `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
@@ -167,7 +167,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
   }
 
-  /** A date that ends are compared with as they are read, rounded up to the millisecond. */
+  /** Binds a limit so that the database compares dates as they are read: rounded up to the millisecond. */
   #bindLimit(date: Date): string {
     return this.#dialect.bindDate(date, 999)
   }

@@ -1,8 +1,8 @@
 /**
- * A decorator of the table that settles writes of unknown outcome. When a connection
- * breaks, the statement that was under way may have been carried out. The signed text
- * alone cannot tell: two processes that make the same change in the same second write
- * the same text. So each write has microseconds of its own, which the row is read for.
+ * A decorator of the table that finds out the outcome of a write whose connection broke.
+ * The signed text of the row alone cannot tell, because two processes that make the same
+ * change in the same second write the same text. Therefore each write has its own random
+ * microseconds in `expire_date`, and the row is read to compare them.
  */
 import type { Deadline, StoredSession } from '../contract.js'
 import type { Columns } from './columns.js'
@@ -10,14 +10,14 @@ import type { Merged, SessionRows, StoredRow } from './rows.js'
 import type { FoundRow, SessionTable } from './session-table.js'
 import { isOutcomeUnknown } from './statement-error.js'
 
-/** What a row says of a write. */
+/** The outcome of a write, as the row shows it. */
 type Verdict = 'written' | 'not written' | 'unknown'
 
 export class SettledTable implements SessionRows<StoredSession> {
   readonly #rows: SessionRows<StoredRow>
   readonly #table: SessionTable
 
-  /** @param rows where statements are sent, which may be batched @param table where rows are read */
+  /** @param rows sends the statements, batched or not @param table reads rows after a broken connection */
   constructor(rows: SessionRows<StoredRow>, table: SessionTable) {
     this.#rows = rows
     this.#table = table
@@ -31,7 +31,7 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.exists(sessionKey, deadline)
   }
 
-  /** A row under the key is this one: the key was random, and nobody else has it. */
+  /** If the key has a row, it was written: the key is random, so that nobody else used it. */
   insert(sessionKey: string, stored: StoredSession, columns: Columns, deadline: Deadline): Promise<boolean> {
     const insert = () => this.#rows.insert(sessionKey, toRow(stored), columns, deadline)
     return this.#settle(insert, sessionKey, (found) => (found === null ? 'unknown' : 'written'), deadline)
@@ -64,7 +64,7 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.touch(sessionKey, expireDate, snapshot, deadline)
   }
 
-  /** As in `insert`: a row under the new key is the one that was moved. */
+  /** As in `insert`: if the new key has a row, it is the moved one. */
   cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
     const cycleKey = () => this.#rows.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)
     return this.#settle(cycleKey, newKey, (found) => (found === null ? 'unknown' : 'written'), deadline)
@@ -74,7 +74,7 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.delete(sessionKey, deadline)
   }
 
-  /** @throws the error of the write where its outcome stays unknown */
+  /** @throws the error of the write if its outcome stays unknown */
   async #settle(
     write: () => Promise<boolean>,
     sessionKey: string,
@@ -92,7 +92,7 @@ export class SettledTable implements SessionRows<StoredSession> {
   }
 }
 
-/** From 1 to 999, so that 0 shows a column that keeps no microseconds. */
+/** From 1 to 999. A 0 in the row means that the column stores no microseconds. */
 const randomMicroseconds = () => 1 + Math.floor(Math.random() * 999)
 
 function toRow({ sessionData, expireDate }: StoredSession): StoredRow {
@@ -100,11 +100,10 @@ function toRow({ sessionData, expireDate }: StoredSession): StoredRow {
 }
 
 /**
- * The date is not compared, since another request may have renewed the row. A third text may be on top of the one
- * that was sent.
+ * Compares the row with a write. The date is not compared, because another request may have renewed the row. Any third
+ * text may have been written after ours, so that the outcome is unknown.
  *
- * @param snapshot the text that the write replaces. Null for any text: then a row that is there and was not written
- * cannot be told from none, so it is unknown
+ * @param snapshot the text that the write was to replace. Null for any text: then a row with another text tells nothing
  */
 function judge(found: FoundRow | null, { sessionData, early }: StoredRow, snapshot: string | null): Verdict {
   if (found === null) return 'not written'

@@ -32,12 +32,12 @@ export const sqlite: Dialect = {
     const statement = sqliteStatement(connection as SqliteConnection, sql)
     return statement.reader ? statement.all(...bindings) : statement.run(...bindings)
   },
-  // Knex would bind a Date as an integer, which SQLite orders below every text.
+  // Knex would bind a Date as an integer, which SQLite sorts before every text.
   bindDate: toDjangoText,
   // As Django does: SQLite has no type for it, and its driver binds none.
   bindBoolean: Number,
   bindBigInt: (value) => value,
-  // The outcome of a statement in our own process is always known: nothing depends on the microseconds.
+  // Microseconds are not needed, because the outcome of a statement in our own process is always known.
   renewedDate: '?',
   exactParameter: '?',
   selectDate: 'expire_date',
@@ -48,11 +48,11 @@ export const sqlite: Dialect = {
   onConflict: 'ON CONFLICT (session_key) DO NOTHING',
   isKeyTaken: () => false,
   begin: ['BEGIN IMMEDIATE'],
-  // The only lock is the one on the file, which is refused at once.
+  // The only lock is that on the file, which fails at once if it is taken.
   writeUnlocked: (statement, _table, where) => `${statement} WHERE ${where}`,
   insertUnlocked: (statement) => statement,
   forUpdate: '',
-  // There is one writer: nobody renews a session between the two parts of a statement.
+  // With a single writer nothing renews a session between the two parts of the statement.
   deleteExpired: (table, from, before, limit) => [
     `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?)`,
     [from, before, limit]
@@ -70,10 +70,9 @@ export const sqlite: Dialect = {
 type AfterCreate = (connection: unknown, done: (error: Error | null, connection: unknown) => void) => void
 
 /**
- * The configuration of a database that is opened for sessions. For SQLite: readers and one
- * writer side by side, commits that do not wait for the disk (safe but for a power cut), and
- * no waiting for locks inside SQLite, which would stop the event loop: a busy database is
- * asked again later.
+ * The configuration of a database that this package opens. SQLite gets WAL, so that readers do not
+ * wait for the writer; commits that do not wait for the disk, of which a power cut can lose the last;
+ * and no waiting for locks inside SQLite, which would block the event loop. `Use` retries instead.
  */
 export function tuned(config: Knex.Config): Knex.Config {
   if (config.client !== 'better-sqlite3') return config

@@ -1,11 +1,11 @@
-/** The errors that a failed statement ends in, without SQL and without the values that were bound. */
+/** The errors of failed statements, without SQL and bound values. */
 import { StoreRefused, StoreUnavailable } from '../errors.js'
 import type { DriverError, ErrorKind } from './driver-errors.js'
 
-/** `unreachable`: there was no connection. `notSent`: it was too late to send the statement. `overdue`: it was cut off, and may have been carried out. */
+/** `unreachable`: there was no connection. `notSent`: the deadline passed before the statement was sent. `overdue`: it was cut off, and may have been carried out. */
 type FailureKind = ErrorKind | 'unreachable' | 'notSent' | 'overdue'
 
-/** The driver's words on a failed statement. */
+/** The driver's error for a failed statement. */
 class StatementError extends Error {
   override name = 'StatementError'
   readonly code: string | undefined
@@ -17,7 +17,7 @@ class StatementError extends Error {
     this.code = error.code
     this.kind = kind
     this.keyTaken = keyTaken
-    // The frames say where it failed; the first lines repeat the driver's message.
+    // Keeps the frames only: the first lines of a stack repeat the driver's message.
     const frames = error.stack?.match(/^ {4}at .*$/gm) ?? []
     this.stack = [`${this.name}: ${message}`, ...frames].join('\n')
   }
@@ -25,15 +25,15 @@ class StatementError extends Error {
 
 export interface Failure {
   kind: FailureKind
-  /** For the log. */
+  /** The reason, for the log. */
   reason: string
   error: DriverError
-  /** The driver's words, without data. */
+  /** The driver's message, without data. */
   message: string
   keyTaken?: boolean
 }
 
-/** StoreRefused for what the database refuses for good, StoreUnavailable for everything else. */
+/** StoreRefused if another try would fail too, otherwise StoreUnavailable. */
 export function failure({ kind, reason, error, message, keyTaken = false }: Failure): Error {
   const cause = new StatementError(error, message, kind, keyTaken)
   return kind === 'refused' || kind === 'tooLarge' ? new StoreRefused(reason, { cause }) : new StoreUnavailable(reason, { cause })
@@ -47,16 +47,16 @@ export function overdue(reason: string): Error {
   return failure({ kind: 'overdue', reason, error: new Error(), message: 'it was cut off' })
 }
 
-/** A bound value in a driver's message is replaced by a question mark. */
+/** Replaces bound values in a driver's message by question marks. */
 export function masked(message: string, bindings: readonly unknown[]): string {
-  // Binary data does not appear in messages as it was bound.
+  // Messages do not show binary data in the form in which it was bound.
   const values = bindings.flat().filter((value) => typeof value !== 'object' && value !== '')
-  // The longest first, since one may be a part of another.
+  // The longest first, because one may be part of another.
   values.sort((a, b) => String(b).length - String(a).length)
   return values.reduce<string>((text, value) => text.replaceAll(patternOf(value), '?'), message)
 }
 
-/** A number is not looked for inside of names and other numbers. */
+/** Finds a value. A number is not found inside names and other numbers. */
 function patternOf(value: unknown): string | RegExp {
   return typeof value === 'string' ? value : new RegExp(`(?<!\\w)${String(value).replace(/[.+]/g, '\\$&')}(?!\\w)`, 'g')
 }
@@ -66,12 +66,12 @@ function statementErrorOf(error: unknown): StatementError | null {
   return cause instanceof StatementError ? cause : null
 }
 
-/** The outcome of a statement; null for an error that no statement ended in. */
+/** The kind of a statement's failure. Null for any other error. */
 export function kindOfFailure(error: unknown): FailureKind | null {
   return statementErrorOf(error)?.kind ?? null
 }
 
-/** Whether a failed write may have been carried out all the same. */
+/** Whether a failed write may have been carried out. */
 export function isOutcomeUnknown(error: unknown): boolean {
   return kindOfFailure(error) === 'lost'
 }
@@ -87,7 +87,7 @@ export function isOverdue(error: unknown): boolean {
   return kindOfFailure(error) === 'overdue'
 }
 
-/** Whether an INSERT failed because its key is that of another row. */
+/** Whether an INSERT failed because its key is taken. */
 export function isKeyTaken(error: unknown): boolean {
   return statementErrorOf(error)?.keyTaken === true
 }

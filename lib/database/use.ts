@@ -1,4 +1,4 @@
-/** One use of a connection: from waiting for it to giving it back, which may be after the deadline. */
+/** One use of a connection, from acquiring it to releasing it, which may be after the deadline. */
 import type { Deadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { pause } from '../timers.js'
@@ -7,21 +7,21 @@ import type { DriverError, ErrorKind } from './driver-errors.js'
 import type { Connection, ConnectionPool } from './pool.js'
 import { failure, kindOfFailure, masked, notSent, overdue } from './statement-error.js'
 
-/** Sends one statement, with `?` for bindings. Returns the driver's answer, or a promise of it where the database is another process. */
+/** Sends one statement, with `?` for bindings. Returns the driver's answer, or a promise of it unless the dialect is `isInProcess`. */
 export type Send = (sql: string, bindings: readonly Binding[]) => unknown
 
 export interface UseOptions {
   deadline: Deadline
   /** Whether statements are prepared. @default false */
   prepare?: boolean
-  /** Whether it is tried again until the deadline when the database was busy. @default true */
+  /** Whether to retry until the deadline if the database was busy. @default true */
   retriesBusy?: boolean
 }
 
-/** Kinds of errors after which a connection is not used again. On SQLite it is kept: it is in our own process, and may hold the database. */
+/** The kinds of errors after which a connection is not reused. SQLite's connection is always kept: it may hold an in-memory database. */
 const DISCARDING: readonly ErrorKind[] = ['tooLarge', 'outdated', 'lost', 'unknown']
 
-/** Milliseconds between two attempts on a busy database, at most. */
+/** The longest pause between two attempts on a busy database, in milliseconds. */
 const LONGEST_PAUSE = 50
 
 export class Use {
@@ -55,26 +55,26 @@ export class Use {
         this.#connection = null
         if (connection !== undefined) await this.#pool.release(connection)
       }
-      // Without its connection, which others may need; not all at the same moment.
+      // Waits without a connection, which others may need, and with jitter.
       await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
     }
   }
 
-  /** Cuts off the statement under way, with its connection. Returns the error for the caller, which waits no longer. */
+  /** Called at the deadline. Cuts off the statement under way, with its connection, and returns the error for the caller. */
   expire(): Error {
     this.#hasExpired = true
     if (this.#connection !== null) {
-      // Connections of the same age may be as dead as this one.
+      // Connections of the same age may be dead too.
       this.#pool.discardAsOldAs(this.#connection, 'an answer was overdue')
       this.#dialect.abort(this.#connection)
       return overdue('the database gave no answer in time')
     }
     if (this.#busy !== null)
-      return new StoreUnavailable('the database was busy, or the row locked, for all of the time', { cause: this.#busy })
+      return new StoreUnavailable('the database was busy, or the row locked, until the deadline', { cause: this.#busy })
     return notSent('no connection became free in time. Is a session operation awaited inside an open transaction, or the pool too small?')
   }
 
-  /** Whether the error calls for another attempt: always if the database was busy, once, on a new connection, if this one was outdated. */
+  /** Whether to try again: always if the database was busy, and once, on a new connection, if this one was outdated. */
   #mayTryAgain(error: unknown): boolean {
     const kind = kindOfFailure(error)
     if (kind === 'busy') this.#busy = (error as Error).cause
@@ -98,7 +98,7 @@ export class Use {
   #send(connection: Connection, sql: string, bindings: readonly Binding[]): unknown {
     try {
       const { client } = this.#pool
-      // For applications that log or count the queries of their Knex instance.
+      // Emitted for applications that log or count the queries of their Knex instance.
       if (client.listenerCount('query') > 0) client.emit('query', { sql, bindings, __knexUid: connection.__knexUid })
       const answer = this.#dialect.execute(connection, sql, bindings, this.#prepare)
       return this.#dialect.isInProcess
@@ -117,7 +117,7 @@ export class Use {
   }
 
   #discardAfter(kind: ErrorKind, connection: Connection, sql: string): void {
-    // The connection would keep the transaction or the lock.
+    // If one of these fails, the connection still has its transaction or its lock.
     const keeps = sql === 'ROLLBACK' || sql === this.#dialect.unlock
     if (kind === 'outdated') this.#pool.discardAsOldAs(connection, 'it was outdated')
     else if (keeps || DISCARDING.includes(kind)) this.#pool.discard(connection, `after an error of the kind "${kind}"`)

@@ -1,12 +1,12 @@
-/** Looks at the start of an application whether the table of sessions is there. */
+/** Checks at the start of an application that the table of sessions exists. */
 import { TableMismatch } from '../errors.js'
 import type { Connections } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'
 
 /**
- * Resolves when the table has Django's columns; others beside them do not matter.
+ * Resolves if the table has Django's columns. Additional columns do not matter.
  *
- * @throws TableMismatch, or StoreUnavailable when the database gives no answer
+ * @throws TableMismatch, or StoreUnavailable if the database does not answer
  */
 export async function verifyTable(connections: Connections, table: string): Promise<void> {
   const columns = await readColumns(connections, table)
