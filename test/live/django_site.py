@@ -44,6 +44,7 @@ django.setup()
 
 from django.contrib.auth import views  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
+from django.contrib.auth.tokens import default_token_generator  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import JsonResponse  # noqa: E402
@@ -59,7 +60,19 @@ def visit(request):
     return who(request)
 
 
+def reset_token(request):
+    """What a mail with a link to a new password contains."""
+    return JsonResponse({'token': default_token_generator.make_token(User.objects.get(username=request.GET['username']))})
+
+
+def is_reset_token(request):
+    user = User.objects.get(username=request.GET['username'])
+    return JsonResponse({'isValid': default_token_generator.check_token(user, request.GET['token'])})
+
+
 urlpatterns = [
+    path('reset-token/', reset_token),
+    path('reset-token/check/', is_reset_token),
     path('who/', who),
     path('visit/', visit),
     path('login/', views.LoginView.as_view(template_name='form.html')),

@@ -92,6 +92,36 @@ for (const name of databases) {
       t.equal((await elsewhere.who(django)).user, 'grace')
     })
 
+    t.test('a login on Fastify that notes it in last_login makes a link to a new password worthless, as one on Django does', async (t) => {
+      // As in docs/logins.md.
+      const now = name === 'mariadb' ? knex.raw('UTC_TIMESTAMP(6)') : knex.fn.now()
+      const onLogin = async (user: { id: unknown }) => knex('auth_user').where({ id: user.id }).update({ last_login: now })
+      const noting = await startFastify(t, knex, {}, { onLogin })
+      const visitor = new Visitor()
+      const json = async (url: string) => (await visitor.open(`${django}/reset-token/${url}`)).json()
+      const { token } = (await json('?username=ada')) as { token: string }
+      const isValid = async () => ((await json(`check/?username=ada&token=${token}`)) as { isValid: boolean }).isValid
+      t.equal(await visitor.loginOnFastify(fastify, 'ada', 'lovelace'), 200)
+      t.equal(await isValid(), true, 'without the hook it stays valid')
+      t.equal(await visitor.loginOnFastify(noting, 'ada', 'lovelace'), 200)
+      t.equal(await isValid(), false)
+      t.equal((await visitor.who(django)).user, 'ada')
+    })
+
+    t.test("use of Django's pages moves the end by inactivity, and the absolute end neither there nor here", async (t) => {
+      const timed = await startFastify(t, knex, { timeouts: { idle: '1h', absolute: '12h' } })
+      const visitor = new Visitor()
+      t.equal(await visitor.loginOnFastify(timed, 'ada', 'lovelace'), 200)
+      const ends = async () => (await (await visitor.open(`${timed}/ends/`)).json()) as { idle: string; absolute: string }
+      const before = await ends()
+      await visitor.open(`${django}/visit/`)
+      const after = await ends()
+      t.equal(after.absolute, before.absolute)
+      t.equal(after.idle, before.absolute, "Django's age is two weeks: what is left here is the absolute end")
+      await visitor.open(`${timed}/visit/`)
+      t.equal((await ends()).absolute, before.absolute)
+    })
+
     t.test('a user who is not active any more is nobody on both sides', async (t) => {
       const visitor = new Visitor()
       await visitor.loginOnDjango(django, 'edsger', 'dijkstra')

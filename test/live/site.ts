@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Knex } from 'knex'
 import type { Test } from 'tap'
-import { type Auth, type AuthUser, checkPassword, createAuth } from '../../lib/auth/index.ts'
+import { type Auth, type AuthOptions, type AuthUser, checkPassword, createAuth } from '../../lib/auth/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { createApp } from '../fixtures/app.ts'
 
@@ -13,9 +13,14 @@ interface User extends AuthUser {
 type FindUser = (where: Partial<Pick<User, 'id' | 'username'>>) => Promise<User | undefined>
 
 /** Ends with the test; returns its URL. */
-export async function startFastify(t: Test, knex: Knex, options: Partial<SessionOptions> = {}): Promise<string> {
+export async function startFastify(
+  t: Test,
+  knex: Knex,
+  options: Partial<SessionOptions> = {},
+  authOptions: Partial<AuthOptions<User>> = {}
+): Promise<string> {
   const findUser: FindUser = (where) => knex('auth_user').where(where).first('id', 'username', 'password', 'is_active as isActive')
-  const auth = createAuth<User>({ getUser: (id) => findUser({ id }) })
+  const auth = createAuth<User>({ getUser: (id) => findUser({ id }), ...authOptions })
   const { app } = await createApp(t, { knex, ...options }, (app) => routes(app, auth, findUser))
   return app.listen({ host: '127.0.0.1', port: 0 })
 }
@@ -29,6 +34,7 @@ function routes(app: FastifyInstance, auth: Auth<User>, findUser: FindUser): voi
     request.session.set('visits', (visits = 0) => visits + 1)
     return {}
   })
+  app.get('/ends/', { config: { session: { renew: false } } }, async (request) => (await request.session.load()).endsAt)
   app.get('/members/', { preHandler: auth.loginRequired({ redirectTo: '/login/' }) }, async (request) => ({
     userId: await auth.userId(request)
   }))
