@@ -55,7 +55,7 @@ function tally(title: string, count: number, kind: 'good' | 'bad'): Html {
   const dots = Array.from({ length: REQUESTS }, (_, index) => html`<i${index < count ? html` class="on"` : undefined}></i>`)
   return html`
     <div class="tally ${kind}">
-      <h3>${title}</h3>
+      <p class="label">${title}</p>
       <p><strong>${count}</strong> of ${REQUESTS} counted</p>
       <div class="dots" aria-hidden="true">${dots}</div>
     </div>`

@@ -32,8 +32,8 @@ export function layout({ title, hero, path, username, messages = [] }: Page, mai
     <a class="skip" href="#main">Skip to the content</a>
     <header class="band">
       <p class="brand"><a href="/">fastify-django-sessions</a></p>
-      ${accountOf(username, path)}
       <nav aria-label="Pages"><ul>${Object.entries(PAGES).map(([href, text]) => html`<li>${link(href, text, path)}</li>`)}</ul></nav>
+      ${accountOf(username, path)}
     </header>
     <main id="main"${hero === undefined ? html` class="sheet"` : undefined}>
       ${hero}

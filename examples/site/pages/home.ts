@@ -100,7 +100,7 @@ function card({ title, text, button, action, code, atOnce }: Experiment): Html {
   const repeated = atOnce && html` data-times="${atOnce.times}" data-begin="${atOnce.begin}" data-result="${atOnce.result}"`
   return html`
     <article>
-      <h2>${title}</h2>
+      <h3>${title}</h3>
       <p>${text}</p>
       <form class="experiment" method="post" action="${action}"${repeated}><button>${button}</button></form>
       ${atOnce && html`<noscript><p class="hint">This experiment needs JavaScript.</p></noscript>`}

@@ -37,7 +37,7 @@ export function sessionPage(app: FastifyInstance): void {
   })
 
   app.post('/experiments/row/', async (request, reply) => {
-    return sendResult(reply, 'The row', await showRow(app, await request.session.load(), (text) => html`<h3>${text}</h3>`))
+    return sendResult(reply, 'The row', await showRow(app, await request.session.load(), (text) => html`<p class="label">${text}</p>`))
   })
 }
 
