@@ -9,14 +9,17 @@ import { createKnex } from './database/open.js'
 import { SessionModel } from './database/session-model.js'
 import { SessionTable } from './database/session-table.js'
 import { SettledTable } from './database/settled-table.js'
+import { UserSessionsTable } from './database/user-sessions-table.js'
 import { Codec, STORE_SALT } from './django/codec.js'
 import { jsonSerializer, wrapSerializer } from './django/serializer.js'
+import type { BulkEngine } from './engines/bulk.js'
 import { CacheEngine } from './engines/cache.js'
 import { CachedDbEngine } from './engines/cached-db.js'
 import { DbEngine } from './engines/db.js'
 import { DjangoCacheEngine } from './engines/django-cache.js'
 import { FileEngine } from './engines/file/engine.js'
 import { makeDefaultFolder } from './engines/file/folder.js'
+import { IndexedEngine } from './engines/indexed.js'
 import { SessionCache } from './engines/session-cache.js'
 import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
 import { TracedEngine } from './engines/traced.js'
@@ -27,6 +30,7 @@ import { Watches, type WatchesOptions } from './session/watches.js'
 import type { EngineClass, EngineName } from './settings/options.js'
 import type { Settings } from './settings/settings.js'
 import { checkMadeEngine } from './settings/storage.js'
+import { UserSessions } from './user-sessions/user-sessions.js'
 
 /** Everything that `Sessions` is made from. */
 export interface Parts {
@@ -36,6 +40,8 @@ export interface Parts {
   /** Null without a database, as the model. */
   connections: Connections | null
   model: SessionModel | null
+  /** Null without the option. */
+  userSessions: UserSessions | null
   close(): Promise<void>
 }
 
@@ -47,15 +53,16 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   const { knex, close } = await openKnex(settings.knex, settings.storeTimeout)
   try {
     const table = knex === null ? null : createTable(knex, settings)
-    const engine = new TracedEngine({
-      engine: createEngine({ settings, codec, table, log }),
-      name: settings.engine,
-      secretKey: settings.secretKey
-    })
+    const { engine: made, userSessionsTable } = withUserSessions(createEngine({ settings, codec, table, log }), { settings, table, log })
+    const engine = new TracedEngine({ engine: made, name: settings.engine, secretKey: settings.secretKey })
     const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
     const model = table && new SessionModel(table, codec)
     const watches = new Watches({ context, find: finderOf(settings, table, engine) })
-    return { settings, context, watches, connections: table?.connections ?? null, model, close }
+    const userSessions =
+      settings.userSessions && userSessionsTable
+        ? new UserSessions({ ...settings.userSessions, context, table: userSessionsTable, bulk: made as BulkEngine, watches })
+        : null
+    return { settings, context, watches, connections: table?.connections ?? null, model, userSessions, close }
   } catch (error) {
     await close()
     throw error
@@ -141,6 +148,14 @@ function createEngine(parts: EngineParts): Engine {
   const { engine, clock } = parts.settings
   if (typeof engine === 'string') return factories[engine](parts)
   return typeof engine === 'function' ? createOwn(engine, clock) : engine
+}
+
+/** The engine, which with the option `userSessions` keeps up a table beside that of the sessions. */
+function withUserSessions(engine: Engine, { settings, table, log }: Omit<EngineParts, 'codec'>) {
+  if (!settings.userSessions || table === null) return { engine, userSessionsTable: null }
+  const userSessionsTable = new UserSessionsTable(table)
+  // The option is checked to come with an engine on a table.
+  return { engine: new IndexedEngine({ engine: engine as BulkEngine, index: userSessionsTable, log }), userSessionsTable }
 }
 
 /** @throws InvalidOptions, or what the constructor throws */

@@ -142,5 +142,12 @@ export const ReauthenticationRequired = createError<[]>(
   401
 )
 
+/** A login of a user who has as many sessions as `maxSessions` of `createAuth` allows, with `then: 'refuse'`. */
+export const TooManySessions = createError<[number]>(
+  'FST_SESSION_TOO_MANY_SESSIONS',
+  'The user is signed in %d times already: end one of these sessions first',
+  403
+)
+
 /** A password field that `checkPassword` cannot check: another format, a missing package, or costs out of bounds. */
 export const UnsupportedPassword = createError<[string]>('FST_SESSION_UNSUPPORTED_PASSWORD', 'A password field cannot be checked: %s', 500)

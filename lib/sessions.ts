@@ -6,7 +6,7 @@ import { assemble, type Parts } from './assembly.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './contract.js'
 import type { Connections } from './database/connections.js'
 import type { SessionModel } from './database/session-model.js'
-import { verifyTable } from './database/verification.js'
+import { verifyTable, verifyUserSessionsTable } from './database/verification.js'
 import { deadlineIn, withDeadline } from './deadline.js'
 import { readCookie } from './django/cookie-header.js'
 import { saltedHmac } from './django/crypto.js'
@@ -21,6 +21,8 @@ import { ended, type Watches } from './session/watches.js'
 import { checkClearExpired } from './settings/schedule.js'
 import type { Settings } from './settings/settings.js'
 import { checkWatch, type WatchOptions } from './settings/watch.js'
+import { SessionsOfUser } from './user-sessions/sessions-of-user.js'
+import type { UserSessions } from './user-sessions/user-sessions.js'
 
 /** Seconds for which `verify()` holds up the start of an application. */
 const VERIFY_TIMEOUT = 1
@@ -36,13 +38,16 @@ export class Sessions {
   readonly #model: SessionModel | null
   readonly #watches: Watches
   readonly #close: () => Promise<void>
+  /** @internal For the plugin and `createAuth`. Null without the option `userSessions`. */
+  readonly userSessions: UserSessions | null
 
-  private constructor({ settings, context, watches, connections, model, close }: Parts) {
+  private constructor({ settings, context, watches, connections, model, userSessions, close }: Parts) {
     this.#settings = settings
     this.#context = context
     this.#connections = connections
     this.#model = model
     this.#watches = watches
+    this.userSessions = userSessions
     this.#close = close
     owners.set(context, this)
   }
@@ -69,7 +74,11 @@ export class Sessions {
     if (this.#connections === null || (engine !== 'db' && engine !== 'cached_db')) return
     const overdue = () => new StoreUnavailable(`no answer within ${VERIFY_TIMEOUT} second`)
     try {
-      await withDeadline(verifyTable(this.#connections, tableName), deadlineIn(VERIFY_TIMEOUT), overdue)
+      const verified = Promise.all([
+        verifyTable(this.#connections, tableName),
+        this.userSessions === null ? null : verifyUserSessionsTable(this.#connections)
+      ])
+      await withDeadline(verified, deadlineIn(VERIFY_TIMEOUT), overdue)
     } catch (error) {
       if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
       this.#context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
@@ -122,6 +131,18 @@ export class Sessions {
   }
 
   /**
+   * The sessions of a user: for administrators, and where an account is closed. With the option `userSessions`.
+   *
+   * @param userId the primary key
+   * @throws InvalidOptions without the option
+   * @throws TypeError when the id is not one of a user
+   */
+  ofUser(userId: string | number | bigint): SessionsOfUser {
+    if (this.userSessions === null) throw new InvalidOptions('- userSessions: expected true or an object, for sessions.ofUser, got nothing')
+    return new SessionsOfUser(this.userSessions, userId)
+  }
+
+  /**
    * The HMAC-SHA256 of a text by the secret key, then by each of its fallbacks: for what
    * Django signs without a timestamp, by callers who are not to hold the key
    * (django.utils.crypto.salted_hmac).
@@ -168,9 +189,10 @@ export class Sessions {
     return this.#watches.add(key, data.members, options.every ?? 30, options.signal)
   }
 
-  /** Ends the database connections that are ours. */
+  /** Ends the database connections that are ours, after what is still to be written. */
   async close(): Promise<void> {
     await this.#watches.close()
+    await this.userSessions?.close()
     await this.#close()
   }
 }

@@ -12,6 +12,7 @@ const LAYERS = [
   ['sessions'],
   ['assembly'],
   ['settings/'],
+  ['user-sessions/'],
   ['session/', 'engines/'],
   ['database/'],
   ['caches/'],

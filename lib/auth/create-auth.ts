@@ -5,10 +5,12 @@
  */
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
+import type { Members } from '../django/serializer.js'
 import { InvalidOptions, LoginRequired } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
+import { isUserId } from '../user-sessions/user-id.js'
 import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
 import {
   createFreshLoginRequired,
@@ -17,7 +19,8 @@ import {
   type LoginRequiredHook,
   type LoginRequiredOptions
 } from './login-required.js'
-import { type AuthUser, authHashes, checkUser, isUserId, sessionOf } from './users.js'
+import { type MaxSessions, type OwnSession, OwnSessions } from './user-sessions.js'
+import { type AuthUser, authHashes, checkUser, sessionOf } from './users.js'
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
 
@@ -30,6 +33,8 @@ export interface AuthOptions<User extends AuthUser> {
   getUser: (id: string, request?: FastifyRequest) => Promise<User | null | undefined> | User | null | undefined
   /** `AUTHENTICATION_BACKENDS`: logins through these backends are accepted, and ours name the first. @default ['django.contrib.auth.backends.ModelBackend'] */
   backends?: readonly [string, ...string[]]
+  /** The most sessions of a user, with the option `userSessions` of the plugin: `{ of: 5, then: 'endOldest' }`, or `'refuse'`. @default no limit */
+  maxSessions?: MaxSessions<User>
   /** Is awaited at each login, before the session changes. An error that it throws refuses the login, and is the caller's. */
   onLogin?: (user: User, request: FastifyRequest) => unknown
   /** Is awaited at each logout, before the session ends. The user is null where nobody is signed in. Its error is the caller's, and the session ends all the same. */
@@ -56,10 +61,11 @@ export interface Auth<User extends AuthUser> {
   /**
    * Signs a user in. Check the password and `isActive` before. The session gets a new key,
    * and the old key is invalid at once. The data of an anonymous session, or of a session of
-   * the same user, is kept. The session of another user is flushed.
+   * the same user, is kept. The session of another user is flushed. With the option `userSessions` it is stored at once.
    *
    * @throws TypeError when the user has no usable `id` or no string `password`, or when `request` is not a request
    * @throws NotRegistered, SessionDisabled, SessionInterrupted, StoreUnavailable
+   * @throws TooManySessions with `maxSessions` and `then: 'refuse'`; then nobody is signed in
    */
   login(request: FastifyRequest, user: User, options?: LoginOptions): Promise<void>
   /**
@@ -101,6 +107,32 @@ export interface Auth<User extends AuthUser> {
    */
   updateSessionAuthHash(request: FastifyRequest, user: User): Promise<void>
   /**
+   * The sessions with which the user of this request is signed in, the one that was used last first; none where nobody
+   * is. With the option `userSessions`.
+   *
+   * @throws InvalidOptions without the option
+   * @throws StoreUnavailable, StoreRefused
+   */
+  sessionsOf(request: FastifyRequest): Promise<OwnSession[]>
+  /**
+   * Ends a session of the user of this request, everywhere. That of the request itself is signed out. With the option
+   * `userSessions`.
+   *
+   * @param id that of `sessionsOf()`, also as the text of a form
+   * @returns false when the user has no such session
+   * @throws InvalidOptions without the option
+   * @throws StoreUnavailable, StoreRefused
+   */
+  endSession(request: FastifyRequest, id: number | string): Promise<boolean>
+  /**
+   * Ends all sessions of the user of this request but its own, everywhere. With the option `userSessions`.
+   *
+   * @returns their number
+   * @throws InvalidOptions without the option
+   * @throws StoreUnavailable, StoreRefused
+   */
+  endOtherSessions(request: FastifyRequest): Promise<number>
+  /**
    * Makes a preHandler that lets only signed-in users pass. Other visitors of a page are
    * redirected to the login page, with the path of the page in `next` (see `safeNext`).
    * Other requests fail with 401, FST_SESSION_LOGIN_REQUIRED.
@@ -134,8 +166,9 @@ interface Remembered<User> {
  */
 export function createAuth<User extends AuthUser>(options: AuthOptions<User>): Auth<User> {
   checkFunctions(options)
-  const { getUser, backends = [MODEL_BACKEND], onLogin, onLogout } = options
+  const { getUser, backends = [MODEL_BACKEND], maxSessions, onLogin, onLogout } = options
   const users = new WeakMap<Session, Remembered<User>>()
+  const own = new OwnSessions<User>({ user, isSignedIn, maxSessions })
 
   function remember(session: Session, user: Promise<User | null>): void {
     users.set(session, { id: session.get('_auth_user_id'), backend: session.get('_auth_user_backend'), user })
@@ -146,6 +179,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     checkRememberMe(rememberMe)
     const session = await sessionOf(request).load()
     const entry = entryOf(session, method)
+    await own.refuseSurplus(session, user)
     await onLogin?.(user, request)
     const hashes = authHashes(Sessions.of(session), user)
     const id = String(user.id)
@@ -159,6 +193,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     for (const name of CSRF_NAMES) session.set(name, () => undefined)
     recordLogin(session, entry)
     if (rememberMe !== undefined) session.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
+    await own.enter(request, session, user)
     remember(session, Promise.resolve(user))
   }
 
@@ -189,7 +224,9 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     remember(session, verified)
     // A failure is not remembered, so the next call tries again.
     verified.catch(() => users.delete(session))
-    return verified
+    const found = await verified
+    if (found !== null) own.use(request, session, found)
+    return found
   }
 
   async function userOf(session: Session, request?: FastifyRequest): Promise<User | null> {
@@ -219,6 +256,13 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     return null
   }
 
+  /** Whether a login with these members is one that `verify` accepts. */
+  function isSignedIn(sessions: Sessions, user: User, members: Members): boolean {
+    const stored = members.get('_auth_user_hash')?.value
+    const isAccepted = backends.some((accepted) => accepted === members.get('_auth_user_backend')?.value)
+    return isAccepted && authHashes(sessions, user).some((hash) => isEqual(stored, hash))
+  }
+
   async function userId(request: FastifyRequest): Promise<string | null> {
     const found = await user(request)
     return found === null ? null : String(found.id)
@@ -242,6 +286,9 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     userId,
     userOf,
     updateSessionAuthHash,
+    sessionsOf: (request) => own.list(request),
+    endSession: (request, id) => own.end(request, id),
+    endOtherSessions: (request) => own.endOthers(request),
     loginRequired: createLoginRequired(user),
     freshLoginRequired: createFreshLoginRequired(user)
   }

@@ -5,6 +5,7 @@ export { createPasswords, type PasswordOptions, type Passwords } from '../django
 export { type Auth, type AuthOptions, createAuth, type LoginOptions, type ReauthenticateOptions } from './create-auth.js'
 export type { FreshLoginRequiredOptions, LoginRequiredHook, LoginRequiredOptions } from './login-required.js'
 export { safeNext } from './safe-next.js'
+export type { MaxSessions, OwnSession } from './user-sessions.js'
 export type { AuthUser } from './users.js'
 
 const passwords = createPasswords()

@@ -4,6 +4,7 @@ import { getSession } from '../http/plugin.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'
+import { isUserId } from '../user-sessions/user-id.js'
 
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'
 
@@ -15,11 +16,6 @@ export interface AuthUser {
   password: string
   /** false treats the user like a deleted one. @default true */
   isActive?: boolean
-}
-
-/** Whether a value identifies a user. A number beyond 2^53 does not: it may have been rounded to the id of another user. */
-export function isUserId(value: unknown): value is AuthUser['id'] {
-  return (typeof value === 'string' && value !== '') || typeof value === 'bigint' || Number.isSafeInteger(value)
 }
 
 /**

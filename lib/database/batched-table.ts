@@ -149,7 +149,7 @@ function createBatcher<Item, Result>(options: Pick<BatcherOptions<Item, Result>,
 /** The statements for many sessions. Those that write fail at once if a row is locked. */
 function statementsOf({ table, connections: { dialect } }: SessionTable) {
   return {
-    findLive: `SELECT session_key, session_data, ${dialect.selectDate} AS expire_date FROM ${table} WHERE session_key = ANY(?) AND expire_date > ?`,
+    findLive: `SELECT session_key, session_data, ${dialect.selectDate('expire_date')} AS expire_date FROM ${table} WHERE session_key = ANY(?) AND expire_date > ?`,
     update: `WITH free AS (
          SELECT given.* FROM ${table} AS row
          JOIN unnest(?::text[], ?::text[], ?::timestamptz[], ?::text[]) AS given (session_key, text, expire_date, snapshot)

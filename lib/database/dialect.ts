@@ -26,8 +26,8 @@ export interface Dialect {
   renewedDate: string
   /** SQL for a bound text that is compared with a column byte by byte. */
   exactParameter: string
-  /** SQL that selects the column `expire_date` in the form that `readDate` reads. */
-  selectDate: string
+  /** SQL that selects a column with a date, such as `expire_date`, in the form that `readDate` reads. */
+  selectDate(column: string): string
   /** Reads a date, rounded up to the millisecond. */
   readDate(value: unknown): Date
   /** Reads the microseconds of a date after its millisecond, from 0 to 999. */

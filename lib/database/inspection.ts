@@ -1,4 +1,5 @@
 /** Queries about a table and the server's time, and the column types of Django's migrations, for each database. */
+import type { Deadline } from '../deadline.js'
 import type { Connections } from './connections.js'
 import type { Dialect, Row } from './dialect.js'
 import { dialectOf } from './dialects.js'
@@ -135,9 +136,9 @@ export function inspectionOf({ knex }: Connections): Inspection {
  *
  * @throws StoreUnavailable, StoreRefused
  */
-export async function readColumns(connections: Connections, table: string): Promise<Column[]> {
+export async function readColumns(connections: Connections, table: string, deadline?: Deadline): Promise<Column[]> {
   const { columns, bind } = inspectionOf(connections)
-  const found = await select(connections, columns, bind(table))
+  const found = await select(connections, columns, bind(table), deadline)
   return found.map(({ name, type, nullable, has_default, collation = null }) => ({
     name: String(name),
     type: String(type),
@@ -171,8 +172,8 @@ export async function readClock(connections: Connections): Promise<Date | null> 
   return new Date(Number(row?.now))
 }
 
-async function select(connections: Connections, sql: string, bindings: (string | null)[]): Promise<Row[]> {
-  return connections.dialect.rows(await connections.send(sql, bindings))
+async function select(connections: Connections, sql: string, bindings: (string | null)[], deadline?: Deadline): Promise<Row[]> {
+  return connections.dialect.rows(await connections.send(sql, bindings, deadline))
 }
 
 /** Drivers give true, 1 or '1'. */

@@ -109,7 +109,7 @@ export const mysql: Dialect = {
   // used: it finds the rows that are equal by the collation, and their bytes are compared then.
   exactParameter: 'CAST(? AS BINARY)',
   // As text, because the driver would read a datetime in its own time zone, without microseconds, or not at all (`dateStrings`).
-  selectDate: 'CAST(expire_date AS CHAR(26))',
+  selectDate: (column) => `CAST(${column} AS CHAR(26))`,
   readDate: fromDjangoText,
   readMicroseconds: microsecondsOfDjangoText,
   rows: (response) => (response as [Row[]])[0],
@@ -120,8 +120,9 @@ export const mysql: Dialect = {
   },
   // ON DUPLICATE KEY UPDATE would count the existing row, and INSERT IGNORE would ignore other errors too.
   onConflict: '',
-  // The last name in the message is that of the key, in any language, with or without its table.
-  isKeyTaken: ({ errno, sqlMessage = '' }) => errno === 1062 && /['.]PRIMARY'[^']*$/.test(sqlMessage),
+  // The last name in the message is that of the key, in any language, with or without its table. In a table beside that of
+  // the sessions, `session_key` is unique and not the primary key.
+  isKeyTaken: ({ errno, sqlMessage = '' }) => errno === 1062 && /['.](?:PRIMARY|session_key)'[^']*$/.test(sqlMessage),
   // REPEATABLE READ would also lock the gaps between rows, and so block the creation of sessions.
   begin: ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED', 'START TRANSACTION'],
   // MariaDB runs the comments /*M! */, MySQL from 8.0.1 on the comments /*!80001 */. Without LIMIT, MySQL would merge the derived table, and wait.

@@ -78,7 +78,7 @@ export const postgres: Dialect = {
   // 0 stays 0, and 1 to 999 count from the millisecond before.
   renewedDate: "?::timestamptz + ((extract(microseconds from expire_date)::bigint + 999) % 1000 - 999) * interval '1 microsecond'",
   exactParameter: '?',
-  selectDate: '(extract(epoch from expire_date) * 1000)::numeric::text',
+  selectDate: (column) => `(extract(epoch from ${column}) * 1000)::numeric::text`,
   readDate: (value) => new Date(Math.ceil(Number(value))),
   readMicroseconds: (value) => Number(/\.(\d{3})/.exec(String(value))?.[1] ?? 0),
   rows: (response) => (response as PostgresResult).rows,

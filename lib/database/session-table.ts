@@ -161,7 +161,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     // The inner query finds the minimum by the index. Only that one is converted to the form that `readDate` reads.
     const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
     const [row] = await this.#rows(
-      `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate} AS oldest FROM (${expired}) AS expired`,
+      `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate('expire_date')} AS oldest FROM (${expired}) AS expired`,
       dates.map((date) => this.#bindLimit(date))
     )
     return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
@@ -188,7 +188,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     const { table } = this
     const { selectDate, renewedDate, exactParameter } = this.#dialect
     const [key, data] = ['session_key', 'session_data'].map((column) => `${column} = ${exactParameter}`) as [string, string]
-    const find = `SELECT session_data, ${selectDate} AS expire_date FROM ${table} WHERE ${key}`
+    const find = `SELECT session_data, ${selectDate('expire_date')} AS expire_date FROM ${table} WHERE ${key}`
     const cycleKey = `UPDATE ${table} SET session_key = ?, expire_date = CASE WHEN ${data} THEN ${renewedDate} ELSE expire_date END`
     return {
       find,

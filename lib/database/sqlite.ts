@@ -40,7 +40,7 @@ export const sqlite: Dialect = {
   // Microseconds are not needed, because the outcome of a statement in our own process is always known.
   renewedDate: '?',
   exactParameter: '?',
-  selectDate: 'expire_date',
+  selectDate: (column) => column,
   readDate: fromDjangoText,
   readMicroseconds: microsecondsOfDjangoText,
   rows: (response) => response as Row[],

@@ -1,7 +1,8 @@
-/** Checks at the start of an application that the table of sessions exists. */
+/** Checks at the start of an application that its tables exist. */
 import { TableMismatch } from '../errors.js'
 import type { Connections } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'
+import { USER_SESSIONS_TABLE } from './user-sessions-table.js'
 
 /**
  * Resolves if the table has Django's columns. Additional columns do not matter.
@@ -20,5 +21,24 @@ export async function verifyTable(connections: Connections, table: string): Prom
   if (missing.length === 0) return
   throw new TableMismatch(
     `the table ${table} has no column ${missing.join(', ')}: it is not a table of Django's sessions. Correct the option tableName, or rename the table and run npx fastify-django-sessions migrate`
+  )
+}
+
+/** The columns of django-allauth's table that are read or written. */
+export const USER_SESSIONS_COLUMNS = ['id', 'user_id', 'session_key', 'created_at', 'last_seen_at', 'ip', 'user_agent', 'data']
+
+/**
+ * The same for the table of user sessions.
+ *
+ * @throws TableMismatch, or StoreUnavailable when the database gives no answer
+ */
+export async function verifyUserSessionsTable(connections: Connections): Promise<void> {
+  const names = (await readColumns(connections, USER_SESSIONS_TABLE)).map(({ name }) => name)
+  const missing = USER_SESSIONS_COLUMNS.filter((name) => !names.includes(name))
+  if (missing.length === 0) return
+  const problem =
+    names.length === 0 ? `there is no table ${USER_SESSIONS_TABLE}` : `the table ${USER_SESSIONS_TABLE} has no column ${missing.join(', ')}`
+  throw new TableMismatch(
+    `${problem}: create it with npx fastify-django-sessions migrate --user-sessions, or manage.py migrate where Django has django-allauth's usersessions, or leave out the option userSessions`
   )
 }

@@ -11,26 +11,26 @@ import type {
   ClearExpiredOptions,
   ClearExpiredReport,
   Deadline,
-  Engine,
   SaveResult,
   SessionLog,
   SessionRecord,
   StoredSession
 } from '../contract.js'
+import type { BulkEngine } from './bulk.js'
 import { CacheTime } from './cache-time.js'
 import { OutdatedCopies } from './outdated-copies.js'
 import { attempts, type SessionCache, type Written } from './session-cache.js'
 
 export interface CachedDbEngineOptions {
-  db: Engine
+  db: BulkEngine
   cache: SessionCache
   /** The option `storeTimeout`, in seconds. */
   storeTimeout: number
   log: SessionLog
 }
 
-export class CachedDbEngine implements Engine {
-  readonly #db: Engine
+export class CachedDbEngine implements BulkEngine {
+  readonly #db: BulkEngine
   readonly #cache: SessionCache
   readonly #storeTimeout: number
   readonly #log: SessionLog
@@ -102,6 +102,13 @@ export class CachedDbEngine implements Engine {
     if (!entry?.stored && !(await this.#db.exists(sessionKey, deadline))) return this.#follow(sessionKey, time, null, null)
     await time.spend((until) => this.#invalidate(sessionKey, until))
     await this.#db.delete(sessionKey, deadline)
+  }
+
+  /** First the marks, as in `delete`. */
+  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+    const mark = (until: Deadline) => Promise.all(sessionKeys.map((sessionKey) => this.#invalidate(sessionKey, until)))
+    await this.#timeUntil(deadline).spend(mark)
+    await this.#db.deleteAll(sessionKeys, deadline)
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {

@@ -1,10 +1,12 @@
 /** The engine `db`: sessions in the table of django.contrib.sessions.models.Session. */
-import type { ClearExpiredOptions, ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
+import type { ClearExpiredOptions, ClearExpiredReport, Deadline, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'
+import { deleteKeys } from '../database/delete-keys.js'
 import type { SessionRows } from '../database/rows.js'
 import type { SessionTable } from '../database/session-table.js'
 import { newSessionKey } from '../django/keys.js'
+import type { BulkEngine } from './bulk.js'
 import { claimNewKey } from './claim-key.js'
 
 export interface DbEngineOptions {
@@ -17,7 +19,7 @@ export interface DbEngineOptions {
   columns?: ((data: Record<string, unknown>, sessionKey: string) => Columns) | undefined
 }
 
-export class DbEngine implements Engine {
+export class DbEngine implements BulkEngine {
   readonly #table: SessionTable
   readonly #rows: SessionRows<StoredSession>
   readonly #clock: () => Date
@@ -67,6 +69,10 @@ export class DbEngine implements Engine {
 
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
     await this.#rows.delete(sessionKey, deadline)
+  }
+
+  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+    return deleteKeys(this.#table.connections, { table: this.#table.table, sessionKeys }, deadline)
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {

@@ -4,10 +4,11 @@
  * back, so that it is deleted once more some seconds later.
  */
 import { cacheFailure } from '../caches/failure.js'
-import type { ClearExpiredOptions, Deadline, Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import type { ClearExpiredOptions, Deadline, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import { deadlineIn, hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import { setTimeout } from '../timers.js'
+import type { BulkEngine } from './bulk.js'
 import { CacheTime } from './cache-time.js'
 
 /** The prefix of Django's `cached_db` for session keys (its `cache_key_prefix`). */
@@ -26,15 +27,15 @@ export interface DjangoCache {
 }
 
 export interface DjangoCacheEngineOptions {
-  db: Engine
+  db: BulkEngine
   djangoCache: DjangoCache
   /** The option `storeTimeout`, in seconds. */
   storeTimeout: number
   log: SessionLog
 }
 
-export class DjangoCacheEngine implements Engine {
-  readonly #db: Engine
+export class DjangoCacheEngine implements BulkEngine {
+  readonly #db: BulkEngine
   readonly #djangoCache: DjangoCache
   readonly #storeTimeout: number
   readonly #log: SessionLog
@@ -55,11 +56,11 @@ export class DjangoCacheEngine implements Engine {
   }
 
   save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
-    return this.#followed(sessionKey, this.#timeUntil(deadline), this.#db.save(sessionKey, record, snapshot, deadline))
+    return this.#followed([sessionKey], this.#timeUntil(deadline), this.#db.save(sessionKey, record, snapshot, deadline))
   }
 
   saveLocked(sessionKey: string, merge: (stored: StoredSession) => SessionRecord, deadline: Deadline) {
-    return this.#followed(sessionKey, this.#timeUntil(deadline), this.#db.saveLocked(sessionKey, merge, deadline))
+    return this.#followed([sessionKey], this.#timeUntil(deadline), this.#db.saveLocked(sessionKey, merge, deadline))
   }
 
   /** Leaves Django's entry, which has the same data. It only ends a little early. */
@@ -70,15 +71,22 @@ export class DjangoCacheEngine implements Engine {
   /** Deletes the entry first: if Django's cache fails, nothing has been changed. */
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     const time = this.#timeUntil(deadline)
-    await this.#delete(sessionKey, time)
-    return this.#followed(sessionKey, time, this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline))
+    await this.#delete([sessionKey], time)
+    return this.#followed([sessionKey], time, this.#db.cycleKey(sessionKey, expireDate, snapshot, deadline))
   }
 
   /** As in `cycleKey`. */
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
     const time = this.#timeUntil(deadline)
-    await this.#delete(sessionKey, time)
-    await this.#followed(sessionKey, time, this.#db.delete(sessionKey, deadline))
+    await this.#delete([sessionKey], time)
+    await this.#followed([sessionKey], time, this.#db.delete(sessionKey, deadline))
+  }
+
+  /** As in `cycleKey`. */
+  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+    const time = this.#timeUntil(deadline)
+    await this.#delete(sessionKeys, time)
+    await this.#followed(sessionKeys, time, this.#db.deleteAll(sessionKeys, deadline))
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
@@ -93,19 +101,19 @@ export class DjangoCacheEngine implements Engine {
     return new CacheTime(this.#storeTimeout, deadline)
   }
 
-  /** Deletes the entry after a write, also a failed one, which the database may have carried out. */
-  async #followed<T>(sessionKey: string, time: CacheTime, write: Promise<T>): Promise<T> {
+  /** Deletes the entries after a write, also a failed one, which the database may have carried out. */
+  async #followed<T>(sessionKeys: readonly string[], time: CacheTime, write: Promise<T>): Promise<T> {
     try {
       return await write
     } finally {
-      await this.#followUp(sessionKey, time)
+      await this.#followUp(sessionKeys, time)
     }
   }
 
-  /** Deletes the entry now and once more later. Only logs failures, because the write itself has ended. */
-  async #followUp(sessionKey: string, time: CacheTime): Promise<void> {
+  /** Deletes the entries now and once more later. Only logs failures, because the write itself has ended. */
+  async #followUp(sessionKeys: readonly string[], time: CacheTime): Promise<void> {
     const deleteAndLog = (time: CacheTime) =>
-      this.#delete(sessionKey, time).catch((error) =>
+      this.#delete(sessionKeys, time).catch((error) =>
         this.#log.warn({ err: error }, "Django's session cache keeps an entry that has changed")
       )
     await deleteAndLog(time)
@@ -113,10 +121,10 @@ export class DjangoCacheEngine implements Engine {
     setTimeout(deleteAgain, (this.#djangoCache.deleteAgainAfter ?? 3) * 1000).unref()
   }
 
-  #delete(sessionKey: string, time: CacheTime): Promise<void> {
+  async #delete(sessionKeys: readonly string[], time: CacheTime): Promise<void> {
     const { keyPrefix = '', version = 1 } = this.#djangoCache
     const timedOut = () => new StoreUnavailable("Django's cache did not answer in time")
-    return time.spend(async (deadline) => {
+    const deleteOne = async (sessionKey: string, deadline: Deadline) => {
       if (hasPassed(deadline)) throw timedOut()
       try {
         const deleted = this.#djangoCache.delete(`${keyPrefix}:${version}:${CACHE_KEY_PREFIX}${sessionKey}`)
@@ -125,6 +133,7 @@ export class DjangoCacheEngine implements Engine {
       } catch (error) {
         throw error instanceof StoreUnavailable ? error : cacheFailure("Django's cache", error)
       }
-    })
+    }
+    await time.spend((deadline) => Promise.all(sessionKeys.map((sessionKey) => deleteOne(sessionKey, deadline))))
   }
 }

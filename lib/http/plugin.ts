@@ -112,6 +112,14 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     if (state === null) done(null, payload)
     else committer.send(reply, state, payload, done)
   })
+  const { userSessions } = sessions
+  if (userSessions !== null) {
+    fastify.addHook('onResponse', (request, _reply, done) => {
+      const session = requests.usedSessionOf(request)
+      if (session !== null) userSessions.replied(session)
+      done()
+    })
+  }
   if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
 }
@@ -156,6 +164,11 @@ class RequestSessions {
     const { config } = request.routeOptions
     if (this.#sessions.couldBeKey(sent) && !(this.#settings.saveEveryRequest && renewsOn(config))) return null
     return config?.session === false ? null : this.stateOf(request)
+  }
+
+  /** The session of a request, null where it was not used. */
+  usedSessionOf(request: FastifyRequest): Session | null {
+    return (request as Stateful)[kState]?.session ?? null
   }
 
   #open(request: Stateful): RequestState {

@@ -7,7 +7,6 @@ export class Observed<T> extends Promise<T> {
     return Promise
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: this is a promise
   override then<A = T, B = never>(
     onFulfilled?: ((value: T) => A | PromiseLike<A>) | null,
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null

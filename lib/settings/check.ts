@@ -44,7 +44,7 @@ export function checkSome(value: unknown, checks: Record<string, Check>, prefix:
 }
 
 /** The options whose strings may be shown. The others may contain a secret by mistake, or a URL with a password. */
-const SHOWN = /^(?:cookie\..*|clearExpired\..*|timeouts.*|tableName|filePath|load|onConflict|grace)$/
+const SHOWN = /^(?:cookie\..*|clearExpired\..*|timeouts.*|userSessions\..*|tableName|filePath|load|onConflict|grace)$/
 
 /** Describes a wrong value for an error, without showing what may be secret. */
 export function received(value: unknown, option = ''): string {

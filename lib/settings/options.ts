@@ -5,6 +5,7 @@ import type { Engine } from '../contract.js'
 import type { Columns } from '../database/columns.js'
 import type { Serializer } from '../django/serializer.js'
 import type { DjangoCache } from '../engines/django-cache.js'
+import type { IpPrivacy } from '../user-sessions/client.js'
 import type { ClearExpiredSchedule } from './schedule.js'
 import type { TimeoutOptions, TimeoutPreset } from './timeouts.js'
 
@@ -26,6 +27,14 @@ export interface CookieOptions {
   partitioned?: boolean
   /** The order in which a browser drops cookies when it has too many: 'high' last. @default no Priority */
   priority?: 'low' | 'medium' | 'high'
+}
+
+/** The option `userSessions`. */
+export interface UserSessionsOptions {
+  /** How much of the address of a visitor is stored: all of it, its network (/24, or /48 of IPv6), or nothing. @default 'full' */
+  ip?: IpPrivacy
+  /** Whether the header `User-Agent` is stored. @default true */
+  userAgent?: boolean
 }
 
 /** Django's names of its engines. */
@@ -118,6 +127,11 @@ export interface SessionOptions {
    * `{ every: '1h' }` or `{ cron: '17 3 * * *' }`. @default never: run `clearsessions` or call `sessions.clearExpired()`
    */
   clearExpired?: ClearExpiredSchedule
+  /**
+   * Keeps a list of each user's sessions, in the table `usersessions_usersession` of django-allauth: for `sessions.ofUser`, and
+   * for `sessionsOf` and `maxSessions` of `createAuth`. With the engines `db` and `cached_db`. @default false
+   */
+  userSessions?: boolean | UserSessionsOptions
   /**
    * Makes `fastify.ready()` fail if the table of sessions or one of its columns is missing. A database that cannot be
    * reached only causes a warning. @default true

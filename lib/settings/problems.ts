@@ -7,6 +7,7 @@ import { scheduleProblems } from './schedule.js'
 import { placeholderProblems } from './secret-key.js'
 import { STORAGE_CHECKS, storageProblems } from './storage.js'
 import { TIMEOUTS_CHECK, timeoutProblems } from './timeouts.js'
+import { userSessionsProblems } from './user-sessions.js'
 
 const isKey = (value: unknown): boolean => isText(value) && value.trim() !== ''
 
@@ -39,6 +40,7 @@ const CHECKS: Record<keyof SessionOptions, Check> = {
   preparedStatements: BOOLEAN,
   batching: BOOLEAN,
   clearExpired: ['an object with either every or cron', isObject],
+  userSessions: ['true, false or an object with ip and userAgent', (value) => typeof value === 'boolean' || isObject(value)],
   verify: BOOLEAN,
   clock: FUNCTION
 }
@@ -52,6 +54,7 @@ export function findProblems(options: SessionOptions): string[] {
     ...scheduleProblems(options.clearExpired),
     ...storageProblems(options),
     ...timeoutProblems(options),
+    ...userSessionsProblems(options),
     ...secretKeyProblems(options)
   ]
 }

@@ -1,6 +1,6 @@
 /** The settings that the rest of the package reads: checked options, with their defaults. */
 import { refuse } from './check.js'
-import type { CookieOptions, SessionOptions } from './options.js'
+import type { CookieOptions, SessionOptions, UserSessionsOptions } from './options.js'
 import { findProblems } from './problems.js'
 import { resolveTimeouts, type Timeouts, timeoutDefaults } from './timeouts.js'
 
@@ -8,8 +8,10 @@ import { resolveTimeouts, type Timeouts, timeoutDefaults } from './timeouts.js'
 type Absent = 'knex' | 'clearExpired' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
 
 export type Settings = Readonly<
-  Required<Omit<SessionOptions, Absent | 'cookie' | 'timeouts'>> & { [Name in Absent]: SessionOptions[Name] } & {
+  Required<Omit<SessionOptions, Absent | 'cookie' | 'timeouts' | 'userSessions'>> & { [Name in Absent]: SessionOptions[Name] } & {
     timeouts: Timeouts
+    /** Null where the option is off. */
+    userSessions: Readonly<Required<UserSessionsOptions>> | null
     cookie: Readonly<Required<Omit<CookieOptions, 'domain' | 'priority'>> & Pick<CookieOptions, 'domain' | 'priority'>>
   }
 >
@@ -51,6 +53,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     ...timeoutDefaults(timeouts),
     ...defined(options),
     timeouts,
+    userSessions: options.userSessions ? { ip: 'full', userAgent: true, ...defined(Object(options.userSessions)) } : null,
     cookie: Object.freeze({
       name: 'sessionid',
       path: '/',

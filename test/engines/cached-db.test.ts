@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { type Cache, MemoryCache } from '../../lib/caches/memory.ts'
 import type { Engine, SessionRecord } from '../../lib/contract.ts'
 import { newSessionKey } from '../../lib/django/keys.ts'
+import type { BulkEngine } from '../../lib/engines/bulk.ts'
 import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
@@ -32,7 +33,7 @@ async function createEngine(t: Test, clock = () => new Date()) {
   const cache = new FlakyCache()
   const warnings: string[] = []
   const log = { debug: () => {}, warn: (_details: object, message: string) => void warnings.push(message) }
-  const engineOn = (database: Engine) =>
+  const engineOn = (database: BulkEngine) =>
     new CachedDbEngine({ db: database, cache: new SessionCache({ cache, prefix: '', clock, maxAge: 60 }), storeTimeout: 1, log })
   return { knex, database: db, db: unhurried(db), cache, warnings, engineOn, engine: unhurried(engineOn(db)) }
 }
