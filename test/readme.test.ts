@@ -103,6 +103,7 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
     t.equal(problems, '', `types of ${project}`)
   }
   await run(process.execPath, [cli, 'migrate', '--database-url', 'sqlite:site.sqlite3'], folder)
+  await run(process.execPath, [cli, 'migrate', '--user-sessions', '--user-id', 'bigint', '--database-url', 'sqlite:site.sqlite3'], folder)
   await createDjangoUser(join(folder, 'site.sqlite3'))
   const { stdout } = await run(process.execPath, ['--import', 'tsx', 'all.ts'], folder)
   const answers = Array.from(stdout.matchAll(/^((?:get|post) \/\S*) (\d+) (.*)$/gm), ([, route, status, body]) => ({ route, status, body }))

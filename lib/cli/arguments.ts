@@ -26,8 +26,13 @@ export const OPTIONS = {
   },
   env: { type: 'string', value: 'NAME', help: 'The environment in the knexfile (default: NODE_ENV or development)' },
   table: { type: 'string', default: TABLE, value: 'NAME', help: `The table (default: ${TABLE})` },
-  'user-sessions': { type: 'boolean', help: 'Instead, the table of the option userSessions' },
+  'user-sessions': {
+    type: 'boolean',
+    help: 'The table of the option userSessions: clearsessions does it as well, migrate and rollback instead'
+  },
   'user-id': { type: 'string', value: 'TYPE', help: 'With --user-sessions: the type of the primary key of users: bigint, uuid or text' },
+  user: { type: 'string', value: 'ID', help: 'The primary key of a user' },
+  id: { type: 'string', value: 'N', help: 'The session with this id, which sessions list shows (default: all of the user)' },
   'secret-key-file': {
     type: 'string',
     value: 'FILE',

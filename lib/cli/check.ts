@@ -1,5 +1,6 @@
 /** The command `check`: finds problems of a database and its secret key, and says how to solve them. */
 import { inspectionOf, readClock, readColumns, readIndexes } from '../database/inspection.js'
+import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
 import type { Timeouts } from '../settings/timeouts.js'
 import { timeoutsOf } from './arguments.js'
 import { checkClock, probeClock } from './checks/clock.js'
@@ -9,6 +10,7 @@ import { checkRows } from './checks/rows.js'
 import { checkSecret } from './checks/secret.js'
 import { checkTable } from './checks/table.js'
 import { checkTimeouts } from './checks/timeouts.js'
+import { checkUserSessions } from './checks/user-sessions.js'
 import type { Command, Task } from './command.js'
 import { describe } from './errors.js'
 import { type Io, print, styled, widthOf } from './io.js'
@@ -22,7 +24,7 @@ const SAMPLE = 20
 export const check: Command = {
   summary: 'Find problems of the table, the secret key and the clock',
   description:
-    'Checks the table and its indexes, the clock of the database and the number of expired sessions. If the secret key is given, checks that it is strong and that it reads the newest sessions. Changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. A database cannot show which settings Django has: a Django that shares the table needs USE_TZ = True, and version 4.1 or newer for sessions that end at a fixed date. With --timeouts and the secret key, the newest sessions are compared with the timeouts of the application.',
+    'Checks the table and its indexes, and that of the option userSessions where it is there, the clock of the database and the number of expired sessions. If the secret key is given, checks that it is strong and that it reads the newest sessions. Changes nothing.\nEach line says ok, warn (it works, at a cost) or fail, and what to do. A database cannot show which settings Django has: a Django that shares the table needs USE_TZ = True, and version 4.1 or newer for sessions that end at a fixed date. With --timeouts and the secret key, the newest sessions are compared with the timeouts of the application.',
   example: 'check --secret-key-file secret.txt',
   options: ['secret-key-file', 'timeouts', 'table', 'json'],
   exitCodes: '0 no check fails, 1 a check fails',
@@ -51,7 +53,8 @@ async function checkDatabase(task: Task, secrets: Secrets | null, timeouts: Time
     if (columns.length === 0) {
       return [clock, finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
     }
-    const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
+    const beside = checkUserSessions(await readColumns(database, USER_SESSIONS_TABLE), await readIndexes(database, USER_SESSIONS_TABLE))
+    const schema = [...checkTable(table, inspectionOf(database), columns, await readIndexes(database, table)), ...beside]
     // Rows cannot be read if a column is missing.
     if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [clock, ...schema]
     return [clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones, timeouts))]

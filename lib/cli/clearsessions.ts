@@ -13,7 +13,7 @@ export const clearSessions: Command = {
   description:
     'Removes expired sessions in small batches, so that requests do not have to wait for it. It may run at any time and as often as you like; once a day is a good start. Ctrl-C stops it after the current batch.\nProgress goes to the standard error: a bar on a terminal, or else a line every ten seconds.',
   example: 'clearsessions --max-seconds 600',
-  options: ['grace', 'batch-size', 'max-seconds', 'dry-run', 'table', 'json'],
+  options: ['grace', 'batch-size', 'max-seconds', 'dry-run', 'user-sessions', 'table', 'json'],
   exitCodes: '0 done, stopped by --max-seconds, or left to another clearsessions that is running, 1 failed or stopped by Ctrl-C',
   run
 }
@@ -22,7 +22,7 @@ async function run(task: Task): Promise<number> {
   const { options, io } = task
   const grace = integer(options, 'grace', 0) ?? 0
   const limits = { grace, batchSize: integer(options, 'batch-size', 1), maxSeconds: integer(options, 'max-seconds', 0) }
-  const sessions = await openSessions(settingsOf(task), io)
+  const sessions = await openSessions(settingsOf(task, undefined, { userSessions: options['user-sessions'] ?? false }), io)
   return options['dry-run'] ? count(sessions, grace, task) : clear(sessions, limits, task)
 }
 

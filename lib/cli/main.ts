@@ -9,10 +9,11 @@ import { describe, UsageError } from './errors.js'
 import { commandHelp, overview } from './help.js'
 import { type Io, print, styled, widthOf } from './io.js'
 import { migrate, rollback } from './migrate.js'
+import { sessions } from './sessions.js'
 import { show } from './show.js'
 import { nearest, wrap } from './text.js'
 
-const COMMANDS: Record<string, Command> = { migrate, rollback, clearsessions: clearSessions, show, check }
+const COMMANDS: Record<string, Command> = { migrate, rollback, clearsessions: clearSessions, show, sessions, check }
 
 /** The beginning of every error. */
 const PREFIX = 'fastify-django-sessions:'

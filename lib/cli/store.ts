@@ -6,6 +6,7 @@ import { Codec, STORE_SALT } from '../django/codec.js'
 import { jsonSerializer, type Members } from '../django/serializer.js'
 import { SuspiciousSession } from '../errors.js'
 import { Sessions } from '../sessions.js'
+import type { SessionOptions } from '../settings/options.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import type { Task } from './command.js'
 import { type Io, print } from './io.js'
@@ -17,8 +18,8 @@ const STORE_TIMEOUT = 60
 /** A placeholder for commands that neither sign nor verify. */
 const NO_SECRETS: Secrets = { secretKey: 'never used', secretKeyFallbacks: [] }
 
-export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS): Settings {
-  return resolveSettings({ ...secrets, knex, tableName: options.table, storeTimeout: STORE_TIMEOUT, clock: io.clock })
+export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS, own: Pick<SessionOptions, 'userSessions'> = {}): Settings {
+  return resolveSettings({ ...secrets, ...own, knex, tableName: options.table, storeTimeout: STORE_TIMEOUT, clock: io.clock })
 }
 
 export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessions> {

@@ -10,8 +10,7 @@ type Absent = 'knex' | 'clearExpired' | 'columns' | 'serializer' | 'cache' | 'dj
 export type Settings = Readonly<
   Required<Omit<SessionOptions, Absent | 'cookie' | 'timeouts' | 'userSessions'>> & { [Name in Absent]: SessionOptions[Name] } & {
     timeouts: Timeouts
-    /** Null where the option is off. */
-    userSessions: Readonly<Required<UserSessionsOptions>> | null
+    userSessions: Readonly<Required<UserSessionsOptions>> | false
     cookie: Readonly<Required<Omit<CookieOptions, 'domain' | 'priority'>> & Pick<CookieOptions, 'domain' | 'priority'>>
   }
 >
@@ -53,7 +52,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     ...timeoutDefaults(timeouts),
     ...defined(options),
     timeouts,
-    userSessions: options.userSessions ? { ip: 'full', userAgent: true, ...defined(Object(options.userSessions)) } : null,
+    userSessions: options.userSessions ? { ip: 'full', userAgent: true, ...defined(Object(options.userSessions)) } : false,
     cookie: Object.freeze({
       name: 'sessionid',
       path: '/',

@@ -61,7 +61,7 @@ t.test('colours on a terminal only, and as NO_COLOR and FORCE_COLOR say', async 
 t.test('wrong usage ends with 2 and says what was expected, without the password that was given', async (t) => {
   const url = 'postgres://user:secret-word@localhost/name'
   const cases: [string[], RegExp][] = [
-    [[url], /expected one of the commands migrate, rollback, clearsessions, show, check\./],
+    [[url], /expected one of the commands migrate, rollback, clearsessions, show, sessions, check\./],
     [['toString', '--database-url', url], /expected one of the commands/],
     [['clear-session', '--help'], /there is no such command, did you mean clearsessions\?/],
     [['migrat', '--database-url', url], /there is no such command, did you mean migrate\?/],
@@ -91,7 +91,7 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
     [['migrate', '--database-url', ':memory:'], /a database in memory is gone/],
     [['migrate', '--env', 'test', '--database-url', url], /--env needs --knexfile/],
     [['migrate', '--grace', '1', '--database-url', url], /--grace is an option of clearsessions, not of migrate/],
-    [['rollback', '--json', '--database-url', url], /--json is an option of clearsessions, show and check, not of rollback/],
+    [['rollback', '--json', '--database-url', url], /--json is an option of clearsessions, show, sessions and check, not of rollback/],
     [['clearsessions', '--json=yes', '--database-url', url], /--json takes no value/],
     [['clearsessions', '--batch-size', '0', '--database-url', url], /--batch-size: expected a whole number from 1, got "0"/],
     [['clearsessions', '--grace', '1h', '--database-url', url], /--grace: expected a whole number from 0, got "1h"/],

@@ -1,0 +1,73 @@
+/** The command `sessions`: lists and ends the sessions of a user. */
+import type { Sessions } from '../sessions.js'
+import type { Settings } from '../settings/settings.js'
+import type { UserSession } from '../user-sessions/user-sessions.js'
+import type { Command, Task } from './command.js'
+import { UsageError } from './errors.js'
+import { print, printSentence, styled } from './io.js'
+import { readSecrets } from './secret.js'
+import { openSessions, Reader, settingsOf } from './store.js'
+import { counted, utc } from './text.js'
+
+/** The number of the newest sessions whose signatures tell a wrong secret key from a user without sessions. */
+const SAMPLE = 20
+
+export const sessions: Command = {
+  summary: 'List or end the sessions of a user',
+  argument: 'ACTION',
+  description:
+    'ACTION is list or end. Of the sessions of the user with this primary key, end ends the one with --id, or all of them. They are found in the table of the option userSessions.\nNeeds the secret key of the site, from the environment or a file. It reaches the tables and no cache: where sessions are read through one (cached_db, here or in Django), call app.sessions.ofUser() in the application.',
+  example: 'sessions list --user 1',
+  options: ['user', 'id', 'secret-key-file', 'table', 'json'],
+  exitCodes: '0 done, 1 failed, or the user has no session with this id',
+  run
+}
+
+async function run(task: Task): Promise<number> {
+  const { options, argument, io } = task
+  if (argument !== 'list' && argument !== 'end') throw new UsageError('expected sessions list or sessions end')
+  const { user, id } = options
+  if (!user) throw new UsageError('--user: expected the primary key of a user, got nothing')
+  if (id !== undefined && argument === 'list') throw new UsageError('--id is an option of sessions end')
+  if (id !== undefined && !/^[1-9]\d{0,15}$/.test(id)) throw new UsageError(`--id: expected a whole number, got ${JSON.stringify(id)}`)
+  const secrets = await readSecrets(options, io.env)
+  if (secrets === null) throw new UsageError('sessions needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  const settings = settingsOf(task, secrets, { userSessions: true })
+  const opened = await openSessions(settings, io)
+  await checkSecret(settings, opened)
+  const ofUser = opened.ofUser(user)
+  if (argument === 'list') return list(await ofUser.list(), task)
+  if (id === undefined) return ended(await ofUser.endAll(), task)
+  return ended(Number(await ofUser.end(id)), task)
+}
+
+/** With another key no session can be read, and a user would seem to have none. */
+async function checkSecret(settings: Settings, { model }: Sessions): Promise<void> {
+  const newest = await new Reader(settings).readNewest(model, SAMPLE)
+  if (newest.length === 0 || newest.some(({ signedAt }) => signedAt !== null)) return
+  throw new Error(
+    `none of the newest ${counted(newest.length, 'session')} is signed with this secret key: set SECRET_KEY to the key of the site, and SECRET_KEY_FALLBACKS to its former keys`
+  )
+}
+
+function list(found: readonly UserSession[], { options, io }: Task): number {
+  if (options.json) print(io.stdout, JSON.stringify({ sessions: found }))
+  else {
+    for (const { id, createdAt, lastSeenAt, endsAt, ip, userAgent } of found) {
+      print(io.stdout, styled(io.stdout, 'bold', `${id}  ${userAgent ?? 'unknown device'}, ${ip ?? 'unknown address'}`))
+      print(io.stdout, `    signed in ${utc(createdAt)}, last seen ${utc(lastSeenAt)}, ends ${utc(endsAt)}`)
+    }
+    print(io.stdout, counted(found.length, 'session'))
+  }
+  return 0
+}
+
+function ended(count: number, { options, io }: Task): number {
+  if (options.json) print(io.stdout, JSON.stringify({ ended: count }))
+  else
+    printSentence(
+      io.stdout,
+      options.id !== undefined && count === 0 ? 'The user has no session with this id.' : `Ended ${counted(count, 'session')}.`
+    )
+  return options.id !== undefined && count === 0 ? 1 : 0
+}
