@@ -23,9 +23,12 @@ export function recordLogin(session: Session, entry: Entry): void {
   session.set(METHODS_NAME, [entry])
 }
 
-/** Adds a re-authentication, which takes the place of earlier ones by the same method. */
+/** Adds a re-authentication, marked as django-allauth marks it, which takes the place of earlier ones by the same method. */
 export function recordReauthentication(session: Session, entry: Entry): void {
-  session.set(METHODS_NAME, (entries) => [...(Array.isArray(entries) ? entries : []).filter((one) => one?.method !== entry.method), entry])
+  session.set(METHODS_NAME, (entries) => [
+    ...(Array.isArray(entries) ? entries : []).filter((one) => one?.method !== entry.method),
+    { ...entry, reauthenticated: true }
+  ])
 }
 
 /** Whether the user of a session has logged in or authenticated again within so many seconds. */

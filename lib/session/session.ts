@@ -20,7 +20,7 @@ export interface SessionData {
   /** The time of the first save, in seconds since 1970. The option `timeouts.absolute` counts from it if no login is recorded. */
   _session_began?: number
   /** django-allauth's record of how and when (`at`, seconds since 1970) the user has authenticated. The last entry counts. */
-  account_authentication_methods?: { method: string; at: number }[]
+  account_authentication_methods?: { method: string; at: number; reauthenticated?: boolean }[]
 }
 
 /** When a session ends. */

@@ -83,8 +83,8 @@ t.test('who authenticates again passes, under a new key, with the same data', as
   t.strictSame(
     await methods(browser),
     [
-      { method: 'mfa', at: BEGAN + 400 },
-      { method: 'password', at: BEGAN + 600 }
+      { method: 'mfa', at: BEGAN + 400, reauthenticated: true },
+      { method: 'password', at: BEGAN + 600, reauthenticated: true }
     ],
     'the list has an entry for each method'
   )
