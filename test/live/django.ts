@@ -11,6 +11,13 @@ export const PYTHON = process.env.PYTHON ?? '/usr/bin/python3'
 const PEER = fileURLToPath(new URL('django_peer.py', import.meta.url))
 const SITE = fileURLToPath(new URL('django_site.py', import.meta.url))
 
+/**
+ * The folder of a Python path with django-allauth 65 and a Django for it, which no Debian before trixie has. Undefined where there
+ * is none.
+ */
+export const ALLAUTH = process.env.ALLAUTH
+if (ALLAUTH === undefined && process.env.CI !== undefined) throw new Error('ALLAUTH is not set')
+
 /** What depends on the version of Django. */
 export const features: { redisBackend: string; hasSecretKeyFallbacks: boolean } = JSON.parse(
   execFileSync(
@@ -66,7 +73,8 @@ export function djangoOn(connection: Knex.Config['connection']): Django {
  */
 export async function startDjango(t: Test, connection: Knex.Config['connection'], settings: object = {}): Promise<string> {
   const all = { DATABASES: { default: djangoDatabase(connection) }, SECRET_KEY: secretKey, ...settings }
-  const env = { ...process.env, DJANGO_SETTINGS: JSON.stringify(all) }
+  const path = 'HAS_ALLAUTH' in settings ? { PYTHONPATH: ALLAUTH } : {}
+  const env = { ...process.env, ...path, DJANGO_SETTINGS: JSON.stringify(all) }
   const child = spawn(PYTHON, [SITE], { env, stdio: ['pipe', 'pipe', 'inherit'] })
   const exit = once(child, 'exit')
   t.teardown(() => {

@@ -1,7 +1,8 @@
 """A Django site: its own pages for signing in and out and for a new password, and one that counts visits.
 
-DJANGO_SETTINGS has, as JSON, the settings in which sites differ. Once the site listens it
-prints its port; it ends when its standard input does.
+DJANGO_SETTINGS has, as JSON, the settings in which sites differ. With HAS_ALLAUTH among them, users also sign in
+through django-allauth, and see and end their sessions by its usersessions. Once the site listens it prints its port; it
+ends when its standard input does.
 """
 import json
 import os
@@ -18,21 +19,32 @@ class QuickPasswordHasher(PBKDF2PasswordHasher):
     iterations = 1000
 
 
+own_settings = json.loads(os.environ['DJANGO_SETTINGS'])
+has_allauth = own_settings.pop('HAS_ALLAUTH', False)
+ALLAUTH_APPS = ['django.contrib.sites', 'django.contrib.humanize', 'allauth', 'allauth.account', 'allauth.usersessions']
+
 settings.configure(
-    **json.loads(os.environ['DJANGO_SETTINGS']),
+    **own_settings,
     ALLOWED_HOSTS=['127.0.0.1'],
     ROOT_URLCONF=__name__,
-    INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'django.contrib.sessions'],
+    INSTALLED_APPS=[
+        'django.contrib.contenttypes', 'django.contrib.auth', 'django.contrib.sessions', *(ALLAUTH_APPS if has_allauth else [])
+    ],
+    SITE_ID=1,
+    ACCOUNT_RATE_LIMITS=False,
+    ACCOUNT_EMAIL_VERIFICATION='none',
     MIDDLEWARE=[
         'django.contrib.sessions.middleware.SessionMiddleware',
         'django.middleware.csrf.CsrfViewMiddleware',
         'django.contrib.auth.middleware.AuthenticationMiddleware',
+        *(['allauth.account.middleware.AccountMiddleware'] if has_allauth else []),
     ],
     TEMPLATES=[{
         'BACKEND': 'django.template.backends.django.DjangoTemplates',
-        'OPTIONS': {'loaders': [('django.template.loaders.locmem.Loader', {
-            'form.html': '<form method="post">{% csrf_token %}{{ form }}</form>',
-        })]},
+        'OPTIONS': {'loaders': [('django.template.loaders.locmem.Loader', dict.fromkeys(
+            # That of django-allauth has a name of its own.
+            ['form.html', 'account/login.html'], '<form method="post">{% csrf_token %}{{ form }}</form>'
+        ))]},
     }],
     PASSWORD_HASHERS=[f'{__name__}.QuickPasswordHasher'],
     DEFAULT_AUTO_FIELD='django.db.models.AutoField',
@@ -48,7 +60,7 @@ from django.contrib.auth.tokens import default_token_generator  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import include, path  # noqa: E402
 
 
 def who(request):
@@ -81,6 +93,27 @@ urlpatterns = [
 ]
 
 
+if has_allauth:
+    from allauth.usersessions.internal.flows.sessions import end_sessions
+    from allauth.usersessions.models import UserSession
+
+    def list_sessions(request):
+        found = UserSession.objects.purge_and_list(request.user)
+        return JsonResponse({'sessions': [
+            {'id': session.id, 'userAgent': session.user_agent, 'ip': session.ip, 'isCurrent': session.is_current()} for session in found
+        ]})
+
+    def end_session(request, pk):
+        end_sessions(request, list(UserSession.objects.filter(user=request.user, pk=pk)))
+        return JsonResponse({})
+
+    urlpatterns += [
+        path('sessions/', list_sessions),
+        path('sessions/end/<int:pk>/', end_session),
+        path('accounts/', include('allauth.account.urls')),
+    ]
+
+
 def create_users(**passwords):
     for username, password in passwords.items():
         if not User.objects.filter(username=username).exists():
@@ -93,7 +126,7 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def main():
-    call_command('migrate', verbosity=0)
+    call_command('migrate', fake_initial=True, verbosity=0)
     call_command('createcachetable', verbosity=0)
     create_users(ada='lovelace', grace='hopper', edsger='dijkstra')
     server = make_server('127.0.0.1', 0, get_wsgi_application(), handler_class=QuietHandler)

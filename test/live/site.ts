@@ -45,6 +45,10 @@ function routes(app: FastifyInstance, auth: Auth<User>, findUser: FindUser): voi
     await auth.login(request, user)
     return {}
   })
+  app.get('/sessions/', (request) => auth.sessionsOf(request))
+  app.get<{ Params: { id: string } }>('/sessions/end/:id/', async (request) => ({
+    ended: await auth.endSession(request, request.params.id)
+  }))
   app.post('/logout/', async (request) => {
     await auth.logout(request)
     return {}
@@ -114,6 +118,11 @@ export class Visitor {
     const headers = { 'content-type': 'application/json' }
     const body = JSON.stringify({ username, password })
     return (await this.open(`${fastify}/login/`, { method: 'POST', headers, body })).status
+  }
+
+  /** By django-allauth's form. */
+  loginOnAllauth(django: string, username: string, password: string): Promise<string | null> {
+    return this.submit(`${django}/accounts/login/?next=/who/`, { login: username, password })
   }
 
   async logoutOnFastify(fastify: string): Promise<number> {
