@@ -70,6 +70,39 @@ t.test('a reply in an earlier hook has no session, and ends a cookie that cannot
   t.match((await new Browser(app, 'x').get('/')).headers, { vary: 'Cookie', 'set-cookie': /^sessionid=; Max-Age=0/ })
 })
 
+t.test('an interruption that a handler has awaited is reported once, and answered as the error handler says', async (t) => {
+  const { app } = createServer(t)
+  await app.register(sessions, memorySettings())
+  const errors: string[] = []
+  app.addHook('onError', async (_request, _reply, error) => void errors.push(error.code))
+  const end = async (request: FastifyRequest) => {
+    const session = getSession(request)
+    await session.load()
+    await app.sessions.open(session.sessionKey).flush()
+    return session.set('a', 2)
+  }
+  app.get('/set', async (request) => String(getSession(request).set('a', 1).modified))
+  app.get('/awaited', async (request) => (await end(request)).save())
+  app.get('/committed', async (request) => String((await end(request)).modified))
+  app.register(async (scope) => {
+    scope.setErrorHandler((_error, _request, reply) => reply.code(302).header('location', '/sign-in').send())
+    scope.get('/handled', async (request) => (await end(request)).save())
+  })
+  for (const [url, statusCode] of [
+    ['/awaited', 400],
+    ['/committed', 400],
+    ['/handled', 302]
+  ] as const) {
+    const browser = new Browser(app)
+    await browser.get('/set')
+    errors.length = 0
+    const response = await browser.get(url)
+    t.equal(response.statusCode, statusCode, url)
+    t.notOk(response.headers['set-cookie'])
+    t.strictSame(errors, ['FST_SESSION_INTERRUPTED'], url)
+  }
+})
+
 t.test('a later onSend hook that fails: the session was saved, and its cookie goes out with the error', async (t) => {
   const { app } = createServer(t)
   app.register(sessions, { ...memorySettings(), load: 'eager' })

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../django/cookie-header.js'
-import { AlreadyRegistered, NotRegistered, SessionDisabled } from '../errors.js'
+import { AlreadyRegistered, NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
@@ -120,6 +120,10 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
       done()
     })
   }
+  fastify.addHook('onError', (request, _reply, error, done) => {
+    requests.noteError(request, error)
+    done()
+  })
   if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
   if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
 }
@@ -169,6 +173,12 @@ class RequestSessions {
   /** The session of a request, null where it was not used. */
   usedSessionOf(request: FastifyRequest): Session | null {
     return (request as Stateful)[kState]?.session ?? null
+  }
+
+  /** The reply will be that of an error. */
+  noteError(request: FastifyRequest, error: Error): void {
+    const state = (request as Stateful)[kState]
+    if (state && error instanceof SessionInterrupted) state.interruptionIsReported = true
   }
 
   #open(request: Stateful): RequestState {

@@ -31,6 +31,8 @@ export class RequestState {
   sending = false
   /** Whether the session was changed after its commit. */
   changedLate = false
+  /** The reply says already that the session was interrupted, as a save that the handler awaited has found out. */
+  interruptionIsReported = false
   /** The commit's change to the cookie. */
   cookieAction: CookieAction = 'none'
 
@@ -160,6 +162,7 @@ export class Committer {
     } catch (error) {
       // After an interruption the browser may already have the cookie of a newer session.
       if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
+      else if (state.interruptionIsReported) return head.apply()
       throw error
     } finally {
       this.#finish(reply, state, action)
