@@ -1,7 +1,6 @@
 /** The engine `cache` on a Redis that fails, several processes on one, and a cluster. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
 import { Cluster, Redis } from 'ioredis'
 import { createCluster, createClient as createNodeRedis } from 'redis'
 import t, { type Test } from 'tap'
@@ -10,6 +9,7 @@ import { CacheEngine } from '../lib/engines/cache.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
 import type { Cache } from '../lib/index.ts'
 import { engineContract } from '../lib/testing.ts'
+import { createAddress } from './fixtures/address.ts'
 import { addRoutes, Browser, createApp } from './fixtures/app.ts'
 import { openDatabase } from './fixtures/databases.ts'
 import { createProxy } from './fixtures/proxy.ts'
@@ -165,31 +165,6 @@ t.test('an address that has moved to another primary: ioredis with reconnectOnEr
   t.strictSame((await browser.get('/read')).json(), { count: 2 })
 })
 
-/** An address whose new connections lead to another server once it has moved; those that are open stay where they are. */
-async function createAddress(t: Test, target: number) {
-  let current = target
-  const server = createServer((client) => {
-    const upstream = connect(current, '127.0.0.1')
-    for (const socket of [client, upstream]) {
-      socket
-        .on('error', () => {})
-        .on('close', () => {
-          client.destroy()
-          upstream.destroy()
-        })
-    }
-    client.pipe(upstream).pipe(client)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => server.close())
-  return {
-    port: (server.address() as { port: number }).port,
-    moveTo: (port: number) => {
-      current = port
-    }
-  }
-}
-
 t.test('the log names the kind of an error of Redis, and nothing else of it', { skip }, async (t) => {
   const server = await RedisServer.start(t)
   const admin = await createClient(t, server.port)
@@ -211,6 +186,34 @@ t.test('the log names the kind of an error of Redis, and nothing else of it', { 
     await admin.replicaof('NO', 'ONE')
   }
 })
+
+for (const [name, connectTo] of Object.entries(clients)) {
+  t.test(`an error that passes is waited for, through ${name}: a replica that becomes the primary`, { skip }, async (t) => {
+    const server = await RedisServer.start(t)
+    const admin = await createClient(t, server.port)
+    const cache = new RedisCache(await connectTo(t, `redis://127.0.0.1:${server.port}`))
+    let refusals = 0
+    const counted: Cache = {
+      get: (key) => cache.get(key),
+      add: (...args) => cache.add(...args),
+      replace: (...args) =>
+        cache.replace(...args).catch((error) => {
+          refusals++
+          throw error
+        }),
+      delete: (key) => cache.delete(key)
+    }
+    const { app } = await createSite(t, counted, 60)
+    const browser = new Browser(app)
+    await browser.get('/count')
+    await admin.replicaof('127.0.0.1', 1)
+    const saving = browser.get('/count')
+    while (refusals < 3) await admin.ping()
+    await admin.replicaof('NO', 'ONE')
+    t.equal((await saving).statusCode, 200)
+    t.strictSame((await browser.get('/read')).json(), { count: 2 })
+  })
+}
 
 t.test('a Redis that is silent while a save in cached_db is acknowledged: this process never shows the old data', { skip }, async (t) => {
   const server = await RedisServer.start(t)

@@ -3,6 +3,20 @@ import { StoreUnavailable } from '../errors.js'
 /** The classes of error replies in ioredis, iovalkey and node-redis. */
 const REDIS_ERRORS = ['ReplyError', 'ErrorReply', 'SimpleError', 'BlobError']
 
+/** First words of errors of Redis that pass: nothing was done, since the server loads, is a replica, or belongs to a cluster that has no master. */
+const PASSING = ['LOADING', 'READONLY', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN']
+
+/** The word that begins an error of Redis. */
+function wordOf(error: unknown): string | undefined {
+  const { message, constructor: errorClass } = Object(error)
+  return REDIS_ERRORS.includes(errorClass.name) ? /^[A-Z]+/.exec(message)?.[0] : undefined
+}
+
+/** Whether nothing was done, and it is worth waiting. */
+export function isPassing(error: unknown): boolean {
+  return PASSING.includes(wordOf(error) ?? '')
+}
+
 /**
  * The error for a failed cache. It names the cause by its code, by the first word of a Redis error (READONLY, OOM), or by
  * its class. Nothing else is repeated, because clients put commands with keys and values into messages and properties.
@@ -10,7 +24,6 @@ const REDIS_ERRORS = ['ReplyError', 'ErrorReply', 'SimpleError', 'BlobError']
  * @param what the subject of the sentence
  */
 export function cacheFailure(what: string, error: unknown): StoreUnavailable {
-  const { code, name, message, constructor: errorClass } = Object(error)
-  const word = REDIS_ERRORS.includes(errorClass.name) ? /^[A-Z]+/.exec(message)?.[0] : undefined
-  return new StoreUnavailable(`${what} failed (${code ?? word ?? name})`)
+  const { code, name } = Object(error)
+  return new StoreUnavailable(`${what} failed (${code ?? wordOf(error) ?? name})`)
 }

@@ -5,7 +5,8 @@
  *
  * On a cache miss, a reader puts a mark into the cache before it reads the row, and caches the row only if its mark is
  * still there. A writer replaces every other mark by its own, so that a slow reader cannot cache an old row. If a writer
- * cannot reach the cache, its process no longer uses the copy. Other processes use it until it is older than `cacheMaxAge`.
+ * cannot reach the cache, its process no longer uses the copy, and tries again to invalidate it. Until it can, other
+ * processes use the copy, and at most until it is older than `cacheMaxAge`.
  */
 import type {
   ClearExpiredOptions,
@@ -16,10 +17,15 @@ import type {
   SessionRecord,
   StoredSession
 } from '../contract.js'
+import { deadlineIn } from '../deadline.js'
+import { pause } from '../timers.js'
 import type { BulkEngine } from './bulk.js'
 import { CacheTime } from './cache-time.js'
 import { OutdatedCopies } from './outdated-copies.js'
 import { attempts, type SessionCache, type Written } from './session-cache.js'
+
+/** Milliseconds after which invalidations that failed are tried again. */
+const REPEAT_PAUSE = 1000
 
 export interface CachedDbEngineOptions {
   db: BulkEngine
@@ -37,6 +43,7 @@ export class CachedDbEngine implements BulkEngine {
   /** How long a mark stays, in seconds: longer than any operation that relies on it. */
   readonly #markTtl: number
   readonly #outdated: OutdatedCopies
+  #repeating: Promise<void> | null = null
 
   constructor({ db, cache, storeTimeout, log }: CachedDbEngineOptions) {
     this.#db = db
@@ -175,7 +182,26 @@ export class CachedDbEngine implements BulkEngine {
     } catch (error) {
       this.#outdated.add(sessionKey)
       this.#warn(error)
+      this.#repeating ??= this.#repeatInvalidations()
     }
+  }
+
+  /**
+   * Repeats invalidations that failed, for the sake of other processes, until all have succeeded or their copies are too
+   * old. It keeps no process alive.
+   */
+  async #repeatInvalidations(): Promise<void> {
+    while (this.#outdated.keys.length > 0) {
+      await pause(REPEAT_PAUSE, undefined, { ref: false })
+      try {
+        for (const sessionKey of this.#outdated.keys) {
+          await this.#timeUntil(deadlineIn(this.#storeTimeout)).spend((until) => this.#invalidate(sessionKey, until))
+        }
+      } catch {
+        // The cache is still away: that was logged when it failed first.
+      }
+    }
+    this.#repeating = null
   }
 
   /** Ignores a failing cache, except for a warning: without it reads are slower, but correct. */

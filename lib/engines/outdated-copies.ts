@@ -28,6 +28,11 @@ export class OutdatedCopies {
     return this.#now() < this.#allEnd
   }
 
+  /** The sessions that are remembered by key. */
+  get keys(): string[] {
+    return Array.from(this.#ends.keys()).filter((sessionKey) => this.has(sessionKey))
+  }
+
   has(sessionKey: string): boolean {
     return this.#now() < (this.#ends.get(sessionKey) ?? 0)
   }

@@ -5,11 +5,12 @@
  * it finds its own nonce in the cache, it has been carried out already.
  */
 import { randomBytes } from 'node:crypto'
-import { cacheFailure } from '../caches/failure.js'
+import { cacheFailure, isPassing } from '../caches/failure.js'
 import { type Cache, describe } from '../caches/memory.js'
 import type { Deadline, StoredSession } from '../contract.js'
 import { hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
+import { pause } from '../timers.js'
 
 /**
  * Version of the format, end, time of writing (both in milliseconds since 1970), nonces, key that the session moves
@@ -36,7 +37,8 @@ const NONCES = 4
  */
 const MAX_ATTEMPTS = 100
 
-const timedOut = () => new StoreUnavailable('the cache did not answer in time')
+/** Milliseconds between two attempts on a cache that cannot be used for now, at most. */
+const LONGEST_PAUSE = 100
 
 /**
  * Repeats `attempt` while it returns false.
@@ -168,16 +170,23 @@ export class SessionCache {
     }
   }
 
-  /** Sends a command, and repeats it once if it fails: all commands are idempotent, and by then the client has often reconnected. */
+  /**
+   * Sends a command, and repeats it once if it fails: all commands are idempotent, and by then the client has often
+   * reconnected. Errors that pass are waited for until the deadline.
+   */
   async #ask<T>(deadline: Deadline, send: () => Promise<T>): Promise<T> {
-    for (let isLast = false; ; isLast = true) {
+    let failure: Error | null = null
+    const timedOut = () => failure ?? new StoreUnavailable('the cache did not answer in time')
+    for (let attempt = 1; ; attempt++) {
       if (hasPassed(deadline)) throw timedOut()
       try {
         // The cache may throw instead of rejecting, and answer without a promise.
         return await withDeadline(Promise.resolve(send()), deadline, timedOut)
       } catch (error) {
         if (error instanceof StoreUnavailable) throw error
-        if (isLast) throw cacheFailure('the cache', error)
+        if (attempt > 1 && !isPassing(error)) throw cacheFailure('the cache', error)
+        failure = cacheFailure('the cache', error)
+        if (isPassing(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
       }
     }
   }

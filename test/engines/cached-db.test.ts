@@ -227,6 +227,27 @@ t.test('after a save whose old copy could not be taken away, this process reads 
   t.equal(queries.length, 0, 'the cache is in use again')
 })
 
+t.test('an old copy that could not be taken away is taken away for other processes too, though nobody uses the session', async (t) => {
+  const { engine, engineOn, database, cache } = await createEngine(t)
+  const key = await engine.create(record('an admin'))
+  cache.failing = true
+  await engine.save(key, record('nobody'), 'an admin')
+  const repeated = new Promise<void>((resolve) => {
+    const { replace } = cache
+    cache.replace = async (...args) => {
+      const answer = await replace.apply(cache, args)
+      resolve()
+      return answer
+    }
+  })
+  cache.failing = false
+  // What is repeated keeps no process alive.
+  const alive = setInterval(() => {}, 1000)
+  await repeated
+  clearInterval(alive)
+  t.equal((await unhurried(engineOn(database)).load(key))?.sessionData, 'nobody')
+})
+
 t.test('a copy is believed for a minute, whatever the cache has kept or brought back', async (t) => {
   let now = new Date('2030-01-01T00:00:00Z')
   const { engineOn, database, cache } = await createEngine(t, () => now)
