@@ -52,7 +52,7 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   const codec = new Codec({ ...settings, serializer, salt, maxSize: maxSizeOf(settings) })
   const { knex, close } = await openKnex(settings.knex, settings.storeTimeout)
   try {
-    const table = knex === null ? null : createTable(knex, settings)
+    const table = knex === null ? null : createTable(knex, settings, log)
     const { engine: made, userSessionsTable } = withUserSessions(createEngine({ settings, codec, table, log }), { settings, table, log })
     const engine = new TracedEngine({ engine: made, name: settings.engine, secretKey: settings.secretKey })
     const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
@@ -84,16 +84,20 @@ export async function openKnex(
 type ConnectionSettings = Pick<Settings, 'storeTimeout' | 'preparedStatements'>
 
 /** @throws InvalidOptions */
-export function createConnections(knex: Knex, { storeTimeout: timeout, preparedStatements }: ConnectionSettings): Connections {
+export function createConnections(
+  knex: Knex,
+  { storeTimeout: timeout, preparedStatements }: ConnectionSettings,
+  log?: SessionLog
+): Connections {
   const driver: string = knex.client.driverName
   const dialect = dialectOf(driver)
   if (dialect === null) throw new InvalidOptions(`- knex.client: ${clientProblem(driver)}`)
-  return new Connections({ knex, dialect, timeout, preparedStatements })
+  return new Connections({ knex, dialect, timeout, preparedStatements, log })
 }
 
 /** @throws InvalidOptions */
-export function createTable(knex: Knex, settings: ConnectionSettings & Pick<Settings, 'tableName'>): SessionTable {
-  return new SessionTable({ connections: createConnections(knex, settings), tableName: settings.tableName })
+export function createTable(knex: Knex, settings: ConnectionSettings & Pick<Settings, 'tableName'>, log: SessionLog): SessionTable {
+  return new SessionTable({ connections: createConnections(knex, settings, log), tableName: settings.tableName })
 }
 
 /** The engine on a table. */

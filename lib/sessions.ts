@@ -7,7 +7,7 @@ import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './cont
 import type { Connections } from './database/connections.js'
 import type { SessionModel } from './database/session-model.js'
 import { verifyTable, verifyUserSessionsTable } from './database/verification.js'
-import { deadlineIn, withDeadline } from './deadline.js'
+import { deadlineIn } from './deadline.js'
 import { readCookie } from './django/cookie-header.js'
 import { saltedHmac } from './django/crypto.js'
 import { isSessionKey } from './django/keys.js'
@@ -72,13 +72,12 @@ export class Sessions {
   async verify(): Promise<void> {
     const { engine, tableName } = this.#settings
     if (this.#connections === null || (engine !== 'db' && engine !== 'cached_db')) return
-    const overdue = () => new StoreUnavailable(`no answer within ${VERIFY_TIMEOUT} second`)
     try {
-      const verified = Promise.all([
-        verifyTable(this.#connections, tableName),
-        this.userSessions === null ? null : verifyUserSessionsTable(this.#connections)
+      const deadline = deadlineIn(VERIFY_TIMEOUT)
+      await Promise.all([
+        verifyTable(this.#connections, tableName, deadline),
+        this.userSessions === null ? null : verifyUserSessionsTable(this.#connections, deadline)
       ])
-      await withDeadline(verified, deadlineIn(VERIFY_TIMEOUT), overdue)
     } catch (error) {
       if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
       this.#context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')

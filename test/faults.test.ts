@@ -174,6 +174,17 @@ const BUSY = {
   }
 }
 
+/** Each DELETE ends with the error of a connection that was killed. */
+const breakers = {
+  postgres: [
+    "CREATE FUNCTION break_off() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '57P01'; END $$ LANGUAGE plpgsql",
+    'CREATE TRIGGER break_off BEFORE DELETE ON django_session FOR EACH ROW EXECUTE FUNCTION break_off()'
+  ],
+  mariadb: [
+    "CREATE TRIGGER break_off BEFORE DELETE ON django_session FOR EACH ROW SIGNAL SQLSTATE '70100' SET MYSQL_ERRNO = 1927, MESSAGE_TEXT = 'on purpose'"
+  ]
+}
+
 for (const server of ['postgres', 'mariadb'] as const) {
   t.test(`connections to ${server}`, { skip: missing(server) }, async (t) => {
     /** A migrated database, seen through a proxy. */
@@ -256,22 +267,42 @@ for (const server of ['postgres', 'mariadb'] as const) {
       t.equal((await knex('django_session').select()).length, 1)
     })
 
-    t.test('a connection cut while loading: 503, never an anonymous visitor', async (t) => {
+    t.test('a connection cut while loading, renewing, moving or ending a session: it is done on another one, once', async (t) => {
+      const { proxy, browser } = await createFaulty(t, { preparedStatements: false })
+      await browser.get('/count')
       for (const when of ['before', 'after'] as const) {
-        const { proxy, browser } = await createFaulty(t)
-        await browser.get('/count')
         proxy.fail('SELECT', when)
-        const response = await browser.get('/read')
-        t.match(response.json(), UNAVAILABLE)
-        t.notOk(response.headers['set-cookie'])
+        t.strictSame((await browser.get('/read')).json(), { count: 1 })
+        for (const [url, statement] of [
+          ['/cycle', 'UPDATE'],
+          ['/flush', 'DELETE'],
+          ['/count', 'INSERT']
+        ] as const) {
+          const before = browser.fork()
+          proxy.fail(statement, when)
+          t.equal((await browser.get(url)).statusCode, 200, url)
+          if (before.cookie !== null) t.strictSame((await before.get('/read')).json(), {}, `${url}: the old key is no session`)
+        }
         t.strictSame((await browser.get('/read')).json(), { count: 1 })
       }
+      t.equal(proxy.failures, 8)
     })
 
-    t.test('a logout whose DELETE fails is no logout, and says so', async (t) => {
-      const { proxy, browser } = await createFaulty(t)
+    t.test('connections cut again and again while loading: 503, never an anonymous visitor', async (t) => {
+      const { proxy, browser } = await createFaulty(t, { storeTimeout: 1 })
       await browser.get('/count')
-      proxy.fail('DELETE', 'before')
+      proxy.fail('SELECT', 'always')
+      const response = await browser.get('/read')
+      t.match(response.json(), UNAVAILABLE)
+      t.notOk(response.headers['set-cookie'])
+      proxy.fail('nothing', 'before')
+      t.strictSame((await browser.get('/read')).json(), { count: 1 })
+    })
+
+    t.test('a logout whose DELETE ends the connection again and again is no logout, and says so', async (t) => {
+      const { browser, knex } = await createFaulty(t, { storeTimeout: 1 })
+      await browser.get('/count')
+      for (const statement of breakers[server]) await knex.raw(statement)
       const response = await browser.get('/flush')
       t.match(response.json(), UNAVAILABLE)
       t.notOk(response.headers['set-cookie'])

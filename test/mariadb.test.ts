@@ -234,7 +234,7 @@ t.test('no statement reads more of the table than it needs', { skip }, async (t)
   await engine.delete('unknownunknownunknown')
   await createTable(knex).deleteExpired(new Date('2023-01-01'), new Date('2024-01-01'), 5)
   const statements = sent.filter(({ sql }) => /^(SELECT .* FROM `|UPDATE|DELETE|\/\*M!)/.test(sql))
-  t.equal(statements.length, 11)
+  t.equal(statements.length, 12)
   for (const { sql, bindings } of statements) {
     const [plan] = await rowsOf(knex, `EXPLAIN ${sql.replace(/^\/\*M!.*?\*\/ /, '')}`, bindings)
     if (plan?.Extra === 'Impossible WHERE noticed after reading const tables') continue
@@ -328,7 +328,7 @@ t.test('cleanup', { skip }, async (t) => {
     await fill(knex, 10)
     await fill(elsewhere, 10)
     const other = await openSingle(t, knex.client.config)
-    const name = "SHA1(CONCAT_WS('.', DATABASE(), 'clearsessions django_session'))"
+    const name = "SHA2(CONCAT_WS('.', DATABASE(), 'clearsessions django_session'), 224)"
     await rowsOf(other.knex, `DO GET_LOCK(${name}, 0)`)
     t.match(await engineOn(knex).clearExpired(), { deleted: 0, batches: 0 })
     t.match(await engineOn(elsewhere).clearExpired(), { deleted: 10 })

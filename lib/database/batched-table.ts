@@ -9,6 +9,7 @@ import type { Columns } from './columns.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isPlain, type SessionTable } from './session-table.js'
 import { isRefused, notSent } from './statement-error.js'
+import type { Retries } from './use.js'
 
 interface Read {
   sessionKey: string
@@ -28,7 +29,11 @@ interface Delete {
   sessionKey: string
 }
 
-/** The largest batch. The next batches wait for it, so that it must not take long. */
+/** As for single rows, but not sent again when a row is locked: then each call goes alone, and only the one of that row waits. */
+const REPEATED: Retries = { whenBusy: false, whenLost: true }
+const NOT_REPEATED: Retries = { whenBusy: false }
+
+/** Others wait for a batch: it must not take long. */
 const MAX_SIZE = 64
 
 /** How many batches of each kind may be under way. Measured: with more, batches become smaller. */
@@ -65,7 +70,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
       alone: ({ sessionKey, row, snapshot }, deadline) => table.update(sessionKey, row, {}, snapshot, deadline),
       together: (items, deadline) => {
         const columns = [...this.#columnsOf(items), items.map(({ snapshot }) => snapshot)]
-        return this.#write(this.#sql.update, items, columns, deadline)
+        return this.#write(this.#sql.update, items, columns, deadline, NOT_REPEATED)
       },
       keyOf
     })
@@ -113,14 +118,21 @@ export class BatchedTable implements SessionRows<StoredRow> {
   async #findLive(items: readonly Read[], deadline: Deadline): Promise<(StoredSession | null)[]> {
     const { dialect } = this.#table.connections
     const now = new Date(Math.max(...items.map(({ now }) => now.getTime())))
-    const rows = await this.#send(this.#sql.findLive, [items.map(({ sessionKey }) => sessionKey), dialect.bindDate(now)], deadline)
+    const bindings = [items.map(({ sessionKey }) => sessionKey), dialect.bindDate(now)]
+    const rows = await this.#send(this.#sql.findLive, bindings, deadline, REPEATED)
     const found = new Map(rows.map((row) => [row.session_key, this.#table.read(row)]))
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
 
   /** Whether the row of each item was written. */
-  async #write(sql: string, items: readonly Delete[], columns: (string | null)[][], deadline: Deadline): Promise<boolean[]> {
-    const rows = await this.#send(sql, columns, deadline)
+  async #write(
+    sql: string,
+    items: readonly Delete[],
+    columns: (string | null)[][],
+    deadline: Deadline,
+    retries = REPEATED
+  ): Promise<boolean[]> {
+    const rows = await this.#send(sql, columns, deadline, retries)
     if (rows.length === items.length) return items.map(() => true)
     const written = new Set(rows.map((row) => row.session_key))
     return items.map(({ sessionKey }) => written.has(sessionKey))
@@ -135,10 +147,14 @@ export class BatchedTable implements SessionRows<StoredRow> {
     ]
   }
 
-  /** Does not retry if a row is locked. The batcher then sends each call alone, so that only the call for that row waits. */
-  async #send(sql: string, bindings: (string | (string | null)[])[], deadline: Deadline): Promise<Record<string, unknown>[]> {
+  async #send(
+    sql: string,
+    bindings: (string | (string | null)[])[],
+    deadline: Deadline,
+    retries: Retries
+  ): Promise<Record<string, unknown>[]> {
     const { connections } = this.#table
-    return connections.dialect.rows(await connections.sendOnce(sql, bindings, deadline))
+    return connections.dialect.rows(await connections.send(sql, bindings, deadline, retries))
   }
 }
 

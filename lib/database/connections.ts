@@ -3,13 +3,14 @@
  * which no setting of the Knex instance (mappers, post-processing) can change.
  */
 import type { Knex } from 'knex'
+import type { SessionLog } from '../contract.js'
 import { type Deadline, deadlineIn, hasPassed, withDeadline } from '../deadline.js'
 import { served } from '../events.js'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect } from './dialect.js'
 import { type ConnectionPool, poolOf } from './pool.js'
 import { isRefused, notSent } from './statement-error.js'
-import { type Send, Use, type UseOptions } from './use.js'
+import { type Retries, type Send, Use } from './use.js'
 
 interface Statement {
   sql: string
@@ -23,6 +24,8 @@ export interface ConnectionsOptions {
   timeout: number
   /** Whether statements are prepared on the server, once per connection. */
   preparedStatements: boolean
+  /** For what happens to connections. @default nothing is logged */
+  log?: SessionLog | undefined
 }
 
 /** The largest number of statements in one turn on a database in our own process, which blocks the event loop. */
@@ -39,10 +42,10 @@ export class Connections {
   readonly #reads: Batcher<Statement, unknown>
   readonly #writes: Batcher<Statement, unknown>
 
-  constructor({ knex, dialect, timeout, preparedStatements }: ConnectionsOptions) {
+  constructor({ knex, dialect, timeout, preparedStatements, log }: ConnectionsOptions) {
     this.knex = knex
     this.dialect = dialect
-    this.#pool = poolOf(knex, dialect)
+    this.#pool = poolOf(knex, dialect, log)
     this.#timeout = timeout
     this.#prepares = preparedStatements
     // Separate, because a writer that waits for the file's lock must not delay readers.
@@ -56,14 +59,9 @@ export class Connections {
   }
 
   /** @throws StoreUnavailable, StoreRefused */
-  send(sql: string, bindings: readonly Binding[], deadline = this.deadline): Promise<unknown> {
+  send(sql: string, bindings: readonly Binding[], deadline = this.deadline, retries: Retries = {}): Promise<unknown> {
     if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings }, deadline)
-    return this.#use((send) => send(sql, bindings), { deadline, prepare: this.#prepares })
-  }
-
-  /** Like `send()`, but without a retry if the statement is refused because of a lock. */
-  sendOnce(sql: string, bindings: readonly Binding[], deadline: Deadline): Promise<unknown> {
-    return this.#use((send) => send(sql, bindings), { deadline, prepare: this.#prepares, retriesBusy: false })
+    return this.#use((send) => send(sql, bindings), deadline, this.#prepares, retries)
   }
 
   /**
@@ -88,8 +86,8 @@ export class Connections {
         throw error
       }
     }
-    // Not prepared: these statements are rare, and some cannot be prepared.
-    return this.#use(run, { deadline })
+    // Too rare to be prepared, and partly of a kind that cannot be.
+    return this.#use(run, deadline)
   }
 
   /** Combines the statements of one turn into one transaction, with one lock and one commit. */
@@ -97,8 +95,8 @@ export class Connections {
     return new Batcher<Statement, unknown>({
       maxSize: MAX_PER_TURN,
       maxUnderWay: 1,
-      alone: ({ sql, bindings }, deadline) => this.#use((send) => send(sql, bindings), { deadline }),
-      // In our own process `send` is synchronous and throws: no statement follows a failed one.
+      alone: ({ sql, bindings }, deadline) => this.#use((send) => send(sql, bindings), deadline),
+      // In our own process statements are answered at once: none follows one that failed.
       together: (statements, deadline) =>
         this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), deadline),
       isRefused,
@@ -106,12 +104,12 @@ export class Connections {
     })
   }
 
-  /** Runs `work` on a connection, until the deadline. */
-  #use<T>(work: (send: Send) => Promise<T> | T, options: UseOptions): Promise<T> {
-    // Otherwise the statement would be sent, and cut off at once together with its connection.
-    if (hasPassed(options.deadline)) return Promise.reject(timedOut())
-    const use = new Use(this.#pool, this.dialect, options)
-    return withDeadline(use.run(counted(work)), options.deadline, () => use.expire())
+  /** Gives `work` a connection until the deadline. */
+  #use<T>(work: (send: Send) => Promise<T> | T, deadline: Deadline, prepare = false, retries: Retries = {}): Promise<T> {
+    // The statement would be cut off as soon as it was sent, with its connection.
+    if (hasPassed(deadline)) return Promise.reject(timedOut())
+    const use = new Use(this.#pool, this.dialect, prepare, retries)
+    return withDeadline(use.run(counted(work)), deadline, () => use.expire())
   }
 }
 

@@ -7,6 +7,13 @@ export type Binding = string | number | bigint | boolean | Buffer | null | reado
 /** A row as the driver returns it, before any mapping by the Knex instance. */
 export type Row = Record<string, unknown>
 
+export interface Greeting {
+  /** Whether nobody else uses the connection, so that its settings may be changed. */
+  isOurs: boolean
+  /** Called when the server says later that it takes no writes any more. */
+  demoted(): void
+}
+
 export interface Dialect {
   /** Quotes an identifier. A dot separates schema and table. */
   quote(identifier: string): string
@@ -60,7 +67,13 @@ export interface Dialect {
   unlock: string | null
   /** The size of the first cleanup batch, and whether later sizes adapt to its duration. */
   cleanup: { initialBatchSize: number; adapts: boolean }
-  /** The kind of an error, and its reason. */
+  /**
+   * Asks a new connection whether its server takes writes, and sets what sessions need of it.
+   *
+   * @throws DriverError, of the kind `demoted` when it takes none
+   */
+  greet(connection: unknown, greeting: Greeting): Promise<void>
+  /** The consequences of an error, and its reason. */
   meaning(error: DriverError): Meaning
   /** The database's own message for an error, without the data that it quotes. */
   describe(error: DriverError): string

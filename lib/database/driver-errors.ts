@@ -27,8 +27,12 @@ export type ErrorKind =
   | 'refused'
   /** Like `refused`, but the server also closes the connection. */
   | 'tooLarge'
-  /** Nothing was done, because the connection is outdated: its server has become read-only, or its prepared statements are invalid. */
+  /** Nothing was done, since what is prepared on the connection is void. */
   | 'outdated'
+  /** Nothing was done, since the server takes no writes: it is a standby, was the primary, or is cut off from its cluster. */
+  | 'demoted'
+  /** Nothing was done, since the server takes no connection for now: it starts, or has as many as it may. */
+  | 'closed'
   /** The connection broke. The statement may have been carried out. */
   | 'lost'
   /** The database reported an error, so nothing was done. The state of the connection is not known. */
@@ -50,8 +54,9 @@ const POSTGRES_KINDS: Kinds = {
   // Triggered action, cardinality, data, constraint, triggered data change, schema, syntax or access rule, CHECK OPTION,
   // program limit, RAISE of PL/pgSQL
   refused: ['09', '21', '22', '23', '27', '3F', '42', '44', '54', 'P0'],
-  // Read-only transaction, prepared statement does not exist, exists already, and "cached plan must not change result type"
-  outdated: ['25006', '26000', '42P05', '0A000'],
+  outdated: ['26000', '42P05', '0A000'], // prepared statement does not exist, exists already, "cached plan must not change result type"
+  demoted: ['25006'], // read-only transaction
+  closed: ['53300', '57P03'], // too many connections, cannot connect now
   // Connection exception, completion unknown, idle in transaction for too long, transaction timeout, shutdown
   lost: ['08', '40003', '25P03', '25P04', '57P']
 }
@@ -64,8 +69,10 @@ const MYSQL_KINDS: Kinds = {
   // No default, wrong value, truncated, CHECK (MySQL), value for a generated column (MariaDB, MySQL). The rest has an SQLSTATE.
   refused: ['1364', '1366', '1265', '3819', '1906', '3105'],
   tooLarge: ['1153'], // packet larger than max_allowed_packet
-  // Table, server, transaction, server and InnoDB read-only; prepared statement unknown, and to be prepared again
-  outdated: ['1036', '1290', '1792', '1836', '1874', '1243', '1615'],
+  outdated: ['1243', '1615'], // prepared statement unknown, and to be prepared again
+  // Node of Galera that is cut off; table, server, transaction, server and InnoDB read-only
+  demoted: ['1047', '1036', '1290', '1792', '1836', '1874'],
+  closed: ['1040', '1203'], // too many connections, of the server and of the user
   lost: ['1180', '1927', '4031'] // error during COMMIT, connection killed (MariaDB), idle for too long (MySQL)
 }
 
@@ -87,6 +94,8 @@ const REASONS: Record<ErrorKind, string> = {
   tooLarge:
     'a statement was larger than max_allowed_packet of the server, which has to hold the old and the new text of a session: raise it, or lower the option maxSize',
   outdated: 'the connection was outdated',
+  demoted: 'its server takes no writes',
+  closed: 'its server takes no connection for now',
   lost: 'the connection was lost',
   unknown: 'a statement failed'
 }
@@ -95,7 +104,11 @@ const TABLE_MISSING = 'its table is missing, run the migration first (npx fastif
 const COLUMN_MISSING = "a column is missing, compare the table with Django's (fastify-django-sessions check) and with the option columns"
 const DENIED = 'the user of the database lacks a privilege: grant reading, creating, changing and deleting of rows'
 const FULL = 'its disk is full, make room, or remove expired sessions (fastify-django-sessions clearsessions)'
-const READ_ONLY = 'its server is read-only, as a former primary is after a failover'
+export const READ_ONLY =
+  'its server is read-only, as a standby and a former primary are, or its user is (default_transaction_read_only). Lead connections to the primary'
+const CUT_OFF = 'its server is cut off from its Galera cluster. Lead connections to a node of the majority'
+const TOO_MANY =
+  'its server has as many connections as it may. Keep the sum of the pools of all processes below its limit (max_connections)'
 const UNPREPARED =
   'the prepared statements of a connection were invalid. If this persists, a pooler assigns connections per transaction: set the option preparedStatements to false'
 
@@ -106,6 +119,7 @@ const POSTGRES_REASONS: Record<string, string> = {
   '42501': DENIED,
   '53100': FULL,
   '25006': READ_ONLY,
+  '53300': TOO_MANY,
   '26000': UNPREPARED,
   '42P05': UNPREPARED,
   '0A000': UNPREPARED
@@ -118,6 +132,10 @@ const MYSQL_REASONS: Record<string, string> = {
   1143: DENIED,
   1021: FULL,
   1114: FULL,
+  1226: 'the user of the database has reached a limit of its own: of connections (MAX_USER_CONNECTIONS), or of what it may do in an hour',
+  1040: TOO_MANY,
+  1203: TOO_MANY,
+  1047: CUT_OFF,
   1036: READ_ONLY,
   1290: READ_ONLY,
   1792: READ_ONLY,
@@ -125,6 +143,11 @@ const MYSQL_REASONS: Record<string, string> = {
   1874: READ_ONLY,
   1243: UNPREPARED,
   1615: UNPREPARED
+}
+
+/** Whether what was prepared is gone, or there already: PostgreSQL's 26000 and 42P05, and MySQL's 1243. */
+export function hasLostStatements({ code = '', errno }: DriverError): boolean {
+  return code === '26000' || code === '42P05' || errno === 1243
 }
 
 function kindOf(kinds: Kinds, code: string): ErrorKind | undefined {

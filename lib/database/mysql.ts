@@ -24,12 +24,44 @@ interface MysqlConnection {
   constructor: new (options: { config: object }) => MysqlConnection
 }
 
-/** Kills a connection on the server, over another connection: while it waits for a lock, a server does not notice a closed socket. */
-function kill({ constructor: Connection, config, threadId }: MysqlConnection): void {
-  const connection = new Connection({ config })
-  connection.stream.unref()
-  connection.on('error', () => {})
-  connection.query({ sql: `KILL ${threadId}` }, () => connection.destroy())
+/** The names of a server, of which MySQL and MariaDB have one each besides its address, and what decides about writes. */
+const ABOUT_SERVER = "SHOW VARIABLES WHERE Variable_name IN ('hostname', 'port', 'server_uid', 'server_uuid', 'read_only', 'wsrep_on')"
+
+/** The server of each connection that was greeted. */
+const servers = new WeakMap<MysqlConnection, string>()
+
+async function askServer(connection: MysqlConnection): Promise<{ server: string; isReadOnly: boolean; isClustered: boolean }> {
+  const rows = mysql.rows(await ask(connection, 'query', { sql: ABOUT_SERVER }))
+  const { read_only, wsrep_on, ...names } = Object.fromEntries(rows.map(({ Variable_name, Value }) => [Variable_name, String(Value)]))
+  return { server: JSON.stringify(names), isReadOnly: read_only !== 'OFF', isClustered: wsrep_on === 'ON' }
+}
+
+async function greet(connection: MysqlConnection, isOurs: boolean): Promise<void> {
+  const { server, isReadOnly, isClustered } = await askServer(connection)
+  servers.set(connection, server)
+  // Some users may write to a server that is read-only: this is refused to all others.
+  if (isReadOnly) for (const sql of ['START TRANSACTION READ WRITE', 'ROLLBACK']) await ask(connection, 'query', { sql })
+  // Otherwise a node of Galera that lags reads old rows, and deletes none of a session that another node has made or moved.
+  if (isClustered && isOurs) await ask(connection, 'query', { sql: 'SET SESSION wsrep_sync_wait = @@wsrep_sync_wait | 3' })
+}
+
+/**
+ * MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice a closed connection.
+ * On another server, to which the address may lead by now, the number is that of somebody else's connection.
+ */
+async function kill(connection: MysqlConnection): Promise<void> {
+  const { constructor: Connection, config, threadId } = connection
+  const other = new Connection({ config })
+  other.stream.unref()
+  other.on('error', () => {})
+  try {
+    const { server } = await askServer(other)
+    if (server === servers.get(connection)) await ask(other, 'query', { sql: `KILL ${threadId}` })
+  } catch {
+    // Then the connection is gone, or no other one can be made.
+  } finally {
+    other.destroy()
+  }
 }
 
 /** Overrides settings of the driver that change its answers. */
@@ -134,11 +166,13 @@ export const mysql: Dialect = {
     `DELETE FROM ${table} WHERE expire_date >= ? AND expire_date < ? ORDER BY expire_date LIMIT ?`,
     [from, before, limit]
   ],
-  // These locks are global to the server, have names of at most 64 characters, and outlive the transaction.
-  // The answer is a text, because the driver may return numbers as text, and '0' is truthy.
-  tryLock: "SELECT IF(GET_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)), 0), 'yes', NULL) AS held",
-  unlock: "DO RELEASE_LOCK(SHA1(CONCAT_WS('.', DATABASE(), ?)))",
+  // Such locks are the server's, names have at most 64 characters, and the connection keeps them beyond the transaction.
+  // 224 bits are 56 characters. MySQL 9.7 has no SHA1().
+  // A text, since the driver may give numbers as text, and '0' is true.
+  tryLock: "SELECT IF(GET_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224), 0), 'yes', NULL) AS held",
+  unlock: "DO RELEASE_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224))",
   cleanup: { initialBatchSize: 1000, adapts: false },
+  greet: (connection, { isOurs }) => greet(connection as MysqlConnection, isOurs),
   meaning: mysqlMeaning,
   // All other messages quote values, cut or escaped: Duplicate entry 'Ann' for key 'email'.
   describe: (error) => {

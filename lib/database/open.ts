@@ -2,6 +2,11 @@
 import type { Knex } from 'knex'
 import { dialectOf } from './dialects.js'
 
+/** The clients of the instances that were made here. */
+const ours = new WeakSet<object>()
+
+export const isOurs = (client: object) => ours.has(client)
+
 /**
  * Creates a Knex instance from a configuration. It connects at the first use.
  *
@@ -14,6 +19,7 @@ export async function createKnex(config: Knex.Config, connectTimeout: number): P
     // This package reports each failure as an error. Knex would print it as well, with a stack.
     const knex = create({ ...config, log: { warn() {}, error() {}, ...config.log } })
     boundConnects(knex, connectTimeout)
+    ours.add(knex.client)
     return withPlainHost(knex)
   } catch (error) {
     throw explained(error as Error)

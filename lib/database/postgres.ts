@@ -18,7 +18,10 @@ interface PostgresQuery {
 
 interface PostgresClient {
   query(query: PostgresQuery, callback: (error: Error | null, result: PostgresResult) => void): void
-  connection: { stream: { destroy(): void } }
+  connection: {
+    stream: { destroy(): void }
+    on(event: 'parameterStatus', listener: (status: { parameterName: string; parameterValue: string }) => void): void
+  }
   host: string
   port: number
   processID: number
@@ -28,7 +31,30 @@ interface PostgresClient {
 /** Reads every column as text, whatever type parsers the application has set for the driver, or its option `binary`. */
 const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => String(value) }
 
-/** The time limit of a CancelRequest, in milliseconds. */
+/** The reported settings of a server that takes no writes, from version 14 on (its manual, "Asynchronous Operations"). */
+const READ_ONLY_SETTINGS = ['default_transaction_read_only', 'in_hot_standby']
+
+/**
+ * Not by the promise that pg makes: measured, half a megabyte of what ended requests had then outlives each
+ * collection of V8's young generation, of otherwise almost nothing.
+ */
+function ask(client: PostgresClient, query: PostgresQuery): Promise<PostgresResult> {
+  return new Promise((resolve, reject) => {
+    client.query(query, (error, result) => (error ? reject(error) : resolve(result)))
+  })
+}
+
+async function greet(client: PostgresClient, demoted: () => void): Promise<void> {
+  const text = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::text AS is_read_only"
+  const { rows } = await ask(client, { text, values: [], types: AS_TEXT })
+  if (rows[0]?.is_read_only === 'true')
+    throw Object.assign(new Error('the server or the user is read-only'), { code: '25006', severity: 'ERROR' })
+  client.connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
+    if (READ_ONLY_SETTINGS.includes(parameterName) && parameterValue === 'on') demoted()
+  })
+}
+
+/** Milliseconds for a CancelRequest. */
 const CANCEL_TIMEOUT = 1000
 
 /**
@@ -66,11 +92,7 @@ export const postgres: Dialect = {
   execute: (connection, sql, values, prepare) => {
     const { text, name } = postgresForm(sql)
     const query: PostgresQuery = prepare ? { name, text, values, types: AS_TEXT } : { text, values, types: AS_TEXT }
-    // Not by the promise that pg makes: measured, half a megabyte of what ended requests had then outlives each
-    // collection of V8's young generation, of otherwise almost nothing.
-    return new Promise<PostgresResult>((resolve, reject) => {
-      ;(connection as PostgresClient).query(query, (error, result) => (error ? reject(error) : resolve(result)))
-    })
+    return ask(connection as PostgresClient, query)
   },
   bindDate: (date, early = 0) => `${isoMicroseconds(date, early)}Z`,
   bindBoolean: (value) => value,
@@ -99,6 +121,7 @@ export const postgres: Dialect = {
   tryLock: "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext(?)) THEN 'yes' END AS held",
   unlock: null,
   cleanup: { initialBatchSize: 10_000, adapts: false },
+  greet: (connection, { demoted }) => greet(connection as PostgresClient, demoted),
   meaning: postgresMeaning,
   describe: ({ message }) => message,
   abort: (connection) => cancel(connection as PostgresClient, () => postgres.disconnect(connection)),

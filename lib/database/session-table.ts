@@ -9,6 +9,7 @@ import { type Connections, undo } from './connections.js'
 import type { Binding, Dialect, Row } from './dialect.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isKeyTaken } from './statement-error.js'
+import type { Retries } from './use.js'
 
 /** A row as it was read. */
 export interface FoundRow extends StoredSession {
@@ -23,6 +24,10 @@ export interface SessionTableOptions {
 
 /** The statements that are built once. */
 type Statements = Record<'find' | 'findLive' | 'exists' | 'insert' | 'update' | 'compareAndSwap' | 'touch' | 'cycleKey' | 'delete', string>
+
+/** A statement that does no more when it is carried out twice is sent again where its connection broke. */
+const REPEATED: Retries = { whenLost: true }
+const NOT_REPEATED: Retries = {}
 
 export class SessionTable implements SessionRows<StoredRow> {
   /** The option `tableName`. */
@@ -81,7 +86,7 @@ export class SessionTable implements SessionRows<StoredRow> {
   update(sessionKey: string, row: StoredRow, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
     const bindings = [...this.#bindRow(row, columns), sessionKey]
     if (snapshot !== null) bindings.push(snapshot)
-    return this.#write(this.#updateSql(columns, snapshot !== null), bindings, deadline)
+    return this.#write(this.#updateSql(columns, snapshot !== null), bindings, deadline, NOT_REPEATED)
   }
 
   updateLocked(sessionKey: string, now: Date, merge: (stored: StoredSession) => Merged<StoredRow>, deadline: Deadline): Promise<boolean> {
@@ -173,11 +178,11 @@ export class SessionTable implements SessionRows<StoredRow> {
   }
 
   async #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
-    return this.#dialect.rows(await this.connections.send(sql, bindings, deadline))
+    return this.#dialect.rows(await this.connections.send(sql, bindings, deadline, REPEATED))
   }
 
-  async #write(sql: string, bindings: Binding[], deadline: Deadline): Promise<boolean> {
-    return this.#dialect.affected(await this.connections.send(sql, bindings, deadline)) > 0
+  async #write(sql: string, bindings: Binding[], deadline: Deadline, retries: Retries = REPEATED): Promise<boolean> {
+    return this.#dialect.affected(await this.connections.send(sql, bindings, deadline, retries)) > 0
   }
 
   #bindRow({ sessionData, expireDate, early }: StoredRow, columns: Columns): Binding[] {

@@ -1,8 +1,9 @@
 /**
- * A decorator of the table that finds out the outcome of a write whose connection broke.
- * The signed text of the row alone cannot tell, because two processes that make the same
- * change in the same second write the same text. Therefore each write has its own random
- * microseconds in `expire_date`, and the row is read to compare them.
+ * A decorator of the table that settles writes of unknown outcome. When a connection
+ * breaks, the statement that was under way may have been carried out. The signed text
+ * alone cannot tell: two processes that make the same change in the same second write
+ * the same text. So each write has microseconds of its own, which the row is read for.
+ * All but an update are sent again, and do no more the second time.
  */
 import type { Deadline, StoredSession } from '../contract.js'
 import type { Columns } from './columns.js'
@@ -31,10 +32,11 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.exists(sessionKey, deadline)
   }
 
-  /** If the key has a row, it was written: the key is random, so that nobody else used it. */
-  insert(sessionKey: string, stored: StoredSession, columns: Columns, deadline: Deadline): Promise<boolean> {
-    const insert = () => this.#rows.insert(sessionKey, toRow(stored), columns, deadline)
-    return this.#settle(insert, sessionKey, (found) => (found === null ? 'unknown' : 'written'), deadline)
+  /** A key that is taken may have been by the same statement, whose connection broke. */
+  async insert(sessionKey: string, stored: StoredSession, columns: Columns, deadline: Deadline): Promise<boolean> {
+    const row = toRow(stored)
+    if (await this.#rows.insert(sessionKey, row, columns, deadline)) return true
+    return judge(await this.#table.find(sessionKey, deadline), row, null) === 'written'
   }
 
   update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
@@ -64,10 +66,10 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.touch(sessionKey, expireDate, snapshot, deadline)
   }
 
-  /** As in `insert`: if the new key has a row, it is the moved one. */
-  cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    const cycleKey = () => this.#rows.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)
-    return this.#settle(cycleKey, newKey, (found) => (found === null ? 'unknown' : 'written'), deadline)
+  /** As in `insert`: a row under the new key is the one that was moved, since the key is random, and nobody else has it. */
+  async cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
+    if (await this.#rows.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)) return true
+    return this.#rows.exists(newKey, deadline)
   }
 
   delete(sessionKey: string, deadline: Deadline): Promise<boolean> {

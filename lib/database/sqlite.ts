@@ -60,6 +60,7 @@ export const sqlite: Dialect = {
   tryLock: null,
   unlock: null,
   cleanup: { initialBatchSize: 100, adapts: true },
+  greet: async () => {},
   meaning: sqliteMeaning,
   describe: ({ message }) => message,
   abort: () => {},

@@ -2,8 +2,8 @@
 import { StoreRefused, StoreUnavailable } from '../errors.js'
 import type { DriverError, ErrorKind } from './driver-errors.js'
 
-/** `unreachable`: there was no connection. `notSent`: the deadline passed before the statement was sent. `overdue`: it was cut off, and may have been carried out. */
-type FailureKind = ErrorKind | 'unreachable' | 'notSent' | 'overdue'
+/** `unreachable`: there was no connection. `notSent`: it was too late to send the statement. `overdue`: it was cut off, and may have been carried out. */
+export type FailureKind = ErrorKind | 'unreachable' | 'notSent' | 'overdue'
 
 /** The driver's error for a failed statement. */
 class StatementError extends Error {
@@ -79,7 +79,7 @@ export function isOutcomeUnknown(error: unknown): boolean {
 /** Whether nothing was done, and another statement on the same connection may be accepted. */
 export function isRefused(error: unknown): boolean {
   const kind = kindOfFailure(error)
-  return kind !== null && !['lost', 'outdated', 'unreachable', 'overdue'].includes(kind)
+  return kind !== null && !['lost', 'outdated', 'demoted', 'closed', 'unreachable', 'overdue'].includes(kind)
 }
 
 /** Whether a statement was cut off at its deadline. */

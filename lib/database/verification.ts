@@ -1,4 +1,5 @@
 /** Checks at the start of an application that its tables exist. */
+import type { Deadline } from '../deadline.js'
 import { TableMismatch } from '../errors.js'
 import type { Connections } from './connections.js'
 import { inspectionOf, readColumns } from './inspection.js'
@@ -9,8 +10,8 @@ import { USER_SESSIONS_TABLE } from './user-sessions-table.js'
  *
  * @throws TableMismatch, or StoreUnavailable if the database does not answer
  */
-export async function verifyTable(connections: Connections, table: string): Promise<void> {
-  const columns = await readColumns(connections, table)
+export async function verifyTable(connections: Connections, table: string, deadline: Deadline): Promise<void> {
+  const columns = await readColumns(connections, table, deadline)
   if (columns.length === 0) {
     throw new TableMismatch(
       `there is no table ${table}: create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
@@ -32,8 +33,8 @@ export const USER_SESSIONS_COLUMNS = ['id', 'user_id', 'session_key', 'created_a
  *
  * @throws TableMismatch, or StoreUnavailable when the database gives no answer
  */
-export async function verifyUserSessionsTable(connections: Connections): Promise<void> {
-  const names = (await readColumns(connections, USER_SESSIONS_TABLE)).map(({ name }) => name)
+export async function verifyUserSessionsTable(connections: Connections, deadline: Deadline): Promise<void> {
+  const names = (await readColumns(connections, USER_SESSIONS_TABLE, deadline)).map(({ name }) => name)
   const missing = USER_SESSIONS_COLUMNS.filter((name) => !names.includes(name))
   if (missing.length === 0) return
   const problem =
