@@ -68,8 +68,9 @@ t.test('SQL is built in database/ only', async (t) => {
   )
 })
 
-t.test('only the dialects, the inspection of tables and the command name databases', async (t) => {
-  const allowed = /^database\/(?:dialects?|driver-errors|inspection|mysql|postgres|sqlite)$|^cli\/(?:arguments|database|errors)$/
+t.test('only the dialects, the inspection and the command name databases', async (t) => {
+  const allowed =
+    /^database\/(?:dialects?|driver-errors|(?:server-)?inspection|mysql|postgres|sqlite)$|^cli\/(?:arguments|database|errors)$/
   t.strictSame(namesOf(/postgres|sqlite|mysql|mariadb|'pg'/i).filter(isAnyOf(allowed)), [])
 })
 

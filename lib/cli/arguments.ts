@@ -43,6 +43,12 @@ export const OPTIONS = {
     value: 'LIMITS',
     help: 'The timeouts of the application, to compare the newest sessions with: idle=30m,absolute=12h, or a preset such as nist-aal2'
   },
+  processes: { type: 'string', value: 'N', help: 'The number of processes of the application, whose pools are added up' },
+  against: {
+    type: 'string',
+    value: 'URL',
+    help: 'Another address, of a standby, a pooler or another node, which is compared with the database'
+  },
   grace: { type: 'string', value: 'SECONDS', help: 'Only sessions that expired longer ago than this (default: 0)' },
   'batch-size': { type: 'string', value: 'N', help: 'Sessions to remove at a time (default: chosen for the database)' },
   'max-seconds': { type: 'string', value: 'N', help: 'Stop after the first batch that ends later than this' },
@@ -95,7 +101,7 @@ function suggestion(option: string): string {
  *
  * @throws UsageError
  */
-export function integer(options: Options, name: 'batch-size' | 'grace' | 'max-seconds', least: number): number | undefined {
+export function integer(options: Options, name: 'batch-size' | 'grace' | 'max-seconds' | 'processes', least: number): number | undefined {
   const text = options[name]
   if (text === undefined) return undefined
   const value = Number(text)

@@ -50,7 +50,8 @@ for (const name of databases) {
       const report = await check(place, { env: { SECRET_KEY } })
       t.strictSame(problems(report), [])
       t.strictSame({ status: report.status, ok: report.ok }, { status: 0, ok: true })
-      const expected = ['clock', 'columns', 'primary key', 'index', 'expired', 'signatures', 'time zone', 'secret key']
+      const server = name === 'sqlite' ? [] : ['server']
+      const expected = [...server, 'clock', 'columns', 'primary key', 'index', 'expired', 'signatures', 'time zone', 'secret key']
       t.strictSame(
         report.findings.map(({ check }) => check).filter((check) => check !== 'collation'),
         expected
@@ -318,3 +319,70 @@ t.test('the newest sessions are compared with the timeouts of the application', 
     'warn absolute timeout: 1 of the newest 3 sessions have rows that outlast it: they end here in time, but on the pages of a Django that shares the table they go on; the age of 1 is unknown until they are saved here'
   ])
 })
+
+for (const name of ['postgres', 'mariadb'] as const) {
+  t.test(`the server on ${name}`, { skip: missing(name) }, async (t) => {
+    const place = await openTable(t, name)
+    const [, url] = place.database as [string, string]
+    const messages = (report: Report, which: string) =>
+      report.findings.filter(({ check }) => check === which).map(({ status, message }) => `${status} ${message}`)
+
+    t.test('the pools of all processes are compared with the connections that it allows', async (t) => {
+      t.match(messages(await check(place, {}, '--processes', '2'), 'connections'), [/^ok the pools have 20 connections together/])
+      t.match(messages(await check(place, {}, '--processes', '1000'), 'connections'), [
+        /^warn the pools have 10000 connections together, and the server allows/
+      ])
+      t.strictSame(messages(await check(place), 'connections'), [])
+      t.match(await run(['check', '--processes', 'two', ...place.database]), { status: 2, stderr: /--processes: expected a whole number/ })
+    })
+
+    t.test('another address', async (t) => {
+      t.match(messages(await check(place, {}, '--against', url), 'against'), [/^warn the other address takes writes, too/])
+      const nobody = new URL(url)
+      nobody.port = '1'
+      t.match(messages(await check(place, {}, '--against', nobody.href), 'against'), [/^fail .*ECONNREFUSED/])
+    })
+  })
+}
+
+t.test('a server that is read-only is said to be at once, and nothing else is asked', { skip: missing('postgres') }, async (t) => {
+  const place = await openTable(t, 'postgres')
+  const other = await openTable(t, 'postgres')
+  await place.knex.raw('ALTER DATABASE ?? SET default_transaction_read_only = on', [new URL(place.database[1] as string).pathname.slice(1)])
+  const report = await check(place)
+  t.equal(report.status, 1)
+  t.match(problems(report), [/^fail server: it is read-only/, /^warn secret key/])
+  t.match(problems(await check(other, {}, '--against', place.database[1] as string)), [/^warn secret key/], 'as a standby should be')
+})
+
+const KINDS: Record<string, { statements: string[]; expected: RegExp[] }> = {
+  'is UNLOGGED': {
+    statements: ['ALTER TABLE django_session SET UNLOGGED'],
+    expected: [/^warn table: it is UNLOGGED/, /^warn secret key/]
+  },
+  'has partitions by hash': {
+    statements: [
+      'DROP TABLE django_session',
+      'CREATE TABLE django_session (session_key varchar(40) PRIMARY KEY, session_data text NOT NULL, expire_date timestamptz NOT NULL) PARTITION BY HASH (session_key)',
+      'CREATE INDEX ON django_session (expire_date)'
+    ],
+    expected: [/^warn secret key/]
+  },
+  'has partitions by date': {
+    statements: [
+      'DROP TABLE django_session',
+      'CREATE TABLE django_session (session_key varchar(40), session_data text NOT NULL, expire_date timestamptz NOT NULL, PRIMARY KEY (session_key, expire_date)) PARTITION BY RANGE (expire_date)',
+      'CREATE INDEX ON django_session (expire_date)'
+    ],
+    expected: [/^fail partitions: not by hash/, /^fail primary key/, /^warn secret key/]
+  }
+}
+
+for (const [title, { statements, expected }] of Object.entries(KINDS)) {
+  t.test(`a table that ${title}`, { skip: missing('postgres') }, async (t) => {
+    const place = await openTable(t, 'postgres')
+    for (const statement of statements) await place.knex.raw(statement)
+    t.match(problems(await check(place)), expected)
+    t.equal(problems(await check(place)).length, expected.length)
+  })
+}
