@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { up } from '../migrations/20261121000000_create_django_session.js'
 import { createAddress } from './fixtures/address.ts'
 import { addRoutes, Browser, createApp, warnings } from './fixtures/app.ts'
-import { createDatabase, missing, openDatabase } from './fixtures/databases.ts'
+import { createDatabase, holdUpdates, missing, openDatabase } from './fixtures/databases.ts'
 import { MariadbServer, missingMariadbServer } from './fixtures/mariadb.ts'
 
 const UNAVAILABLE = { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' }
@@ -212,5 +212,51 @@ t.test(
       warnings(logs).map(({ msg }) => msg),
       [/preparedStatements/]
     )
+  }
+)
+
+t.test(
+  'an overdue statement is ended on its own server, and no connection of the same number on another',
+  { skip: missingMariadbServer() },
+  async (t) => {
+    const [first, second] = [await MariadbServer.start(t), await MariadbServer.start(t)]
+    const url = new URL(first.url)
+    const address = await createAddress(t, Number(url.port))
+    const open = (connection: string) => {
+      const knex = createKnex({ client: 'mysql2', connection, pool: { min: 0, max: 1 }, ...QUIET })
+      t.teardown(() => knex.destroy())
+      return knex
+    }
+    const direct = createKnex({ client: 'mysql2', connection: first.url })
+    t.teardown(() => direct.destroy())
+    await up(direct)
+    const numberOf = async (knex: Knex): Promise<number> => (await knex.raw('SELECT CONNECTION_ID() AS id'))[0][0].id
+    // So that the other server has not come so far.
+    for (let count = 0; count < 20; count++) {
+      const passing = createKnex({ client: 'mysql2', connection: first.url })
+      await passing.raw('SELECT 1')
+      await passing.destroy()
+    }
+    url.port = String(address.port)
+    const ours = open(url.href)
+    const { browser } = await createSite(t, ours, { storeTimeout: 1 })
+    await browser.get('/count')
+    const number = await numberOf(ours)
+    let theirs = open(second.url)
+    while ((await numberOf(theirs)) < number) {
+      await theirs.destroy()
+      theirs = open(second.url)
+    }
+    t.equal(await numberOf(theirs), number)
+
+    const hold = await holdUpdates(direct, 'mariadb')
+    const saving = browser.get('/count')
+    await hold.reached()
+    const { connects } = address
+    address.moveTo(Number(new URL(second.url).port))
+    t.match((await saving).json(), UNAVAILABLE)
+    while (address.connects === connects || address.open > 0) await theirs.raw('SELECT 1').catch(() => {})
+    t.equal(await numberOf(theirs), number, 'it goes on')
+    await hold.release()
   }
 )

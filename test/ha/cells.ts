@@ -275,11 +275,11 @@ const postgresCells: Cell[] = [
       })
   },
   {
-    name: 'PostgreSQL: 8 processes with 10 connections each, 60 allowed',
+    name: 'PostgreSQL: 8 processes with 10 connections each, 13 allowed',
     isShort: false,
     goals: UNNOTICED,
     run: async (scope) => {
-      const { first } = await startPair(scope, false, ['max_connections=60', 'superuser_reserved_connections=3'])
+      const { first } = await startPair(scope, false, ['max_connections=14', 'superuser_reserved_connections=1', 'max_wal_senders=3'])
       const site = postgresSite(first.urlAt())
       const sites = Array.from({ length: 8 }, () => site)
       return observe(scope, { migrate: site.knex, sites, fault: async () => {}, after: 5000, visitors: 40 })
