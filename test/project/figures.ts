@@ -27,6 +27,35 @@ t.test('the table of requests per second', async (t) => {
   )
 })
 
+t.test("the README's row of requests per second", async (t) => {
+  const [, ours, theirs] = table('README.md', 'Why this, and not @fastify/session?').at(-1) ?? []
+  const readAndWrite = (contender: string) => `${requestsPerSecond(contender, 'read')}, ${requestsPerSecond(contender, 'write')}`
+  t.strictSame([ours, theirs], [readAndWrite('ours'), readAndWrite('fs-pg-simple')])
+})
+
+/** The title of a row of the scoreboard, and its cells in the words of the README. */
+const FACTS: [title: string, ours: string, theirs: string][] = [
+  ['Of twenty requests that count at once all are counted', '✓ exact', '✗ 1 of 20'],
+  ['A logout stays one, though a slow request writes after it', '✓ stays signed out, 400', '✗ signed in again'],
+  ['The connection is cut in a rotation: one id is alive', '✓ 1 alive', '✗ 2 alive'],
+  ['A route that does not use the session works without the database', '200 with one', '500 with one'],
+  ['The database does not answer: the reply ends within 8 seconds', '✓ 503 after 5 s', '✗ no reply']
+]
+
+t.test('the scoreboard says what the README tells of it', async (t) => {
+  const rows = readFileSync(join(root, 'bench/scoreboard.md'), 'utf8')
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+  const theirs = rows.find((cells) => cells.length > 8)?.indexOf('@fastify/session, connect-pg-simple, tuned') as number
+  t.ok(theirs > 2)
+  for (const [title, ourFact, theirFact] of FACTS) {
+    const cells = rows.find(([, cell]) => cell === title)
+    t.ok(cells?.[2]?.endsWith(ourFact), `${title}: ${ourFact}`)
+    t.ok(cells?.[theirs]?.endsWith(theirFact), `${title}: ${theirFact}`)
+  }
+  t.equal(table('README.md', 'Why this, and not @fastify/session?').length, FACTS.length + 1)
+})
+
 const CONTENDERS: Record<string, string> = {
   bare: 'Fastify without sessions',
   prepared: 'by hand, prepared statements',
