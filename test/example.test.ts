@@ -60,6 +60,29 @@ t.test('three sites start on one new file at the same time', async (t) => {
   }
 })
 
+t.test('users see where they are signed in, and sign out there', async (t) => {
+  const site = await createSite(t)
+  const [laptop, phone, other] = [new Browser(site), new Browser(site), new Browser(site)]
+  t.match(await laptop.get('/my-sessions/'), { statusCode: 302, headers: { location: '/login/?next=/my-sessions/' } })
+  for (const browser of [laptop, phone]) await browser.signIn('ada', demoPasswords.ada)
+  await other.signIn('grace', demoPasswords.grace)
+  const { body } = await laptop.get('/my-sessions/')
+  t.match(body, 'You are signed in here and in 1 other place.')
+  t.match(body, /\(this device\)/)
+  for (const { key } of [laptop, phone]) t.notMatch(body, key as string)
+  const id = /name="id" value="(\d+)"/.exec(body)?.[1] as string
+  t.match(await other.post('/my-sessions/end/', { id }), { statusCode: 303 })
+  t.match((await other.get('/my-sessions/')).body, 'That session had ended already.')
+  t.match((await phone.get('/account/')).statusCode, 200)
+  await laptop.post('/my-sessions/end/', { id })
+  t.match((await laptop.get('/my-sessions/')).body, /That session has ended\..+You are signed in here only\./s)
+  t.match((await phone.get('/account/')).statusCode, 302)
+  await phone.signIn('ada', demoPasswords.ada)
+  await laptop.post('/my-sessions/end-others/')
+  t.match((await laptop.get('/my-sessions/')).body, 'You have signed out in 1 other place.')
+  t.match((await phone.get('/account/')).statusCode, 302)
+})
+
 t.test('the counter counts visits per browser', async (t) => {
   const site = await createSite(t)
   const browser = new Browser(site)

@@ -1,6 +1,6 @@
-/** The tables of the site: that of the sessions, and one of its own. */
+/** The tables of the site: that of the sessions, that which says whose they are, and one of its own. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { migrationSource } from 'fastify-django-sessions/migrations'
+import { createUserSessionsMigrationSource, migrationSource } from 'fastify-django-sessions/migrations'
 import createKnex, { type Knex } from 'knex'
 
 /**
@@ -29,6 +29,8 @@ export async function migrate(database: Knex.Config): Promise<Knex> {
 
 async function createTables(knex: Knex.Transaction): Promise<void> {
   await knex.migrate.latest({ migrationSource })
+  const userSessions = createUserSessionsMigrationSource({ userId: 'bigint' })
+  await knex.migrate.latest({ migrationSource: userSessions, tableName: 'usersessions_usersession_migrations' })
   if (await knex.schema.hasTable('site_comments')) return
   await knex.schema.createTable('site_comments', (table) => {
     table.increments('id')

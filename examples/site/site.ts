@@ -21,6 +21,7 @@ import { account } from './pages/account.ts'
 import { cart } from './pages/cart.ts'
 import { comments } from './pages/comments.ts'
 import { home } from './pages/home.ts'
+import { mySessions } from './pages/my-sessions.ts'
 import { sessionPage } from './pages/session.ts'
 
 export interface SiteOptions {
@@ -38,11 +39,11 @@ export async function buildSite({ database, secretKey, sessions: options, server
   const app: FastifyInstance = Fastify(server)
   app.addHook('onClose', () => knex.destroy())
   await app.register(formbody)
-  await app.register(sessions, { secretKey, knex: database, ...options })
+  await app.register(sessions, { secretKey, knex: database, userSessions: true, ...options })
 
   protect(app)
   explainErrors(app)
   await serveFiles(app)
-  for (const page of [home, atOnce, ending, lateLogout, cart, comments(knex), account, sessionPage]) page(app)
+  for (const page of [home, atOnce, ending, lateLogout, cart, comments(knex), account, mySessions, sessionPage]) page(app)
   return app
 }

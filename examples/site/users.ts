@@ -18,6 +18,6 @@ export function findUser(username: string): User | undefined {
   return users.find((user) => user.username === username)
 }
 
-export const { login, logout, loginRequired, user } = createAuth({
+export const { login, logout, loginRequired, user, sessionsOf, endSession, endOtherSessions } = createAuth({
   getUser: (id) => users.find((user) => String(user.id) === id)
 })

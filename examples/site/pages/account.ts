@@ -42,7 +42,8 @@ export function account(app: FastifyInstance): void {
         <li>Your session got a new key when you signed in, and kept your cart.</li>
         <li>When you sign out it is deleted with all that it holds, for every tab of this browser.</li>
         <li>A Django site on the same table would know you, too.</li>
-      </ul>`
+      </ul>
+      <p><a href="/my-sessions/">Where you are signed in</a></p>`
     return sendPage(reply, { title: 'Account' }, main)
   })
 
