@@ -46,10 +46,13 @@ export interface SessionEvents {
 
 /** An operation of the store, as the tracing channels have it. What is not `readonly` is known when it ends. */
 export interface SessionOperation {
+  /** What is done. */
   readonly operation: OperationName
+  /** See `SessionEvent`. */
   readonly engine: string
   /** See `SessionEvent`. Null for `create` until it ends. */
   sessionRef: string | null
+  /** How it ended. Null until then. */
   outcome: 'found' | 'unknown' | 'created' | 'saved' | 'changed' | 'gone' | 'renewed' | 'rotated' | 'deleted' | 'failed' | null
   /** Statements that were sent to a database for it. 0 for other stores. */
   attempts: number
@@ -61,6 +64,7 @@ export interface SessionOperation {
   milliseconds: number
 }
 
+/** The operations of a store that are traced. */
 export type OperationName = 'load' | 'create' | 'save' | 'touch' | 'rotate' | 'delete'
 
 /** The payload of an operation, which counts what is sent for it. */
@@ -95,6 +99,7 @@ export class TracedOperation implements SessionOperation {
 
 /** A statement for several operations, of which each may belong to another request. */
 export interface SessionBatch {
+  /** Those that the statement carries out. */
   readonly operations: readonly SessionOperation[]
 }
 
