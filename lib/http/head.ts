@@ -3,6 +3,8 @@ import { errorCodes, type FastifyReply } from 'fastify'
 import { joinLists } from './headers.js'
 import { headerOf } from './set-cookie.js'
 
+type HeaderValue = ReturnType<FastifyReply['getHeader']>
+
 export interface Head {
   readonly statusCode: number
   /** Called before the reply waits for its commit. */
@@ -24,7 +26,7 @@ export class SentHead implements Head {
   payload: unknown
   readonly #reply: FastifyReply
   readonly #response: Response | null
-  #restore = () => {}
+  #held: { statusCode: number; type: HeaderValue; length: HeaderValue } | null = null
 
   /** @throws FST_ERR_REP_RESPONSE_BODY_CONSUMED, as Fastify does, when the body of a Response was read already */
   constructor(reply: FastifyReply, payload: unknown) {
@@ -36,24 +38,16 @@ export class SentHead implements Head {
   }
 
   hold(): void {
-    const reply = this.#reply
-    const { statusCode } = reply
-    const type = reply.getHeader('content-type')
-    const length = reply.getHeader('content-length')
-    const restore = (name: string, value: ReturnType<FastifyReply['getHeader']>) => {
-      if (reply.getHeader(name) === value) return
-      if (value === undefined) reply.removeHeader(name)
-      else reply.header(name, value)
-    }
-    this.#restore = () => {
-      reply.code(statusCode)
-      restore('content-type', type)
-      restore('content-length', length)
-    }
+    const { statusCode } = this.#reply
+    this.#held = { statusCode, type: this.#reply.getHeader('content-type'), length: this.#reply.getHeader('content-length') }
   }
 
   apply(): void {
-    this.#restore()
+    if (this.#held !== null) {
+      this.#reply.code(this.#held.statusCode)
+      restore(this.#reply, 'content-type', this.#held.type)
+      restore(this.#reply, 'content-length', this.#held.length)
+    }
     if (this.#response === null) return
     this.#reply.code(this.#response.status)
     for (const [name, value] of this.#response.headers) {
@@ -76,6 +70,12 @@ export class SentHead implements Head {
 
 /** Headers that describe the content of a reply, other than those that Fastify removes before it sends an error. */
 const CONTENT_HEADERS = ['etag', 'last-modified', 'cache-control', 'expires', 'content-encoding', 'content-disposition', 'content-range']
+
+function restore(reply: FastifyReply, name: string, value: HeaderValue): void {
+  if (reply.getHeader(name) === value) return
+  if (value === undefined) reply.removeHeader(name)
+  else reply.header(name, value)
+}
 
 /** As Fastify recognises it: a Response may come from another realm, or from an undici package. */
 function isWebResponse(payload: unknown): payload is Response {

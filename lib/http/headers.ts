@@ -2,6 +2,7 @@
 
 /** The header Vary with `Cookie` in it, once; `*` covers everything (django.utils.cache.patch_vary_headers). */
 export function varyOnCookie(vary = ''): string {
+  if (vary === '') return 'Cookie'
   const names = listOf(vary)
   if (names.includes('*')) return '*'
   return names.some((name) => name.toLowerCase() === 'cookie') ? names.join(', ') : [...names, 'Cookie'].join(', ')
@@ -22,6 +23,7 @@ export function joinLists(...values: (string | undefined)[]): string {
  * @returns undefined when the header can stay as it is
  */
 export function privateCacheControl(cacheControl: string | undefined, hasExpires: boolean): string | undefined {
+  if (cacheControl === undefined) return hasExpires ? 'private' : undefined
   const directives = listOf(cacheControl)
   const names = directives.map(nameOf)
   // private="X-User" covers the named fields only: shared caches may store the rest of the reply.

@@ -26,12 +26,15 @@ export class KeyedMutex {
    *
    * @throws StoreUnavailable if the work does not begin or end in time; or the error of the work
    */
-  async run<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
+  run<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
     const waiters = this.#waiters.get(key)
-    if (waiters === undefined) this.#waiters.set(key, [])
-    else await this.#turn(waiters, deadline)
-    // An engine may throw instead of rejecting.
-    const working = (async () => work())()
+    if (waiters !== undefined) return this.#turn(waiters, deadline).then(() => this.#begin(key, deadline, work))
+    this.#waiters.set(key, [])
+    return this.#begin(key, deadline, work)
+  }
+
+  #begin<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
+    const working = started(work)
     const open = () => this.#open(key)
     working.then(open, open)
     return bounded(working, deadline)
@@ -55,5 +58,14 @@ export class KeyedMutex {
     const next = this.#waiters.get(key)?.shift()
     if (next === undefined) this.#waiters.delete(key)
     else next()
+  }
+}
+
+/** Engines may throw instead of rejecting, and return what is no promise. */
+function started<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return Promise.resolve(work())
+  } catch (error) {
+    return Promise.reject(error)
   }
 }

@@ -2,7 +2,7 @@
  * The stored form of a session's data, and saves that merge with the saves of other requests.
  * Knows the engine, but not the request.
  */
-import type { Engine, SessionLog, SessionRecord, StoredSession } from '../contract.js'
+import type { Engine, SaveResult, SessionLog, SessionRecord, StoredSession } from '../contract.js'
 import type { Deadline } from '../deadline.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
@@ -121,10 +121,25 @@ export function withBeginningIfTimed({ codec, settings }: SessionContext, member
  */
 export async function replace(
   context: SessionContext,
-  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log, request }: Replacement,
+  replacement: Replacement,
   deadline: Deadline
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, settings } = context
+  const { sessionKey, snapshot, members, record } = replacement
+  const result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
+  if (result.outcome !== 'saved') return merge(context, replacement, result, deadline)
+  return { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
+}
+
+/** @param missed the outcome of the first attempt to save */
+async function merge(
+  context: SessionContext,
+  { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log, request }: Replacement,
+  missed: SaveResult,
+  deadline: Deadline
+): Promise<{ sessionKey: string; snapshot: Snapshot }> {
+  const { engine, settings } = context
+  let result = missed
   let members = ours
   let record = ourRecord
   let misses = 0
@@ -139,7 +154,6 @@ export async function replace(
     record = recordOf(context, members, keepsEnd ? stored.expireDate : null)
     return record
   }
-  let result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
   while (result.outcome === 'changed' && ++misses < MAX_MISSES) {
     log.debug({ misses }, 'the session was saved by another request meanwhile: merging')
     result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
