@@ -1,8 +1,10 @@
 /** The set-ups and faults. Each cell starts servers of its own, and returns the histories' verdict. */
 import { setTimeout as pause } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import createKnex from 'knex'
 import { migrationSource } from '../../lib/migrations.ts'
 import { createAddress } from '../fixtures/address.ts'
+import { RedisServer } from '../fixtures/redis.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import { judge, type Verdict } from './history.ts'
@@ -42,10 +44,12 @@ interface Trial {
   /** What happens, and how many milliseconds the visitors go on after it. */
   fault(sites: Site[]): Promise<void>
   after: number
+  /** Milliseconds before the sessions are read in the end. @default 0 */
+  settle?: number
   visitors?: number
 }
 
-async function observe(scope: Scope, { migrate, sites: options, fault, after, visitors: count = 12 }: Trial): Promise<Verdict> {
+async function observe(scope: Scope, { migrate, sites: options, fault, after, settle = 0, visitors: count = 12 }: Trial): Promise<Verdict> {
   if (migrate !== undefined) {
     const knex = createKnex(migrate)
     await knex.migrate.latest({ migrationSource })
@@ -57,6 +61,7 @@ async function observe(scope: Scope, { migrate, sites: options, fault, after, vi
   await fault(sites)
   await pause(after)
   await visitors.stop()
+  await pause(settle)
   const ends = await visitors.ends()
   for (const site of sites) await site.close()
   return judge(visitors.visits, ends)
@@ -275,6 +280,24 @@ const postgresCells: Cell[] = [
       })
   },
   {
+    name: 'PostgreSQL: rolling deployment of two processes, each drained before it ends',
+    isShort: false,
+    goals: UNNOTICED,
+    run: async (scope) => {
+      const { first } = await startPair(scope, false)
+      const site = postgresSite(first.urlAt())
+      const fault = async (sites: Site[]) => {
+        for (let round = 0; round < 4; round++) {
+          sites.push(await startSite(scope.test, site, PROGRAM))
+          const old = sites.shift()
+          await pause(500)
+          await old?.close()
+        }
+      }
+      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 2000 })
+    }
+  },
+  {
     name: 'PostgreSQL: 8 processes with 10 connections each, 13 allowed',
     isShort: false,
     goals: UNNOTICED,
@@ -394,6 +417,9 @@ const mariadbCells: Cell[] = [
 
 // --- Redis -------------------------------------------------------------------------
 
+/** Seconds. */
+const CACHE_MAX_AGE = 2
+
 type Client = 'ioredis' | 'node-redis'
 
 interface RedisTrial {
@@ -407,8 +433,15 @@ async function behindSentinels(scope: Scope, { engine, client, fault }: RedisTri
   const more = { engine, storeTimeout: 10, sentinels: { ports: sentinels.ports, client } }
   if (engine === 'cache') return observe(scope, { migrate: undefined, sites: [more, more], fault: () => fault(sentinels), after: 8000 })
   const { first } = await startPair(scope, false)
-  const site = { ...postgresSite(first.urlAt()), ...more }
-  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => fault(sentinels), after: 8000 })
+  const site = { ...postgresSite(first.urlAt()), ...more, cacheMaxAge: CACHE_MAX_AGE }
+  return observe(scope, {
+    migrate: site.knex,
+    sites: [site, site],
+    fault: () => fault(sentinels),
+    after: 8000,
+    // What the new primary has not heard of is believed for so long.
+    settle: CACHE_MAX_AGE * 1000 + 500
+  })
 }
 
 const redisFaults: Record<string, RedisTrial['fault']> = {
@@ -418,6 +451,27 @@ const redisFaults: Record<string, RedisTrial['fault']> = {
 
 /** Replication is asynchronous: what is lost is printed. The database decides in `cached_db`, so that nothing is lost there. */
 const redisGoals: Record<RedisTrial['engine'], Goals> = { cache: { wrong: 0 }, cached_db: { lost: 0, undone: 0, anonymous: 0, wrong: 0 } }
+
+const loadingCell: Cell = {
+  name: 'Redis, cache, node-redis: restarted, and loads its file for some seconds',
+  isShort: false,
+  goals: UNNOTICED,
+  run: async (scope) => {
+    // Microseconds for each key that is loaded.
+    const server = await RedisServer.start(scope.test, '--key-load-delay', '500')
+    // Without a retry, which would shut it down again.
+    const admin = new Redis(server.port, { retryStrategy: () => null })
+    admin.on('error', () => {})
+    scope.teardown(() => admin.disconnect())
+    await admin.eval("for number = 1, 8000 do redis.call('SET', 'filling ' .. number, 1) end", 0)
+    const site: ProcessOptions = { engine: 'cache', storeTimeout: 15, nodeRedisUrl: `redis://127.0.0.1:${server.port}` }
+    const fault = async () => {
+      await admin.call('SHUTDOWN', 'SAVE').catch(() => {})
+      await server.start()
+    }
+    return observe(scope, { migrate: undefined, sites: [site, site], fault, after: 3000 })
+  }
+}
 
 const redisCells = (['cache', 'cached_db'] as const).flatMap((engine) =>
   (['ioredis', 'node-redis'] as const).flatMap((client) =>
@@ -432,4 +486,4 @@ const redisCells = (['cache', 'cached_db'] as const).flatMap((engine) =>
   )
 )
 
-export const cells: readonly Cell[] = [...postgresCells, functionCell, ...mariadbCells, ...redisCells]
+export const cells: readonly Cell[] = [...postgresCells, functionCell, ...mariadbCells, ...redisCells, loadingCell]

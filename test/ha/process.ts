@@ -1,7 +1,7 @@
 /** An application of a cell: with a cache behind Sentinels, or with a `connection` that looks for the primary. */
 import { Redis } from 'ioredis'
 import createKnex, { type Knex } from 'knex'
-import { type createClient, createSentinel } from 'redis'
+import { createClient, createSentinel } from 'redis'
 import { RedisCache } from '../../lib/caches/redis.ts'
 import type { Message } from '../fixtures/site.ts'
 import { createSiteApp, type SiteOptions } from '../fixtures/site-app.ts'
@@ -9,11 +9,13 @@ import { createSiteApp, type SiteOptions } from '../fixtures/site-app.ts'
 export interface ProcessOptions extends SiteOptions {
   /** URLs of PostgreSQL servers, of which one is the primary. */
   hosts?: string[]
+  /** Of a Redis that node-redis connects to. */
+  nodeRedisUrl?: string
   /** Ports of Sentinels, and the client that asks them. */
   sentinels?: { ports: number[]; client: 'ioredis' | 'node-redis' }
 }
 
-const { hosts, sentinels, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
+const { hosts, nodeRedisUrl, sentinels, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
 
 /** Looks for the primary every half second, and calls the connections expired that lead elsewhere. */
 async function followPrimary(urls: readonly string[]): Promise<Knex.Config['connection']> {
@@ -54,7 +56,14 @@ async function cacheBehind({ ports, client }: NonNullable<ProcessOptions['sentin
   const redis = createSentinel({ name: 'main', sentinelRootNodes: nodes })
   redis.on('error', () => {})
   await redis.connect()
-  return new RedisCache(redis as unknown as ReturnType<typeof createClient> as never)
+  return new RedisCache(redis as unknown as ConstructorParameters<typeof RedisCache>[0])
+}
+
+async function cacheAt(url: string): Promise<RedisCache> {
+  const redis = createClient({ url })
+  redis.on('error', () => {})
+  await redis.connect()
+  return new RedisCache(redis as unknown as ConstructorParameters<typeof RedisCache>[0])
 }
 
 const app = await createSiteApp({
@@ -62,6 +71,7 @@ const app = await createSiteApp({
   ...(hosts === undefined
     ? {}
     : { knex: { client: 'pg', connection: await followPrimary(hosts), pool: { min: 0, max: 10 } } as Knex.Config }),
+  ...(nodeRedisUrl === undefined ? {} : { cache: await cacheAt(nodeRedisUrl) }),
   ...(sentinels === undefined ? {} : { cache: await cacheBehind(sentinels) })
 })
 const tell = (message: Message) => process.send?.(message)
