@@ -1,4 +1,4 @@
-/** Assembles sessions from the options: the database, its table, the engine by its name. */
+/** Creates the parts of `Sessions` from the options: the database, its table, and the engine. */
 import type { Knex } from 'knex'
 import type { Cache } from './caches/memory.js'
 import type { Engine, SessionLog } from './contract.js'
@@ -32,12 +32,12 @@ import type { Settings } from './settings/settings.js'
 import { checkMadeEngine } from './settings/storage.js'
 import { UserSessions } from './user-sessions/user-sessions.js'
 
-/** Everything that `Sessions` is made from. */
+/** The parts of `Sessions`. */
 export interface Parts {
   settings: Settings
   context: SessionContext
   watches: Watches
-  /** Null without a database, as the model. */
+  /** Null without a database, like the model. */
   connections: Connections | null
   model: SessionModel | null
   /** Null without the option. */
@@ -69,7 +69,7 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   }
 }
 
-/** A Knex instance stays its owner's to destroy; one that we make of a configuration is ours. */
+/** Opens a database. `close` destroys a Knex instance that was created here from a configuration, but not one of the application. */
 export async function openKnex(
   database: Knex | Knex.Config | undefined,
   connectTimeout: number
@@ -100,14 +100,14 @@ export function createTable(knex: Knex, settings: ConnectionSettings & Pick<Sett
   return new SessionTable({ connections: createConnections(knex, settings, log), tableName: settings.tableName })
 }
 
-/** The engine on a table. */
+/** Creates the engine `db` on a table. */
 export function createDb(table: SessionTable, { batching, clock, columns }: Pick<Settings, 'batching' | 'clock' | 'columns'>): DbEngine {
   const batches = batching && table.connections.dialect.canBatch
   const rows = new SettledTable(batches ? new BatchedTable(table) : table, table)
   return new DbEngine({ table, rows, clock, columns })
 }
 
-/** Finds many sessions: by one statement where they are in a table, otherwise one by one. */
+/** Returns a function that finds many sessions: with one statement if they are in a table, otherwise one by one. */
 function finderOf({ engine: name, clock }: Settings, table: SessionTable | null, engine: Engine): WatchesOptions['find'] {
   if (table !== null && (name === 'db' || name === 'cached_db')) {
     return (sessionKeys, deadline) => table.findAllLive(sessionKeys, clock(), deadline)
@@ -123,7 +123,7 @@ function finderOf({ engine: name, clock }: Settings, table: SessionTable | null,
 interface EngineParts {
   settings: Settings
   codec: Codec
-  /** Null where no database was given, which is checked with the options. */
+  /** Null without a database. The check of the options makes sure that `db` and `cached_db` have one. */
   table: SessionTable | null
   log: SessionLog
 }
@@ -169,24 +169,24 @@ function createOwn(engineClass: EngineClass, clock: () => Date): Engine {
   return engine
 }
 
-/** The salt of what an engine stores, where it is known before the engine is made. */
+/** The salt of an engine, which must be known before the engine is created. */
 function saltOf(engine: Settings['engine']): string | undefined {
   if (engine === 'signed_cookies') return COOKIE_SALT
   return typeof engine === 'string' ? undefined : engine.salt
 }
 
-/** The option `maxSize`, or less: what comes with every request must not inflate to more than a cookie is for. */
+/** The option `maxSize`, limited for `signed_cookies`: a cookie, which any client can send, must not inflate to more. */
 function maxSizeOf({ engine, maxSize }: Settings): number {
   return engine === 'signed_cookies' ? Math.min(maxSize, MAX_DATA_SIZE) : maxSize
 }
 
 const createDbOf = ({ settings, table }: EngineParts) => createDb(table as SessionTable, settings)
 
-/** With the prefix of Django's own keys (`cache_key_prefix`), after one of ours: the entries are not Django's. */
+/** Creates a session cache. Its prefix is Django's (`cache_key_prefix`) after one of ours, because the entries are not in Django's format. */
 function createSessionCache({ settings }: EngineParts, name: string, maxAge?: number): SessionCache {
   return new SessionCache({
     cache: settings.cache as Cache,
-    // The last colon keeps apart names of which one begins with the other: cookies contain what follows.
+    // The last colon separates `cache` from `cached_db`: what follows comes from a cookie.
     prefix: `fastify:django.contrib.sessions.${name}:`,
     clock: settings.clock,
     maxAge

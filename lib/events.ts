@@ -1,6 +1,6 @@
 /**
- * Channels of `node:diagnostics_channel`: what happens to sessions, and the operations of the store. Nothing is made
- * for a channel without subscribers. A session is named by a keyed hash of its key, never by the key.
+ * Channels of `node:diagnostics_channel`: events of sessions, and operations of the store. No payload is built for a
+ * channel without subscribers. A keyed hash of the session key identifies a session, never the key itself.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHmac } from 'node:crypto'
@@ -10,13 +10,13 @@ import { monotonicNow } from './timers.js'
 
 /** What happened to a session. */
 export interface SessionEvent {
-  /** The name of the engine; that of its class for an engine of your own. */
+  /** The name of the engine. For an engine of your own, the name of its class. */
   readonly engine: string
-  /** The session: 12 hexadecimal digits of a keyed hash of its key. */
+  /** Identifies the session: 12 hexadecimal digits of a keyed hash of its key. */
   readonly sessionRef: string
-  /** The user who is signed in, as far as the session was loaded. Null for nobody. */
+  /** The id of the user who is logged in. Null if there is none, or the session was not loaded. */
   readonly userId: string | null
-  /** The request of Fastify in which it happened. Not enumerable, since it has the cookie: loggers leave it out. Null outside requests. */
+  /** The Fastify request in which it happened. Null outside requests. Not enumerable, so that loggers leave out the request and its cookie. */
   readonly request: object | null
 }
 
@@ -24,27 +24,27 @@ export interface SessionEvent {
 export interface SessionEvents {
   /** A new session was stored. */
   created: SessionEvent
-  /** A session has another key. `sessionRef` is that of the new key. */
+  /** A session has a new key. `sessionRef` is that of the new key. */
   rotated: SessionEvent & { readonly previousRef: string }
   /** A session was deleted, as at a logout. */
   ended: SessionEvent & { readonly reason: 'flush' }
-  /** A session was found to be at its end: its absolute timeout, or the date of `setExpiry`. One that ends by inactivity is `unknown`. */
+  /** A session was found to have ended, by its absolute timeout or the date of `setExpiry`. A session that ended by inactivity is `unknown`. */
   expired: SessionEvent & { readonly reason: 'absolute' | 'date' }
-  /** A cookie names no session: it ended, never existed, or cannot be a key. */
+  /** No session has the key in a cookie: it ended, never existed, or cannot be a key. */
   unknown: SessionEvent & { readonly reason: 'absent' | 'malformed' }
-  /** What is stored, or a signed cookie, was forged or damaged. */
+  /** A stored session or a signed cookie is forged or damaged. */
   suspicious: SessionEvent
-  /** A save went on top of those of other requests: so many. */
+  /** A save was merged with the saves of other requests. `misses` is their number. */
   merged: SessionEvent & { readonly misses: number }
-  /** A request was interrupted: its session was deleted, signed in or out, or changed with `onConflict: 'reject'`. */
+  /** A request was interrupted: another one deleted its session, logged it in or out, or changed it with `onConflict: 'reject'`. */
   interrupted: SessionEvent & { readonly reason: 'deleted' | 'login' | 'conflict' }
-  /** A change came after the reply, and is lost. */
+  /** The session was changed after the reply. The change is lost. */
   tooLate: SessionEvent
   /** Expired sessions were removed. */
   cleaned: ClearExpiredReport & { readonly engine: string }
 }
 
-/** An operation of the store, as the tracing channels have it. What is not `readonly` is known when it ends. */
+/** An operation of the store, the payload of the tracing channels. Properties that are not `readonly` are set when it ends. */
 export interface SessionOperation {
   /** What is done. */
   readonly operation: OperationName
@@ -54,20 +54,20 @@ export interface SessionOperation {
   sessionRef: string | null
   /** How it ended. Null until then. */
   outcome: 'found' | 'unknown' | 'created' | 'saved' | 'changed' | 'gone' | 'renewed' | 'rotated' | 'deleted' | 'failed' | null
-  /** Statements that were sent to a database for it. 0 for other stores. */
+  /** The number of statements that were sent to a database. 0 for other stores. */
   attempts: number
-  /** Operations in the statement. */
+  /** The number of operations in the statement. */
   batchSize: number
-  /** Milliseconds until the last statement was sent: for a batch, a connection, or a locked row. */
+  /** The time until the last statement was sent, in milliseconds: waiting for a batch, a connection, or a locked row. */
   waited: number
-  /** Milliseconds from its beginning to its end. */
+  /** The duration of the operation, in milliseconds. */
   milliseconds: number
 }
 
 /** The operations of a store that are traced. */
 export type OperationName = 'load' | 'create' | 'save' | 'touch' | 'rotate' | 'delete'
 
-/** The payload of an operation, which counts what is sent for it. */
+/** The payload of an operation, which counts its statements. */
 export class TracedOperation implements SessionOperation {
   readonly operation: OperationName
   readonly engine: string
@@ -85,7 +85,7 @@ export class TracedOperation implements SessionOperation {
     this.sessionRef = ref
   }
 
-  /** A statement is sent, by itself or in a batch. */
+  /** Called when a statement is sent, alone or in a batch. */
   countAttempt(): void {
     this.attempts++
     this.waited = monotonicNow() - this.#began
@@ -97,7 +97,7 @@ export class TracedOperation implements SessionOperation {
   }
 }
 
-/** A statement for several operations, of which each may belong to another request. */
+/** A statement for several operations, which may belong to different requests. */
 export interface SessionBatch {
   /** Those that the statement carries out. */
   readonly operations: readonly SessionOperation[]
@@ -106,7 +106,7 @@ export interface SessionBatch {
 type EventChannel<Payload> = Omit<Channel<unknown, Payload>, 'publish'> & { publish(payload: Payload): void }
 type EventChannels = { readonly [Name in keyof SessionEvents]: EventChannel<SessionEvents[Name]> }
 
-/** The types of Node.js lack the member. */
+/** Adds a member that the types of Node.js lack. */
 type Traced<Payload extends object> = TracingChannel<unknown, Payload> & { readonly hasSubscribers: boolean }
 
 const PREFIX = 'fastify-django-sessions:'
@@ -134,10 +134,10 @@ export const operations = Object.fromEntries(OPERATIONS.map((name) => [name, tra
 
 export const batches = tracingChannel(`${PREFIX}batch`) as unknown as Traced<SessionBatch>
 
-/** The operations that a statement is sent for. Only where a tracing channel has subscribers. */
+/** The operations that a statement serves. Set only if a tracing channel has subscribers. */
 export const served = new AsyncLocalStorage<readonly TracedOperation[]>()
 
-/** The name of a session in payloads. It changes with the secret key. */
+/** The identifier of a session in payloads. It depends on the secret key. */
 export function sessionRef(secretKey: string, sessionKey: string): string {
   return createHmac('sha256', secretKey).update(`${PREFIX}${sessionKey}`).digest('hex').slice(0, 12)
 }

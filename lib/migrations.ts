@@ -4,28 +4,28 @@ import type { Knex } from 'knex'
 import { migrationFor } from '../migrations/20261121000000_create_django_session.js'
 import { migrationFor as userSessionsMigrationFor } from '../migrations/user-sessions/20261128000000_create_usersessions_usersession.js'
 
-/** The folder with the migrations: `migrations: { directory: ['./migrations', directory] }`. A bundle has none, see `migrationSource`. */
-// A bundle in CommonJS has no `import.meta`, and must load all the same.
+/** The folder with the migrations: `migrations: { directory: ['./migrations', directory] }`. A bundle has no such folder, see `migrationSource`. */
+// A CommonJS bundle has no `import.meta`, and must load all the same.
 export const directory: string = join(import.meta.dirname ?? '', '../migrations')
 
 /**
- * The folder with the migration of the option `userSessions`, for users whose primary key is a whole number. Other kinds
- * have `createUserSessionsMigrationSource`. A Django with django-allauth's `allauth.usersessions` migrates the table itself.
+ * The folder with the migration for the option `userSessions`, for users whose primary key is a whole number. For other
+ * keys see `createUserSessionsMigrationSource`. A Django with django-allauth's `allauth.usersessions` migrates the table itself.
  */
 export const userSessionsDirectory: string = join(directory, 'user-sessions')
 
 /** Options of `createMigrationSource`. */
 export interface MigrationSourceOptions {
-  /** The option `tableName`; a schema of PostgreSQL or a database of MariaDB may stand before it, with a dot. @default 'django_session' */
+  /** The option `tableName`, with a schema of PostgreSQL or a database of MariaDB and a dot before it if needed. @default 'django_session' */
   tableName?: string
 }
 
-/** The migrations for a table of another name: `migrations: { migrationSource: createMigrationSource({ tableName }) }`. */
+/** Creates the migrations for a table of another name: `migrations: { migrationSource: createMigrationSource({ tableName }) }`. */
 export function createMigrationSource({ tableName = 'django_session' }: MigrationSourceOptions = {}): Knex.MigrationSource<string> {
   return sourceOf(`20261121000000_create_${tableName}.js`, migrationFor(tableName))
 }
 
-/** The migrations without reading a folder, also in a bundle: `migrations: { migrationSource }`. */
+/** The migrations without a folder, for bundles: `migrations: { migrationSource }`. */
 export const migrationSource: Knex.MigrationSource<string> = createMigrationSource()
 
 /** The kinds of primary keys of users: a whole number, a UUID, or a text of at most 255 characters. */
@@ -38,7 +38,7 @@ export interface UserSessionsMigrationSourceOptions {
 }
 
 /**
- * The migration of the option `userSessions`, which makes the table `usersessions_usersession` of django-allauth.
+ * Creates the migration for the option `userSessions`, which makes the table `usersessions_usersession` of django-allauth.
  *
  * @throws TypeError for another type of primary key
  */
@@ -47,7 +47,7 @@ export function createUserSessionsMigrationSource({ userId }: UserSessionsMigrat
   return sourceOf('20261128000000_create_usersessions_usersession.js', userSessionsMigrationFor(userId))
 }
 
-/** Named as the file is, so that it makes no difference which way the migration was found. */
+/** A source with one migration. It has the name of its file, so that Knex recognises it whichever way it was loaded. */
 function sourceOf(file: string, migration: Knex.Migration): Knex.MigrationSource<string> {
   return {
     getMigrations: async () => [file],

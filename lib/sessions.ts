@@ -1,6 +1,6 @@
 /**
- * Sessions outside requests: what Django does with `SessionStore(session_key=…)` and
- * `Session.objects`. Also what the plugin makes the session of each request from.
+ * Sessions outside requests, as with Django's `SessionStore(session_key=…)` and `Session.objects`.
+ * The plugin also creates the session of each request with it.
  */
 import { assemble, type Parts } from './assembly.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './contract.js'
@@ -24,10 +24,10 @@ import { checkWatch, type WatchOptions } from './settings/watch.js'
 import { SessionsOfUser } from './user-sessions/sessions-of-user.js'
 import type { UserSessions } from './user-sessions/user-sessions.js'
 
-/** Seconds for which `verify()` holds up the start of an application. */
+/** How long `verify()` may delay the start of an application, in seconds. */
 const VERIFY_TIMEOUT = 1
 
-/** By what the sessions that they open share. */
+/** The `Sessions` by the context that their sessions share. */
 const owners = new WeakMap<SessionContext, Sessions>()
 
 /** Sessions outside requests: `fastify.sessions`. */
@@ -57,15 +57,15 @@ export class Sessions {
     return new Sessions(await assemble(settings, log))
   }
 
-  /** The `app.sessions` that a session came from. */
+  /** The `app.sessions` that a session comes from. */
   static of(session: Session): Sessions {
     return owners.get(lifecycleOf(session).context) as Sessions
   }
 
   /**
-   * Looks whether the engine's table and its columns exist, with one query. A database that does not
-   * answer within a second is a warning in the log, since an application may start before its database.
-   * Engines without a table have nothing to verify.
+   * Checks with one query that the engine's table and its columns exist. Only logs a warning if the
+   * database does not answer within a second, because an application may start before its database.
+   * Does nothing for engines without a table.
    *
    * @throws TableMismatch
    */
@@ -85,9 +85,9 @@ export class Sessions {
   }
 
   /**
-   * The table `django_session`, to read: `find(key)`, and `query()` for a Knex builder.
+   * Reads the table `django_session`: `find(key)`, and `query()` for a Knex query builder.
    *
-   * @throws InvalidOptions when no database was given
+   * @throws InvalidOptions without a database
    */
   get model(): SessionModel {
     if (this.#model === null) throw new InvalidOptions('- knex: expected for sessions.model, got nothing')
@@ -99,19 +99,19 @@ export class Sessions {
     return this.#settings.cookie.name
   }
 
-  /** The seconds of inactivity after which a session ends that has no age of its own: `timeouts.idle`, or the option `cookieAge`. */
+  /** The age of a session without an expiry of its own, in seconds of inactivity: `timeouts.idle`, or the option `cookieAge`. */
   get cookieAge(): number {
     return this.#settings.cookieAge
   }
 
-  /** The time, by the option `clock`. */
+  /** The current time by the option `clock`. */
   now(): Date {
     return this.#settings.clock()
   }
 
   /**
-   * A session by its key, or a new one without. Nothing is loaded before `load()`, and
-   * nothing is saved but by `save()`.
+   * Opens the session of a key, or a new session without one. Call `load()` to read it, and
+   * `save()` to save it.
    *
    * @param request is in the events about the session
    */
@@ -119,12 +119,12 @@ export class Sessions {
     return openSession(this.#context, sessionKey, log, request)
   }
 
-  /** Whether text from a cookie is worth a look into the store. */
+  /** Whether the value of a cookie can be a session key. */
   couldBeKey(text: string): boolean {
     return isSessionKey(text, this.#context.engine.keyIsData)
   }
 
-  /** The session of a browser, from its header `Cookie`: for websockets and whatever else is no Fastify request. */
+  /** Opens the session of a browser by its header `Cookie`, for websockets and other uses outside Fastify requests. */
   forCookie(header: string | undefined): Session {
     return this.open(readCookie(header, this.cookieName))
   }
@@ -142,9 +142,8 @@ export class Sessions {
   }
 
   /**
-   * The HMAC-SHA256 of a text by the secret key, then by each of its fallbacks: for what
-   * Django signs without a timestamp, by callers who are not to hold the key
-   * (django.utils.crypto.salted_hmac).
+   * The HMAC-SHA256 of a text with the secret key, then with each fallback
+   * (django.utils.crypto.salted_hmac). For callers that must not have the key itself.
    *
    * @param keySalt the namespace of the signature
    */
@@ -167,14 +166,14 @@ export class Sessions {
   }
 
   /**
-   * A signal that is aborted when a session ends, gets another key or another user, for what outlives its request, such
-   * as a websocket: at once where this process does so, and otherwise within `every` seconds. All sessions that are
-   * watched are looked at together, without renewing them. A store that fails is tried again, and aborts nothing.
+   * Returns a signal that is aborted when a session ends, gets another key or another user: at once if this process does
+   * so, otherwise within `every` seconds. For what outlives its request, such as a websocket. All watched sessions are
+   * checked together, without renewing them. If the store fails, the check is repeated later, and nothing is aborted.
    * `app.close()` ends the watch.
    *
-   * @param session one that is loaded, with a login that is stored
+   * @param session a loaded session, with a login that is stored
    * @throws TypeError before `load()`
-   * @throws InvalidOptions, also with the engine `signed_cookies`, whose sessions nothing ends
+   * @throws InvalidOptions, also with the engine `signed_cookies`, where nothing can end a session
    */
   watch(session: Session, options: WatchOptions = {}): AbortSignal {
     checkWatch(options)
@@ -183,7 +182,7 @@ export class Sessions {
     if (engine.keyIsData) throw new InvalidOptions('- engine: expected one that stores sessions for watch(), got signed_cookies')
     if (data.members === null) throw new TypeError('watch(session): expected a session that is loaded: await session.load() first')
     if (key === null) return AbortSignal.abort(ended())
-    // From the first watch on: without any, nothing looks at what is written.
+    // Installed by the first watch, so that applications without watches do not pay for it.
     if (!(engine instanceof WatchedEngine)) this.#context.engine = new WatchedEngine(engine, this.#watches, codec)
     return this.#watches.add(key, data.members, options.every ?? 30, options.signal)
   }

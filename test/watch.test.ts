@@ -140,7 +140,7 @@ t.test('a store that fails is logged once and asked again, and aborts nothing', 
   // Each look asks twice.
   while (failed < 6) await alive(new Promise<void>((resolve) => failures.push(resolve)))
   t.equal(signal.aborted, false)
-  t.equal(logs.filter(({ msg }) => msg === 'The sessions that are watched could not be looked at: trying again').length, 1)
+  t.equal(logs.filter(({ msg }) => msg === 'The watched sessions could not be checked: trying again').length, 1)
   cache.get = get
   await cache.delete(`fastify:django.contrib.sessions.cache:${session.sessionKey}`)
   await aborted(signal)

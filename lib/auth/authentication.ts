@@ -10,7 +10,7 @@ import { Sessions } from '../sessions.js'
 
 type Entry = NonNullable<SessionData['account_authentication_methods']>[number]
 
-/** @throws TypeError when `method` is no name */
+/** Makes an entry of the list for now. @throws TypeError when `method` is not a name */
 export function entryOf(session: Session, method: string): Entry {
   if (typeof method !== 'string' || method === '') {
     throw new TypeError(`Expected method to be a name such as "password", got ${kindOf(method)}`)
@@ -18,7 +18,7 @@ export function entryOf(session: Session, method: string): Entry {
   return { method, at: Sessions.of(session).now().getTime() / 1000 }
 }
 
-/** Begins the list with a login. */
+/** Records a login, which begins a new list. */
 export function recordLogin(session: Session, entry: Entry): void {
   session.set(METHODS_NAME, [entry])
 }
@@ -31,7 +31,7 @@ export function recordReauthentication(session: Session, entry: Entry): void {
   ])
 }
 
-/** Whether the user of a session has logged in or authenticated again within so many seconds. */
+/** Whether the user of a session has logged in or authenticated again within a number of seconds. */
 export function isFresh(session: Session, seconds: number): boolean {
   const { members } = lifecycleOf(session).data
   const now = Sessions.of(session).now()

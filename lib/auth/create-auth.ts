@@ -35,24 +35,24 @@ export interface AuthOptions<User extends AuthUser> {
   backends?: readonly [string, ...string[]]
   /** The most sessions of a user, with the option `userSessions` of the plugin: `{ of: 5, then: 'endOldest' }`, or `'refuse'`. @default no limit */
   maxSessions?: MaxSessions<User>
-  /** Is awaited at each login, before the session changes. An error that it throws refuses the login, and is the caller's. */
+  /** Called and awaited at each login, before the session changes. If it throws, `login` fails with its error. */
   onLogin?: (user: User, request: FastifyRequest) => unknown
-  /** Is awaited at each logout, before the session ends. The user is null where nobody is signed in. Its error is the caller's, and the session ends all the same. */
+  /** Called and awaited at each logout, before the session ends. The user is null if nobody is signed in. If it throws, the session still ends, and `logout` fails with its error. */
   onLogout?: (user: User | null, request: FastifyRequest) => unknown
 }
 
 /** Options of `login`. */
 export interface LoginOptions extends ReauthenticateOptions {
   /**
-   * false: the cookie ends with the browser. true: it is kept for `cookieAge`, or `timeouts.idle`, also where the option
-   * `expireAtBrowserClose` says otherwise. @default as the options say
+   * false ends the cookie when the browser closes. true keeps it for `cookieAge`, or `timeouts.idle`, whatever the option
+   * `expireAtBrowserClose` is. @default by the option `expireAtBrowserClose`
    */
   rememberMe?: boolean
 }
 
 /** Options of `reauthenticate`. */
 export interface ReauthenticateOptions {
-  /** How the user has authenticated, in django-allauth's words: 'password', 'mfa', 'socialaccount' and so on. @default 'password' */
+  /** How the user has authenticated, as django-allauth calls it: 'password', 'mfa', 'socialaccount' and so on. @default 'password' */
   method?: string
 }
 
@@ -69,10 +69,10 @@ export interface Auth<User extends AuthUser> {
    */
   login(request: FastifyRequest, user: User, options?: LoginOptions): Promise<void>
   /**
-   * Takes note that the signed-in user has authenticated again: check the password before. The session gets a new
-   * key, its absolute timeout counts from now, and `freshLoginRequired` lets the user pass.
+   * Records that the signed-in user has authenticated again. Check the password before. The session gets a new key,
+   * its absolute timeout starts again, and `freshLoginRequired` lets the user pass.
    *
-   * @throws LoginRequired when somebody else is signed in, or nobody
+   * @throws LoginRequired when another user is signed in, or none
    * @throws TypeError as `login`
    * @throws SessionInterrupted, StoreUnavailable
    */
@@ -142,9 +142,9 @@ export interface Auth<User extends AuthUser> {
    */
   loginRequired(options?: LoginRequiredOptions): LoginRequiredHook
   /**
-   * Makes a preHandler that lets only users pass who have logged in, or authenticated again, within so many seconds.
-   * Other visitors of a page are redirected, to a page that calls `reauthenticate`, with the way back in `next`. Other
-   * requests fail with 401: FST_SESSION_REAUTHENTICATION_REQUIRED, or FST_SESSION_LOGIN_REQUIRED where nobody is signed in.
+   * Makes a preHandler that lets only users pass who have logged in, or authenticated again, a short time ago. Other
+   * visitors of a page are redirected to a page that calls `reauthenticate`, with the path of the page in `next`. Other
+   * requests fail with 401: FST_SESSION_REAUTHENTICATION_REQUIRED, or FST_SESSION_LOGIN_REQUIRED if nobody is signed in.
    *
    * @throws InvalidOptions
    * @throws TypeError when `freshLoginRequired` itself is used as the hook
@@ -302,7 +302,7 @@ function checkFunctions({ getUser, onLogin, onLogout }: { getUser?: unknown; onL
   if (problems.length > 0) throw new InvalidOptions(problems.join('\n'))
 }
 
-/** @throws TypeError for a text from a form, say, of which "false" would be true */
+/** @throws TypeError for other types, such as a string from a form, of which "false" would be truthy */
 function checkRememberMe(rememberMe: unknown): void {
   if (rememberMe !== undefined && typeof rememberMe !== 'boolean') {
     throw new TypeError(`login: expected rememberMe to be true or false, got ${kindOf(rememberMe)}`)

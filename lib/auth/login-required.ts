@@ -1,4 +1,4 @@
-/** The preHandlers that let only signed-in users pass, and only those who have authenticated a short time ago. */
+/** The preHandlers that let only signed-in users pass, or only users who have authenticated a short time ago. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidOptions, LoginRequired, ReauthenticationRequired } from '../errors.js'
 import { kRefuse } from '../http/plugin.js'
@@ -59,10 +59,10 @@ export function createFreshLoginRequired(user: UserOf): (options?: FreshLoginReq
 }
 
 /**
- * A function that makes a hook.
+ * Creates a function that makes a hook, such as `loginRequired`.
  *
- * @param example the options that are expected, for the error
- * @param read takes the options apart
+ * @param example the expected options, for the error
+ * @param read reads the options. `unknown` has those that do not exist
  */
 function hookMaker<Options extends object>(
   name: string,

@@ -92,7 +92,7 @@ async function exists(task: Task, { table }: Target): Promise<boolean> {
   return (await readColumns(openDatabase(task), table)).length > 0
 }
 
-/** The table of applied migrations. `knex_migrations` is the application's, where Knex would not accept the names of ours. */
+/** The table of applied migrations. Not `knex_migrations`, which is the application's: Knex refuses names there that it does not know. */
 function recordOf(table: string): string {
   return `${table}_migrations`
 }

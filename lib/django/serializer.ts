@@ -31,7 +31,7 @@ export interface MemberSerializer {
   copy(member: Member): unknown
 }
 
-/** A class, as is all that each request makes and that refers to its data: V8 soon makes literals in its old generation. */
+/** A member that was set. A class, because V8 soon allocates object literals in the old generation, where they keep a request's data alive. */
 class WrittenMember implements Member {
   readonly text: string
   readonly value: unknown

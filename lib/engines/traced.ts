@@ -1,4 +1,4 @@
-/** A decorator of the engine that tells the tracing channels about each operation. It passes on what has no subscribers. */
+/** A decorator of the engine that publishes each operation on its tracing channel, if that has subscribers. */
 import type { ClearExpiredOptions, ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import { engineName, type OperationName, operations, type SessionOperation, served, sessionRef, TracedOperation } from '../events.js'
 
@@ -9,7 +9,7 @@ export interface TracedEngineOptions {
   secretKey: string
 }
 
-/** What is said of an operation when its result is known. */
+/** The properties of an operation that are known with its result. */
 type End = Partial<Pick<SessionOperation, 'outcome' | 'sessionRef'>>
 
 export class TracedEngine implements Engine {
@@ -81,7 +81,7 @@ export class TracedEngine implements Engine {
     return this.#engine.clearExpired(options)
   }
 
-  /** The channel would put what the work returns into the payload: keys and data. So the work returns nothing to it. */
+  /** Runs `work` in a trace. The traced function returns nothing, because the channel would put its result, with keys and data, into the payload. */
   async #trace<T>(name: OperationName, sessionKey: string | null, work: () => Promise<T>, end: (result: T) => End): Promise<T> {
     const operation = new TracedOperation(name, this.#name, sessionKey === null ? null : this.#ref(sessionKey))
     let result: T | undefined

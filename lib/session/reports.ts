@@ -1,4 +1,4 @@
-/** What a session tells about itself to the channels of `events`. */
+/** Publishes what happens to a session on the channels of `events`. */
 import type { Members } from '../django/serializer.js'
 import { SessionInterrupted } from '../errors.js'
 import { engineName, events, type SessionEvent, type SessionEvents, sessionRef } from '../events.js'
@@ -20,7 +20,7 @@ export interface Subject {
   request: object | null
 }
 
-/** What is published. `request` is a getter of the class, so that neither `console.log` nor JSON show its cookie. */
+/** A payload. `request` is a getter of the class, so that neither `console.log` nor JSON shows its cookie. */
 class Payload implements SessionEvent {
   readonly engine: string
   readonly sessionRef: string
@@ -41,7 +41,7 @@ class Payload implements SessionEvent {
   }
 }
 
-/** Publishes an event about a session. Ask before whether its channel has subscribers. */
+/** Publishes an event about a session. Check first whether its channel has subscribers. */
 export function report<N extends Name>(name: N, subject: Subject, details: Omit<SessionEvents[N], keyof SessionEvent>): void {
   events[name].publish(new Payload(subject, details) as never)
 }
@@ -52,7 +52,7 @@ const REASONS = {
   conflict: 'was changed by another request'
 }
 
-/** The error for a request whose session is not what it was, which is an event too. */
+/** Publishes that a request was interrupted, and returns the error to throw. */
 export function interrupted(subject: Subject, reason: keyof typeof REASONS): Error {
   if (events.interrupted.hasSubscribers) report('interrupted', subject, { reason })
   return new SessionInterrupted(REASONS[reason])

@@ -1,4 +1,4 @@
-/** A decorator of the engine that tells of sessions that end, move or are saved in this process. */
+/** A decorator of the engine that tells the watches about sessions that end, move or are saved in this process. */
 import type { ClearExpiredOptions, ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
 import type { Codec } from '../django/codec.js'
 import type { Watches } from './watches.js'

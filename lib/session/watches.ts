@@ -1,6 +1,6 @@
 /**
- * Sessions that something outlives requests with, such as a websocket: it is told when its session ends. At once where
- * this process ends it, and otherwise at the next look at all that are watched.
+ * The watched sessions of what outlives its request, such as a websocket. Each has a signal that is aborted when the
+ * session ends: at once if this process ends it, otherwise at the next check of all watched sessions in the store.
  */
 import type { SessionLog, StoredSession } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
@@ -12,7 +12,7 @@ import { absoluteEnd } from './timeouts.js'
 
 export interface WatchesOptions {
   context: Pick<SessionContext, 'codec' | 'settings' | 'log'>
-  /** The live sessions under some keys. */
+  /** Finds the live sessions among some keys. */
   find(sessionKeys: readonly string[], deadline: Deadline): Promise<ReadonlyMap<string, StoredSession>>
   /** @default a timer that keeps no process alive */
   sleep?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
@@ -20,12 +20,12 @@ export interface WatchesOptions {
 
 interface Watch {
   readonly sessionKey: string
-  /** Who is signed in, and by which backend. */
+  /** The user who is logged in, and the backend. */
   readonly login: readonly (Member | undefined)[]
-  /** Milliseconds. */
+  /** The interval between two checks, in milliseconds. */
   readonly every: number
   readonly controller: AbortController
-  /** The text that was looked at last, and the absolute end that it tells. */
+  /** The text at the last check, and the absolute end that follows from it. */
   text: string | null
   end: Date | null
 }
@@ -34,10 +34,10 @@ const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
 const ENDED = 'has ended, or has another key'
 const OTHER_USER = 'has another user'
 
-/** Sessions that are looked for at once. */
+/** The largest number of keys for one `find`. */
 const MAX_KEYS = 256
 
-/** For a session that is not there any more. */
+/** The reason of the signal of a session that does not exist any more. */
 export const ended = () => new SessionEnded(ENDED)
 
 const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
@@ -48,10 +48,10 @@ export class Watches {
   readonly #watches = new Map<string, Set<Watch>>()
   #wake = new AbortController()
   #loop: Promise<void> | null = null
-  /** Milliseconds of the sleep that is under way. */
+  /** The length of the sleep that is under way, in milliseconds. */
   #asleepFor = 0
   #isClosed = false
-  /** The last look failed, which was logged. */
+  /** Whether the last check failed, which was logged then. */
   #hasFailed = false
 
   constructor(options: WatchesOptions) {
@@ -65,8 +65,10 @@ export class Watches {
   }
 
   /**
-   * @param every seconds between two looks
-   * @param until ends the watch
+   * Watches a session. The signal is aborted when it ends, gets another key, or gets another user.
+   *
+   * @param every the interval between two checks, in seconds
+   * @param until a signal that ends the watch
    */
   add(sessionKey: string, members: Members, every: number, until?: AbortSignal): AbortSignal {
     const controller = new AbortController()
@@ -79,17 +81,17 @@ export class Watches {
     return controller.signal
   }
 
-  /** The session is gone from its key. */
+  /** Called when there is no longer a session under the key. */
   ended(sessionKey: string): void {
     for (const watch of this.#watches.get(sessionKey) ?? []) this.#fire(watch, ENDED)
   }
 
-  /** The session holds these members now. */
+  /** Called when a session was saved, with its new members. */
   changed(sessionKey: string, members: Members): void {
     for (const watch of this.#watches.get(sessionKey) ?? []) if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
   }
 
-  /** Resolves when no look is under way any more. The signals stay as they are. */
+  /** Ends all watches without aborting their signals. Resolves when no check is under way any more. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#watches.clear()
@@ -125,7 +127,7 @@ export class Watches {
       for (let from = 0; from < keys.length; from += MAX_KEYS) await this.#lookAt(keys.slice(from, from + MAX_KEYS))
       this.#hasFailed = false
     } catch (error) {
-      if (!this.#hasFailed) this.#log.warn({ err: error }, 'The sessions that are watched could not be looked at: trying again')
+      if (!this.#hasFailed) this.#log.warn({ err: error }, 'The watched sessions could not be checked: trying again')
       this.#hasFailed = true
     }
   }
@@ -139,7 +141,7 @@ export class Watches {
     }
   }
 
-  /** Most sessions are as they were, and not decoded again. */
+  /** Compares a session with its watch. Decodes the text only if it has changed. */
   #compare(watch: Watch, { sessionData }: StoredSession): void {
     const { absolute } = this.#options.context.settings.timeouts
     const now = this.#options.context.settings.clock()
@@ -152,7 +154,7 @@ export class Watches {
     if (watch.end !== null && watch.end <= now) this.#fire(watch, ENDED)
   }
 
-  /** What is not readable is nobody's. */
+  /** Decodes a text. An unreadable one has no data, and so no user. */
   #decode(sessionData: string): Members {
     try {
       return this.#options.context.codec.decode(sessionData)

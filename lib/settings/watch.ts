@@ -3,9 +3,9 @@ import { type Check, checkAll, isNumberFrom, refuse } from './check.js'
 
 /** Options of `app.sessions.watch()`. */
 export interface WatchOptions {
-  /** Seconds, at most, until what another process does is noticed. @default 30 */
+  /** The interval in seconds at which the store is checked for what other processes did. @default 30 */
   every?: number
-  /** Ends the watch, when nothing needs it any more: a websocket has closed, say. */
+  /** Ends the watch when it is no longer needed, for example because a websocket has closed. */
   signal?: AbortSignal
 }
 
@@ -14,7 +14,7 @@ const CHECKS: Record<keyof WatchOptions, Check> = {
   signal: ['an AbortSignal', (value) => value instanceof AbortSignal]
 }
 
-/** @throws InvalidOptions with all problems */
+/** Checks the options of `app.sessions.watch()`. @throws InvalidOptions with all problems */
 export function checkWatch(options: WatchOptions): void {
   refuse(checkAll(options, CHECKS))
 }
