@@ -63,7 +63,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     const size = [1, 16, 256].find((size) => size >= sessionKeys.length) as number
     const padded = [...sessionKeys, ...new Array<string>(size - sessionKeys.length).fill(sessionKeys[0] as string)]
     const keys = padded.map(() => '?').join(', ')
-    const sql = `SELECT session_key, session_data, ${this.#dialect.selectDate} AS expire_date FROM ${this.table} WHERE session_key IN (${keys}) AND expire_date > ?`
+    const sql = `SELECT session_key, session_data, ${this.#dialect.selectDate('expire_date')} AS expire_date FROM ${this.table} WHERE session_key IN (${keys}) AND expire_date > ?`
     const rows = await this.#rows(sql, [...padded, this.#dialect.bindDate(now)], deadline)
     // On MySQL the comparison may ignore case. The caller looks up the exact key.
     return new Map(rows.map((row) => [row.session_key as string, this.read(row)]))
