@@ -1,6 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { buildSite } from '../examples/site/site.ts'
 import { demoPasswords } from '../examples/site/users.ts'
+import { root } from './fixtures/pages.ts'
 
 type Site = Awaited<ReturnType<typeof buildSite>>
 
@@ -381,4 +384,19 @@ t.test('the code on the page is the code that runs', async (t) => {
   const browser = new Browser(await createSite(t))
   const { body } = await browser.get('/')
   for (const line of ['counted + 1', 'app.sessions.model.find(key)', 'request.session.flush()', 'setExpiry(SECONDS)']) t.match(body, line)
+})
+
+t.test('the folder can be copied: it imports only itself and what its package.json names', async (t) => {
+  const folder = join(root, 'examples/site')
+  const { dependencies, scripts } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  t.ok(files.length > 15)
+  for (const file of files) {
+    for (const [, imported = ''] of readFileSync(join(folder, file), 'utf8').matchAll(/ from '([^']+)'/g)) {
+      if (imported.startsWith('.')) t.notMatch(join('/site', file, '..', imported), /^\/(?!site\/)/, `${file}: ${imported}`)
+      else if (!imported.startsWith('node:'))
+        t.ok(imported.replace(/^((?:@[^/]+\/)?[^/]+).*/, '$1') in dependencies, `${file}: ${imported}`)
+    }
+  }
+  t.equal(scripts.start, 'tsx server.ts')
 })
