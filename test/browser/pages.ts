@@ -84,7 +84,7 @@ check('the experiments show what they found out, and their code', {}, async ({ t
   }
   await run('Send 20 requests', '20 of 20 counted')
   await run('Run both', 'and no cookie.')
-  await run('Make that session', 'in 20 seconds')
+  await run('Make that session', 'It ends in')
   await run('Show my row', 'session_data')
   await look(t, page, 'home-results')
   for (const summary of await page.getByText('See the code').all()) await summary.click()

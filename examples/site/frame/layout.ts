@@ -2,7 +2,7 @@
 import { type Html, html } from './html.ts'
 
 /** Their links, in the navigation of every page. */
-const PAGES = { '/': 'Home', '/cart/': 'Cart', '/comments/': 'Comments', '/session/': 'Session' }
+const PAGES = { '/': 'Home', '/cart/': 'Cart', '/comments/': 'Comments', '/my-sessions/': 'Sessions', '/session/': 'Row' }
 
 const REPOSITORY = 'https://github.com/OWNER/fastify-django-sessions'
 

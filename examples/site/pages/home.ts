@@ -6,6 +6,7 @@ import { endingCode } from '../experiments/ending.ts'
 import { lateLogoutCode } from '../experiments/late-logout.ts'
 import { type Html, html } from '../frame/html.ts'
 import { inWords, sendPage } from '../frame/page.ts'
+import { mySessionsCode } from './my-sessions.ts'
 import { rowCode, shorten } from './session.ts'
 
 declare module 'fastify-django-sessions' {
@@ -55,6 +56,8 @@ interface Experiment {
   text: Html
   button: string
   action: string
+  /** For a page that is opened instead of a result that is shown. */
+  opens?: boolean
   code: Html
   /** Sends the form so often at once, and shows the result of another page. */
   atOnce?: { times: number; begin: string; result: string }
@@ -76,6 +79,14 @@ const COLUMNS: readonly Experiment[][] = [
       button: 'Make that session',
       action: '/experiments/ending/',
       code: endingCode
+    },
+    {
+      title: 'My sessions',
+      text: html`Sign in as the same user in two browsers, see both, and end one from the other.`,
+      button: 'See where I am signed in',
+      action: '/my-sessions/',
+      opens: true,
+      code: mySessionsCode
     }
   ],
   [
@@ -96,13 +107,13 @@ const COLUMNS: readonly Experiment[][] = [
   ]
 ]
 
-function card({ title, text, button, action, code, atOnce }: Experiment): Html {
+function card({ title, text, button, action, opens = false, code, atOnce }: Experiment): Html {
   const repeated = atOnce && html` data-times="${atOnce.times}" data-begin="${atOnce.begin}" data-result="${atOnce.result}"`
   return html`
     <article>
       <h3>${title}</h3>
       <p>${text}</p>
-      <form class="experiment" method="post" action="${action}"${repeated}><button>${button}</button></form>
+      <form ${opens ? html`method="get"` : html`class="experiment" method="post"`} action="${action}"${repeated}><button>${button}</button></form>
       ${atOnce && html`<noscript><p class="hint">This experiment needs JavaScript.</p></noscript>`}
       <div class="result" aria-live="polite"></div>
       <details><summary>See the code</summary>${code}</details>

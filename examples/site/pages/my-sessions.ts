@@ -1,6 +1,7 @@
 /** Where the user is signed in, and how to end it there. */
 import type { FastifyInstance } from 'fastify'
 import type { OwnSession } from 'fastify-django-sessions/auth'
+import { excerpt } from '../frame/excerpt.ts'
 import { type Html, html } from '../frame/html.ts'
 import { form, inWords, sendPage, tell } from '../frame/page.ts'
 import { endOtherSessions, endSession, loginRequired, sessionsOf } from '../users.ts'
@@ -17,13 +18,17 @@ export function mySessions(app: FastifyInstance): void {
       </form>`
     const main = html`
       <p class="lead">You are signed in ${others === 0 ? 'here only.' : `here and in ${others} other place${others === 1 ? '' : 's'}.`}</p>
-      <ul class="comments">${sessions.map(show)}</ul>
+      <ul class="devices">${sessions.map(show)}</ul>
       ${others === 0 ? undefined : endOthers}`
     return sendPage(reply, { title: 'My sessions' }, main)
   })
 
   const body = form({ id: { maxLength: 20 } })
-  app.post<{ Body: { id: string } }>('/my-sessions/end/', { preHandler, schema: { body } }, async (request, reply) => {
+  const options = { preHandler, schema: { body } }
+
+  // --- shown on the page
+  app.post<{ Body: { id: string } }>('/my-sessions/end/', options, async (request, reply) => {
+    // The number of a row. False for a session of somebody else.
     const hasEnded = await endSession(request, request.body.id)
     tell(request.session, hasEnded ? 'That session has ended.' : 'That session had ended already.')
     return reply.redirect('/my-sessions/', 303)
@@ -34,7 +39,10 @@ export function mySessions(app: FastifyInstance): void {
     tell(request.session, `You have signed out in ${count} other place${count === 1 ? '' : 's'}.`)
     return reply.redirect('/my-sessions/', 303)
   })
+  // ---
 }
+
+export const mySessionsCode = excerpt(import.meta.url)
 
 function show({ id, userAgent, ip, createdAt, lastSeenAt, isCurrent }: OwnSession): Html {
   const device = deviceOf(userAgent ?? '')
@@ -43,8 +51,12 @@ function show({ id, userAgent, ip, createdAt, lastSeenAt, isCurrent }: OwnSessio
       <input type="hidden" name="id" value="${id}">
       <button class="quiet" aria-label="End the session of ${device}, signed in ${ago(createdAt)}">End</button>
     </form>`
-  return html`<li><strong>${device}</strong>${isCurrent ? ' (this device)' : ''}
-${ip ?? 'Unknown address'}, signed in ${ago(createdAt)}, last seen ${isCurrent ? 'now' : ago(lastSeenAt)}${isCurrent ? undefined : end}</li>`
+  return html`
+    <li>
+      <p><strong>${device}</strong>${isCurrent ? ' (this device)' : ''}</p>
+      <p class="hint">${ip ?? 'Unknown address'}, signed in ${ago(createdAt)}, last seen ${isCurrent ? 'now' : ago(lastSeenAt)}</p>
+      ${isCurrent ? undefined : end}
+    </li>`
 }
 
 /** A guess, of which the user knows more. Edge calls itself Chrome too, and Chrome Safari: the first that fits. */
