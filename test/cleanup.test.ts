@@ -267,10 +267,60 @@ async function stopInBatch(t: Test, name: DatabaseName, store: Store): Promise<(
   }
 }
 
+t.test('a table that is full of expired sessions is cleaned up page by page', { skip: missing('postgres') }, async (t) => {
+  const store = await openStore(t, 'postgres')
+  const { knex, rows, engine, keys } = store
+  const ends = "CASE WHEN n % 10 = 0 THEN 3600 ELSE -1 - n * 7919 % 30000 END * interval '1 second'"
+  const fill = () =>
+    knex.raw(
+      `INSERT INTO django_session SELECT lpad(n::text, 32, '0'), repeat('x', 300), timestamptz '${NOW.toISOString()}' + ${ends} FROM generate_series(1, 26000) AS n`
+    )
+  const keyOf = (index: number) => String(index).padStart(32, '0')
+  const live = Array.from({ length: 2600 }, (_, index) => keyOf(10 * (index + 1)))
+  let ranges: unknown[][] = []
+  knex.on('query', ({ sql, bindings }) => {
+    if (sql.startsWith('DELETE') && sql.includes('::tid')) ranges.push(bindings.slice(0, 2))
+  })
+
+  await fill()
+  const rival = await openAgain(t, store).transaction()
+  await rival('django_session')
+    .where({ session_key: keyOf(25_999) })
+    .forUpdate()
+    .select()
+  const renewed = keyOf(25_998)
+  let renewals = 0
+  const onProgress = async () => {
+    if (renewals++ === 0) await rows.update(renewed, { sessionData: 'text', expireDate: at(60) }, {}, null, soon())
+  }
+  const report = await engine.clearExpired({ onProgress })
+  await rival.rollback()
+  t.match(report, { deleted: 23_398, batches: ranges.length, backlogAge: 30_000 })
+  t.ok(ranges.length > 1)
+  t.strictSame(
+    ranges.slice(1).map(([from]) => from),
+    ranges.slice(0, -1).map(([, to]) => to),
+    'each batch starts where the one before it ended'
+  )
+  t.strictSame(await keys(), [...live, renewed, keyOf(25_999)].sort(), 'but for those that are live, were renewed, or are locked')
+  t.match(await engine.clearExpired(), { deleted: 1, batches: 1 }, 'a few are found by their ends')
+
+  await knex('django_session').truncate()
+  await fill()
+  ranges = []
+  const stop = new AbortController()
+  const stopped = await engine.clearExpired({ signal: stop.signal, onProgress: () => stop.abort() })
+  t.match(stopped, { batches: 1 })
+  t.equal((await keys()).length, 26_000 - stopped.deleted, 'the signal stops it after a batch')
+  t.match(await engine.clearExpired({ batchSize: 10_000 }), { deleted: 23_400 - stopped.deleted }, 'batches of a given size')
+  t.equal(ranges.length, 1, 'go by the ends again')
+})
+
 /** A table on which batches take as long as the test says. */
 function timed(milliseconds: number[]): { table: SessionTable; limits: number[] } {
   const limits: number[] = []
   const table = {
+    pagesToSweep: async () => 0,
     cleanup: { initialBatchSize: 100, adapts: true },
     oldestExpired: async () => (limits.length < milliseconds.length ? at(-1) : null),
     deleteExpired: async (_from: Date, _before: Date, limit: number) => {

@@ -54,6 +54,7 @@ const TABLE: Steps = {
   findLive: reads('database'),
   exists: reads('database'),
   oldestExpired: reads('database'),
+  pagesToSweep: reads('database'),
   insert: writes('database'),
   update: writes('database'),
   updateLocked: writes('database'),

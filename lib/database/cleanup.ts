@@ -1,48 +1,95 @@
 /** Removes expired sessions in small batches, so that other statements do not have to wait long. */
 import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
 import { monotonicNow, pause } from '../timers.js'
+import type { DeletedBatch } from './pages.js'
 import type { SessionTable } from './session-table.js'
 import { isOverdue } from './statement-error.js'
 
 /** How long a batch should hold its locks, if the size of batches adapts. */
 const TARGET_MILLISECONDS = 5
 
+/** The same for a batch of pages, which blocks no event loop and locks expired sessions only. */
+const SWEEP_MILLISECONDS = 50
+
+const FIRST_SWEPT_PAGES = 100
+
 /**
  * Deletes sessions that have expired at `now`, each batch in a transaction of its own.
+ */
+export async function clearExpired(table: SessionTable, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
+  const { grace = 0, batchSize, signal, onProgress } = options
+  const before = new Date(now.getTime() - grace * 1000)
+  const started = monotonicNow()
+  const oldest = await table.oldestExpired(before)
+  const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
+  const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
+  if (oldest === null) return report
+  const pages = batchSize === undefined ? await table.pagesToSweep(before) : 0
+  const batches = pages > 0 ? sweep(table, before, pages, signal) : fromOldest(table, before, oldest, options)
+  for await (const batch of batches) {
+    if (batch === null) return { ...report, skipped: true }
+    report.deleted += batch.deleted
+    report.batches += 1
+    report.milliseconds = Math.round(monotonicNow() - started)
+    await onProgress?.({ ...report })
+  }
+  return report
+}
+
+/** The batches of a run; null if another cleaner is at work. */
+type Batches = AsyncGenerator<DeletedBatch | null, void>
+
+/**
+ * The oldest sessions first.
  *
  * Each batch starts at the oldest session that is left. From the start of the index, a
  * database would read again and again over the entries of deleted rows. They stay there
  * until VACUUM or purge removes them, which a long transaction can delay.
  */
-export async function clearExpired(table: SessionTable, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
-  const { grace = 0, batchSize, signal, onProgress } = options
+async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { batchSize, signal }: ClearExpiredOptions): Batches {
   const { initialBatchSize, adapts } = table.cleanup
-  const before = new Date(now.getTime() - grace * 1000)
-  const started = monotonicNow()
-  let oldest = await table.oldestExpired(before)
-  const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
-  const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
   let size = batchSize ?? initialBatchSize
-  while (oldest !== null && !signal?.aborted) {
-    const from: Date = oldest
-    const batch = await table.deleteExpired(from, before, size).catch((error) => smallerIfOverdue(error, size))
+  for (let from: Date | null = oldest; from !== null && !signal?.aborted; ) {
+    const batch: DeletedBatch | number | null = await table
+      .deleteExpired(from, before, size)
+      .catch((error) => smallerIfOverdue(error, size))
     if (typeof batch === 'number') {
       size = batch
       continue
     }
-    if (batch === null) return { ...report, skipped: true }
     // Other writers hold the rest, to renew or to delete it.
-    if (batch.deleted === 0) break
-    report.deleted += batch.deleted
-    report.batches += 1
-    report.milliseconds = Math.round(monotonicNow() - started)
-    await onProgress?.({ ...report })
-    if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds)
-    oldest = await table.oldestExpired(before, from)
-    // Leaves other statements as much time as the batch took.
-    if (oldest !== null) await pause(batch.milliseconds, undefined, { signal }).catch(() => {})
+    if (batch?.deleted === 0) return
+    yield batch
+    if (batch === null) return
+    if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds, TARGET_MILLISECONDS)
+    from = await table.oldestExpired(before, from)
+    if (from !== null) await rest(batch, signal)
   }
-  return report
+}
+
+/**
+ * In the order in which sessions lie in the table, for a run that deletes many of them: a batch of the oldest ones
+ * touches as many pages as it has rows. Sessions that other writers hold are left to them, or to the next run.
+ */
+async function* sweep(table: SessionTable, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
+  let size = FIRST_SWEPT_PAGES
+  for (let page = 0; page < pages && !signal?.aborted; ) {
+    const batch = await table.deleteExpiredIn(page, page + size, before).catch((error) => smallerIfOverdue(error, size))
+    if (typeof batch === 'number') {
+      size = batch
+      continue
+    }
+    if (batch?.deleted !== 0) yield batch
+    if (batch === null) return
+    page += size
+    size = fitted(size, batch.milliseconds, SWEEP_MILLISECONDS)
+    if (page < pages) await rest(batch, signal)
+  }
+}
+
+/** Leaves other statements as much time as the batch took. */
+async function rest({ milliseconds }: DeletedBatch, signal: AbortSignal | undefined): Promise<void> {
+  await pause(milliseconds, undefined, { signal }).catch(() => {})
 }
 
 /** The next batch size after a batch that missed its deadline. @throws any other error */
@@ -52,6 +99,6 @@ function smallerIfOverdue(error: unknown, size: number): number {
 }
 
 /** The next batch size. At most twice the last one, since a fast batch may have found its pages in memory. */
-function fitted(size: number, milliseconds: number): number {
-  return Math.max(10, Math.round(size * Math.min(2, TARGET_MILLISECONDS / milliseconds)))
+function fitted(size: number, milliseconds: number, target: number): number {
+  return Math.max(10, Math.round(size * Math.min(2, target / milliseconds)))
 }

@@ -14,6 +14,16 @@ export interface Greeting {
   demoted(): void
 }
 
+/** Statements on the pages of a table: the blocks of its file. */
+export interface PageStatements {
+  /** The number of the table's pages as `pages`; 0 if they cannot be deleted from. One binding: the table's quoted name. */
+  count: string
+  /** The number of sessions as `total` that ended before a date, in a random share of the pages in percent, and its bindings. */
+  sampleExpired(table: string, percent: number, before: string): [string, Binding[]]
+  /** Deletes the sessions that ended before a date from the page `from` up to the one before `to`. */
+  deleteExpired(table: string, from: number, to: number, before: string): [string, Binding[]]
+}
+
 export interface Dialect {
   /** Quotes an identifier. A dot separates schema and table. */
   quote(identifier: string): string
@@ -61,6 +71,8 @@ export interface Dialect {
   forUpdate: string
   /** The statement, with its bindings, that deletes at most `limit` sessions which ended from `from` on and before `before`. */
   deleteExpired(table: string, from: string, before: string, limit: number): [string, Binding[]]
+  /** Statements that delete expired sessions page by page of the table. Null where rows have no such places, or are ordered by their key. */
+  pages: PageStatements | null
   /** The statement that tries to take the lock of cleanup runs. Null for a database with a single writer. */
   tryLock: string | null
   /** The statement that releases it. Null if the end of the transaction does. */

@@ -171,6 +171,7 @@ export const mysql: Dialect = {
   // A text, since the driver may give numbers as text, and '0' is true.
   tryLock: "SELECT IF(GET_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224), 0), 'yes', NULL) AS held",
   unlock: "DO RELEASE_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224))",
+  pages: null,
   cleanup: { initialBatchSize: 1000, adapts: false },
   greet: (connection, { isOurs }) => greet(connection as MysqlConnection, isOurs),
   meaning: mysqlMeaning,

@@ -120,6 +120,19 @@ export const postgres: Dialect = {
   ],
   tryLock: "SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext(?)) THEN 'yes' END AS held",
   unlock: null,
+  pages: {
+    // Rows are found by a range of pages from PostgreSQL 14 on.
+    count: `SELECT CASE WHEN current_setting('server_version_num')::int < 140000 THEN '0'
+       ELSE (pg_relation_size(?::regclass) / current_setting('block_size')::int)::text END AS pages`,
+    sampleExpired: (table, percent, before) => [
+      `SELECT count(*)::text AS total FROM ${table} TABLESAMPLE SYSTEM (?::real) WHERE expire_date < ?`,
+      [percent, before]
+    ],
+    deleteExpired: (table, from, to, before) => [
+      `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ctid >= ?::tid AND ctid < ?::tid AND expire_date < ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
+      [`(${from},0)`, `(${to},0)`, before, before]
+    ]
+  },
   cleanup: { initialBatchSize: 10_000, adapts: false },
   greet: (connection, { demoted }) => greet(connection as PostgresClient, demoted),
   meaning: postgresMeaning,

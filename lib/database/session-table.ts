@@ -6,7 +6,8 @@ import type { Deadline, StoredSession } from '../contract.js'
 import { monotonicNow } from '../timers.js'
 import { bindColumns, type Columns } from './columns.js'
 import { type Connections, undo } from './connections.js'
-import type { Binding, Dialect, Row } from './dialect.js'
+import type { Binding, Dialect, PageStatements, Row } from './dialect.js'
+import { type DeletedBatch, pagesToSweep } from './pages.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isKeyTaken } from './statement-error.js'
 import type { Retries } from './use.js'
@@ -136,7 +137,23 @@ export class SessionTable implements SessionRows<StoredRow> {
    *
    * @returns their number, and for how many milliseconds they were locked; null if another cleanup is running
    */
-  async deleteExpired(from: Date, before: Date, limit: number): Promise<{ deleted: number; milliseconds: number } | null> {
+  deleteExpired(from: Date, before: Date, limit: number): Promise<DeletedBatch | null> {
+    return this.#deleteBatch(this.#dialect.deleteExpired(this.table, this.#bindLimit(from), this.#bindLimit(before), limit))
+  }
+
+  /** The number of the table's pages, if it is best to delete what ended before the date page by page. Otherwise 0. */
+  pagesToSweep(before: Date): Promise<number> {
+    return pagesToSweep(this.connections, this.table, this.#bindLimit(before))
+  }
+
+  /** As `deleteExpired`, for the sessions in the pages from `from` up to the one before `to`. */
+  deleteExpiredIn(from: number, to: number, before: Date): Promise<DeletedBatch | null> {
+    const { deleteExpired } = this.#dialect.pages as PageStatements
+    return this.#deleteBatch(deleteExpired(this.table, from, to, this.#bindLimit(before)))
+  }
+
+  /** Deletes expired sessions by a statement, in a transaction of its own. Null if another cleanup run is at work. */
+  async #deleteBatch(statement: [sql: string, bindings: Binding[]]): Promise<DeletedBatch | null> {
     const { tryLock, unlock } = this.#dialect
     const lockName = `clearsessions ${this.tableName}`
     let started = 0
@@ -147,7 +164,6 @@ export class SessionTable implements SessionRows<StoredRow> {
         if (!lock?.held) return null
       }
       try {
-        const statement = this.#dialect.deleteExpired(this.table, this.#bindLimit(from), this.#bindLimit(before), limit)
         return this.#dialect.affected(await send(...statement))
       } finally {
         if (unlock !== null) await undo(send, unlock, [lockName])

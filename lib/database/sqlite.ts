@@ -59,6 +59,7 @@ export const sqlite: Dialect = {
   ],
   tryLock: null,
   unlock: null,
+  pages: null,
   cleanup: { initialBatchSize: 100, adapts: true },
   greet: async () => {},
   meaning: sqliteMeaning,

@@ -1,0 +1,27 @@
+/** Whether a cleanup run goes page by page, in the order in which rows lie on the disk, which is faster if many have expired. */
+import type { Connections } from './connections.js'
+
+/** The number of sessions that a batch of a cleanup run deleted, and the milliseconds for which they were locked. */
+export interface DeletedBatch {
+  readonly deleted: number
+  readonly milliseconds: number
+}
+
+/** The rows of a smaller table are in memory, so that the order in which they are deleted does not matter. */
+const FEWEST_PAGES = 1000
+
+const SAMPLED_PAGES = 100
+
+/** With fewer expired sessions in a page, most pages would be read in vain. */
+const EXPIRED_PER_PAGE = 0.5
+
+/** The number of the table's pages, if it is best to delete what ended before the date page by page. Otherwise 0. */
+export async function pagesToSweep(connections: Connections, table: string, before: string): Promise<number> {
+  const { pages, rows } = connections.dialect
+  if (pages === null) return 0
+  const [size] = rows(await connections.send(pages.count, [table]))
+  const count = Number(size?.pages)
+  if (count < FEWEST_PAGES) return 0
+  const [sample] = rows(await connections.send(...pages.sampleExpired(table, (SAMPLED_PAGES / count) * 100, before)))
+  return Number(sample?.total) >= SAMPLED_PAGES * EXPIRED_PER_PAGE ? count : 0
+}
