@@ -2,9 +2,15 @@
  * Failovers on real servers: `.ci/ha` runs all cells, `.ci/run ha` the short ones, and `node --import tsx test/ha/run.ts
  * NAME...` those whose names contain one of the texts. Prints a table, and fails where a cell misses its goals.
  */
-import { type Cell, cells, type Goals } from './cells.ts'
+
 import type { Verdict } from './history.ts'
+import { mysqlCells } from './mysql-cells.ts'
+import type { Cell, Goals } from './observe.ts'
+import { postgresCells } from './postgres-cells.ts'
+import { redisCells } from './redis-cells.ts'
 import { Scope } from './scope.ts'
+
+const cells: readonly Cell[] = [...postgresCells, ...mysqlCells, ...redisCells]
 
 const [which = 'short', ...more] = process.argv.slice(2)
 

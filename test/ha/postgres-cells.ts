@@ -1,77 +1,15 @@
-/** The set-ups and faults. Each cell starts servers of its own, and returns the histories' verdict. */
+/** PostgreSQL with its standby: switchovers, crashes and hangs, behind addresses, HAProxy and PgBouncer. */
 import { setTimeout as pause } from 'node:timers/promises'
-import { Redis } from 'ioredis'
-import createKnex from 'knex'
-import { migrationSource } from '../../lib/migrations.ts'
 import { createAddress } from '../fixtures/address.ts'
-import { RedisServer } from '../fixtures/redis.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
-import { judge, type Verdict } from './history.ts'
-import { startGalera, startReplicas } from './mariadb.ts'
+import type { Verdict } from './history.ts'
+import { type Cell, KEPT, observe, PROGRAM, pool, UNNOTICED } from './observe.ts'
 import { type Pair, type PostgresNode, startPair } from './postgres.ts'
-import type { ProcessOptions } from './process.ts'
 import { reconnect, startHaproxy, startPgBouncer } from './proxies.ts'
-import { type Sentinels, startSentinels } from './redis.ts'
 import type { Scope } from './scope.ts'
-import { RecordedVisitors } from './visitors.ts'
 
-/** What a cell must not exceed; what is not named may be anything, and is printed. */
-export type Goals = Partial<Record<Exclude<keyof Verdict, 'answers'>, number>>
-
-export interface Cell {
-  name: string
-  /** Whether it is one of those that each commit runs. */
-  isShort: boolean
-  goals: Goals
-  run(scope: Scope): Promise<Verdict>
-}
-
-/** Nothing that was promised is missing. */
-const KEPT: Goals = { lost: 0, undone: 0, anonymous: 0, stale: 0, wrong: 0 }
-/** Nobody notices more than a wait. */
-const UNNOTICED: Goals = { ...KEPT, errors: 0 }
-
-/** Milliseconds before the fault. */
-const BEFORE = 2500
-const PROGRAM = new URL('process.ts', import.meta.url)
-const SEED = Number(process.env.SEED ?? 1)
-
-interface Trial {
-  /** The database as it is reached in the end, for the migration too. */
-  migrate: SiteOptions['knex']
-  sites: ProcessOptions[]
-  /** What happens, and how many milliseconds the visitors go on after it. */
-  fault(sites: Site[]): Promise<void>
-  after: number
-  /** Milliseconds before the sessions are read in the end. @default 0 */
-  settle?: number
-  visitors?: number
-}
-
-async function observe(scope: Scope, { migrate, sites: options, fault, after, settle = 0, visitors: count = 12 }: Trial): Promise<Verdict> {
-  if (migrate !== undefined) {
-    const knex = createKnex(migrate)
-    await knex.migrate.latest({ migrationSource })
-    await knex.destroy()
-  }
-  const sites = await Promise.all(options.map((each) => startSite(scope.test, each, PROGRAM)))
-  const visitors = new RecordedVisitors(() => sites.map(({ origin }) => origin), { count, seed: SEED })
-  await pause(BEFORE)
-  await fault(sites)
-  await pause(after)
-  await visitors.stop()
-  await pause(settle)
-  const ends = await visitors.ends()
-  for (const site of sites) await site.close()
-  return judge(visitors.visits, ends)
-}
-
-// --- PostgreSQL --------------------------------------------------------------------
-
-const pool = { min: 0, max: 10 }
-
-const postgresSite = (connection: unknown, more: Partial<SiteOptions> = {}): SiteOptions => ({
+export const postgresSite = (connection: unknown, more: Partial<SiteOptions> = {}): SiteOptions => ({
   knex: { client: 'pg', connection: connection as string, pool },
   storeTimeout: 10,
   ...more
@@ -103,7 +41,7 @@ async function switchOver({ first, second }: Pair): Promise<void> {
   await first.start()
 }
 
-const postgresCells: Cell[] = [
+const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: primary becomes read-only, address moves, connections stay',
     isShort: true,
@@ -352,138 +290,4 @@ async function behindPgBouncer(
   })
 }
 
-// --- MariaDB -----------------------------------------------------------------------
-
-const mariadbSite = (connection: string): SiteOptions => ({ knex: { client: 'mysql2', connection, pool }, storeTimeout: 10 })
-
-/** 0, 1 and 2 are the nodes of the cluster; application 0 is on the first, application 1 on the second, each by an address of its own. */
-async function onGalera(
-  scope: Scope,
-  fault: (nodes: Awaited<ReturnType<typeof startGalera>>, moveTo: (site: number, node: number) => void) => Promise<void>,
-  after = 6000
-): Promise<Verdict> {
-  const nodes = await startGalera(scope)
-  const addresses = await Promise.all([0, 1].map((index) => createAddress(scope.test, nodes[index]?.port as number)))
-  const sites = addresses.map(({ port }) => mariadbSite(nodes[0]?.urlAt(port) as string))
-  const moveTo = (site: number, node: number) => addresses[site]?.moveTo(nodes[node]?.port as number)
-  return observe(scope, { migrate: sites[0]?.knex, sites, fault: () => fault(nodes, moveTo), after })
-}
-
-const mariadbCells: Cell[] = [
-  {
-    name: 'MariaDB: primary becomes read_only, address moves, connections stay',
-    isShort: true,
-    goals: { ...KEPT, errors: 0 },
-    run: async (scope) => {
-      const { first, second, catchUp } = await startReplicas(scope)
-      const address = await createAddress(scope.test, first.port)
-      const site = mariadbSite(first.urlAt(address.port))
-      const fault = async () => {
-        await first.query('SET GLOBAL read_only = 1')
-        await catchUp()
-        await second.query('STOP SLAVE')
-        address.moveTo(second.port)
-      }
-      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 5000 })
-    }
-  },
-  {
-    name: 'Galera: an application on each of two nodes, of which one lags',
-    isShort: true,
-    goals: UNNOTICED,
-    run: (scope) =>
-      onGalera(scope, async ([first]) => {
-        await first?.query(
-          'CREATE TABLE bulk (id INT PRIMARY KEY, text VARCHAR(100), INDEX (text)) AS SELECT seq AS id, UUID() AS text FROM seq_1_to_20000'
-        )
-        for (let round = 0; round < 4; round++) await first?.query('UPDATE bulk SET text = UUID()')
-      })
-  },
-  {
-    name: 'Galera: kill -9 of a node, the address of its application moves',
-    isShort: false,
-    goals: KEPT,
-    run: (scope) =>
-      onGalera(
-        scope,
-        async ([first], moveTo) => {
-          await first?.crash()
-          moveTo(0, 2)
-        },
-        9000
-      )
-  }
-]
-
-// --- Redis -------------------------------------------------------------------------
-
-/** Seconds. */
-const CACHE_MAX_AGE = 2
-
-type Client = 'ioredis' | 'node-redis'
-
-interface RedisTrial {
-  engine: 'cache' | 'cached_db'
-  client: Client
-  fault: (sentinels: Sentinels) => Promise<void>
-}
-
-async function behindSentinels(scope: Scope, { engine, client, fault }: RedisTrial): Promise<Verdict> {
-  const sentinels = await startSentinels(scope)
-  const more = { engine, storeTimeout: 10, sentinels: { ports: sentinels.ports, client } }
-  if (engine === 'cache') return observe(scope, { migrate: undefined, sites: [more, more], fault: () => fault(sentinels), after: 8000 })
-  const { first } = await startPair(scope, false)
-  const site = { ...postgresSite(first.urlAt()), ...more, cacheMaxAge: CACHE_MAX_AGE }
-  return observe(scope, {
-    migrate: site.knex,
-    sites: [site, site],
-    fault: () => fault(sentinels),
-    after: 8000,
-    // What the new primary has not heard of is believed for so long.
-    settle: CACHE_MAX_AGE * 1000 + 500
-  })
-}
-
-const redisFaults: Record<string, RedisTrial['fault']> = {
-  'kill -9 of the primary': async ({ servers: [first] }) => first.stop(),
-  'planned failover': async ({ failOver }) => failOver()
-}
-
-/** Replication is asynchronous: what is lost is printed. The database decides in `cached_db`, so that nothing is lost there. */
-const redisGoals: Record<RedisTrial['engine'], Goals> = { cache: { wrong: 0 }, cached_db: { lost: 0, undone: 0, anonymous: 0, wrong: 0 } }
-
-const loadingCell: Cell = {
-  name: 'Redis, cache, node-redis: restarted, and loads its file for some seconds',
-  isShort: false,
-  goals: UNNOTICED,
-  run: async (scope) => {
-    // Microseconds for each key that is loaded.
-    const server = await RedisServer.start(scope.test, '--key-load-delay', '500')
-    // Without a retry, which would shut it down again.
-    const admin = new Redis(server.port, { retryStrategy: () => null })
-    admin.on('error', () => {})
-    scope.teardown(() => admin.disconnect())
-    await admin.eval("for number = 1, 8000 do redis.call('SET', 'filling ' .. number, 1) end", 0)
-    const site: ProcessOptions = { engine: 'cache', storeTimeout: 15, nodeRedisUrl: `redis://127.0.0.1:${server.port}` }
-    const fault = async () => {
-      await admin.call('SHUTDOWN', 'SAVE').catch(() => {})
-      await server.start()
-    }
-    return observe(scope, { migrate: undefined, sites: [site, site], fault, after: 3000 })
-  }
-}
-
-const redisCells = (['cache', 'cached_db'] as const).flatMap((engine) =>
-  (['ioredis', 'node-redis'] as const).flatMap((client) =>
-    Object.entries(redisFaults).map(
-      ([what, fault]): Cell => ({
-        name: `Redis Sentinel, ${engine}, ${client}: ${what}`,
-        isShort: engine === 'cached_db' && client === 'ioredis' && what.startsWith('kill'),
-        goals: redisGoals[engine],
-        run: (scope) => behindSentinels(scope, { engine, client, fault })
-      })
-    )
-  )
-)
-
-export const cells: readonly Cell[] = [...postgresCells, functionCell, ...mariadbCells, ...redisCells, loadingCell]
+export const postgresCells: readonly Cell[] = [...onAddresses, functionCell]
