@@ -26,8 +26,10 @@ export interface SessionEvents {
   created: SessionEvent
   /** A session has a new key. `sessionRef` is that of the new key. */
   rotated: SessionEvent & { readonly previousRef: string }
-  /** A session was deleted, as at a logout. */
-  ended: SessionEvent & { readonly reason: 'flush' }
+  /** A session was deleted: by `flush()`, as at a logout, or from another session of its user or by an administrator. */
+  ended: SessionEvent & { readonly reason: 'flush' | 'revoked' }
+  /** A session was deleted by a login, since its user had too many (`maxSessions`). */
+  evicted: SessionEvent
   /** A session was found to have ended, by its absolute timeout or the date of `setExpiry`. A session that ended by inactivity is `unknown`. */
   expired: SessionEvent & { readonly reason: 'absolute' | 'date' }
   /** No session has the key in a cookie: it ended, never existed, or cannot be a key. */
@@ -115,6 +117,7 @@ export const EVENT_NAMES = [
   'created',
   'rotated',
   'ended',
+  'evicted',
   'expired',
   'unknown',
   'suspicious',

@@ -10,6 +10,7 @@ import type { SessionBatch, SessionEvents, SessionOperation, SessionOptions } fr
 import { addRoutes, Browser, createApp, secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import { privateFolder } from './fixtures/folders.ts'
+import { createSite as createUserSessionsSite, openUserSessions, sessionsOf } from './fixtures/user-sessions.ts'
 
 const OPERATIONS = ['load', 'create', 'save', 'touch', 'rotate', 'delete']
 
@@ -272,4 +273,27 @@ t.test('a request in a batch keeps its own async context', { skip: missing('post
   t.teardown(() => channel('fastify-django-sessions:ended').unsubscribe(hear))
   await Promise.all([first.get('/flush?1'), second.get('/flush?2')])
   t.strictSame(urls.sort(), ['/flush?1', '/flush?2'])
+})
+
+t.test('sessions that others end are told once each, and by whom', async (t) => {
+  const knex = await openUserSessions(t, 'sqlite')
+  const { app, login } = await createUserSessionsSite(t, knex, {}, { maxSessions: { of: 3, then: 'endOldest' } })
+  for (let times = 0; times < 3; times++) await login('1')
+  const heard = listen(t, ['created', 'ended', 'evicted'])
+  const visitor = await login('1')
+  t.match(heard, [
+    ['created', { userId: '1' }],
+    ['evicted', { userId: '1', request: { url: '/login/1' } }]
+  ])
+  drain(heard)
+  const other = (await sessionsOf(visitor)).find(({ isCurrent }) => !isCurrent)
+  await visitor.get(`/end/${other?.id}`)
+  t.match(heard, [['ended', { reason: 'revoked', userId: '1', request: { url: `/end/${other?.id}` } }]])
+  drain(heard)
+  t.equal(await app.sessions.ofUser('1').endAll(), 2)
+  t.match(heard, [
+    ['ended', { reason: 'revoked', request: null }],
+    ['ended', { reason: 'revoked', request: null }]
+  ])
+  t.equal(new Set(heard.map(([, { sessionRef }]) => sessionRef)).size, 2)
 })

@@ -62,7 +62,7 @@ export class OwnSessions<User extends AuthUser> {
     const found = user === null ? null : await findById(userSessions, String(user.id), id)
     if (user === null || found === null) return false
     if (found.sessionKey === session.sessionKey) await session.flush()
-    else await userSessions.end(String(user.id), [found])
+    else await userSessions.end(String(user.id), [found], { event: 'ended', request })
     return true
   }
 
@@ -73,7 +73,7 @@ export class OwnSessions<User extends AuthUser> {
     if (user === null) return 0
     const { sessionKey } = session
     const others = (await userSessions.find(String(user.id))).filter((session) => session.sessionKey !== sessionKey)
-    await userSessions.end(String(user.id), others)
+    await userSessions.end(String(user.id), others, { event: 'ended', request })
     return others.length
   }
 
@@ -103,7 +103,7 @@ export class OwnSessions<User extends AuthUser> {
       const { isAdmitted, surplus } = await userSessions.admit(sessionKey, String(user.id), clientOf(request), limit, isSignedIn)
       // Another login was faster than this one, since `refuseSurplus` looked.
       if (!isAdmitted) throw new TooManySessions(limit.of)
-      if (surplus.length > 0) await userSessions.end(String(user.id), surplus)
+      if (surplus.length > 0) await userSessions.end(String(user.id), surplus, { event: 'evicted', request })
     } catch (error) {
       await session.flush()
       throw error

@@ -5,6 +5,8 @@ import { type Deadline, deadlineIn } from '../deadline.js'
 import type { Members } from '../django/serializer.js'
 import type { BulkEngine } from '../engines/bulk.js'
 import { SessionTooLarge, SuspiciousSession } from '../errors.js'
+import { events } from '../events.js'
+import { report } from '../session/reports.js'
 import { earlier, type SessionContext } from '../session/saving.js'
 import type { Session } from '../session/session.js'
 import { absoluteEnd } from '../session/timeouts.js'
@@ -40,6 +42,14 @@ export interface SessionLimit {
   of: number
   then: 'endOldest' | 'refuse'
 }
+
+/** Why sessions are ended, and in which request. */
+export interface EndingCause {
+  event: 'ended' | 'evicted'
+  request: object | null
+}
+
+const REVOKED: EndingCause = { event: 'ended', request: null }
 
 export interface UserSessionsOptions {
   table: UserSessionsTable
@@ -86,22 +96,26 @@ export class UserSessions {
   /**
    * Ends sessions of a user, everywhere.
    *
+   * @param cause for the event
    * @throws StoreUnavailable, StoreRefused
    */
-  async end(userId: string, sessions: readonly FoundSession[]): Promise<void> {
+  async end(userId: string, sessions: readonly FoundSession[], cause: EndingCause = REVOKED): Promise<void> {
     const { table, bulk, watches } = this.#options
+    if (sessions.length === 1) return this.#endOne(sessions[0] as FoundSession, cause)
     const sessionKeys = sessions.map(({ sessionKey }) => sessionKey)
-    if (sessionKeys.length === 1) return this.#endOne(sessionKeys[0] as string)
     try {
       await bulk.deleteAll(sessionKeys, this.#deadline())
     } catch {
       // One of them may be locked: then it is the only one that is left.
-      const results = await Promise.allSettled(sessionKeys.map((sessionKey) => this.#endOne(sessionKey)))
+      const results = await Promise.allSettled(sessions.map((session) => this.#endOne(session, cause)))
       const failure = results.find((result) => result.status === 'rejected')
       if (failure !== undefined) throw failure.reason
       return
     }
-    for (const sessionKey of sessionKeys) watches.ended(sessionKey)
+    for (const session of sessions) {
+      watches.ended(session.sessionKey)
+      this.#report(session, cause)
+    }
     const warn = (error: unknown) => this.#context.log.warn({ err: error }, 'Entries of ended sessions stay in the table of user sessions')
     await table.deleteAll(userId, sessionKeys, this.#deadline()).catch(warn)
   }
@@ -182,10 +196,19 @@ export class UserSessions {
     if (!(await table.update(sessionKey, userId, sighting, deadline))) await table.insert(sessionKey, userId, sighting, deadline)
   }
 
-  #endOne(sessionKey: string): Promise<void> {
+  async #endOne(session: FoundSession, cause: EndingCause): Promise<void> {
+    const { sessionKey } = session
     const deadline = this.#deadline()
     const { engine, mutex } = this.#context
-    return mutex.run(sessionKey, deadline, () => engine.delete(sessionKey, deadline))
+    await mutex.run(sessionKey, deadline, () => engine.delete(sessionKey, deadline))
+    this.#report(session, cause)
+  }
+
+  #report({ sessionKey, members }: FoundSession, { event, request }: EndingCause): void {
+    if (!events[event].hasSubscribers) return
+    const subject = { settings: this.#context.settings, sessionKey, members, request }
+    if (event === 'ended') report('ended', subject, { reason: 'revoked' })
+    else report('evicted', subject, {})
   }
 
   /** The live sessions of a user among the entries, and the keys of entries that belong to no session of the user. */
