@@ -2,7 +2,8 @@
 import { createPasswords, type Passwords } from '../django/passwords.js'
 
 export { createPasswords, type PasswordOptions, type Passwords } from '../django/passwords.js'
-export { type Auth, type AuthOptions, createAuth, type LoginOptions, type ReauthenticateOptions } from './create-auth.js'
+export type { Auth, AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
+export { createAuth } from './create-auth.js'
 export type { FreshLoginRequiredOptions, LoginRequiredHook, LoginRequiredOptions } from './login-required.js'
 export { safeNext } from './safe-next.js'
 export type { MaxSessions, OwnSession } from './user-sessions.js'

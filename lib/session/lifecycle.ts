@@ -1,17 +1,17 @@
 /** A session in the store: its key, its snapshot as last read or written, and its operations, which run one after another. */
-import type { SessionLog, StoredSession } from '../contract.js'
+import type { SessionLog } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import { EXPIRY_NAME, fixedDate, hasEnded } from '../django/expiry.js'
 import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
-import { SuspiciousSession, UnknownKey } from '../errors.js'
 import { events, sessionRef } from '../events.js'
 import { bounded } from './keyed-mutex.js'
+import { readSession, refuseKey } from './loading.js'
 import { interrupted, report, type Subject } from './reports.js'
-import { decode, earlier, expireDateOf, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
+import { earlier, expireDateOf, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
 import { SerialQueue } from './serial-queue.js'
 import type { SessionEnd } from './session.js'
-import { absoluteEnd } from './timeouts.js'
+import { absoluteEnd, isTooOld } from './timeouts.js'
 import { type PendingSave, WorkingCopy } from './working-copy.js'
 
 export class SessionLifecycle {
@@ -39,7 +39,7 @@ export class SessionLifecycle {
     this.data = new WorkingCopy(context.codec.serializer, context.settings.saveNestedChanges)
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
-    if (sessionKey && !canBeKey) this.#refuse('warn', new UnknownKey('its value cannot be a key'), sessionKey, 'malformed')
+    if (sessionKey && !canBeKey) refuseKey('warn', 'its value cannot be a key', this.#subject(null, sessionKey), 'malformed', log)
   }
 
   /** The key, or null as long as there is none. Before `load()` it is the key that the browser sent. */
@@ -55,7 +55,11 @@ export class SessionLifecycle {
   /** Whether the end of the session that follows from its data, such as by `setExpiry`, has passed. False before `load()`. */
   get hasEnded(): boolean {
     const { members } = this.data
-    return members !== null && (hasEnded(members.get(EXPIRY_NAME)?.value, this.#context.settings.clock) || this.#isTooOld(members))
+    return (
+      members !== null &&
+      (hasEnded(members.get(EXPIRY_NAME)?.value, this.#context.settings.clock) ||
+        isTooOld(members, this.#context.settings.timeouts, this.#context.settings.clock))
+    )
   }
 
   /** A change came after the reply. */
@@ -142,8 +146,7 @@ export class SessionLifecycle {
 
   async #load<T>(deadline: Deadline, result: T): Promise<T> {
     if (this.data.members !== null) return result
-    const stored = this.#key === null ? null : await this.#find(this.#key, deadline)
-    const snapshot = stored === null ? null : this.#decoded(stored)
+    const snapshot = this.#key === null ? null : await readSession(this.#context, this.#key, this.#log, this.#request, deadline)
     // An unknown key is never adopted, against session fixation: saving the session makes a new one.
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
@@ -151,50 +154,9 @@ export class SessionLifecycle {
     return result
   }
 
-  /** Whether the absolute timeout has passed. */
-  #isTooOld(members: Members): boolean {
-    const { timeouts, clock } = this.#context.settings
-    if (timeouts.absolute === undefined) return false
-    const now = clock()
-    const end = absoluteEnd(members, timeouts.absolute, now)
-    return end !== null && end <= now
-  }
-
-  /** Returns null for a session whose absolute end has passed. Its row may still be live, if Django renewed it. */
-  #decoded(stored: StoredSession): Snapshot | null {
-    const members = decode(this.#context, stored, this.#log, () => this.#subject())
-    if (!this.#isTooOld(members)) return new Snapshot(stored, members)
-    this.#logRefused('debug', new UnknownKey('its absolute timeout has passed'))
-    if (events.expired.hasSubscribers) report('expired', this.#subject(members), { reason: 'absolute' })
-    return null
-  }
-
-  /** Unknown keys are normal, since visitors come back after their session has expired. Forged or damaged text is worth a warning. */
-  async #find(sessionKey: string, deadline: Deadline): Promise<StoredSession | null> {
-    try {
-      const stored = await bounded(this.#context.engine.load(sessionKey, deadline), deadline)
-      if (stored === null) this.#refuse('debug', new UnknownKey('it has expired, was deleted, or never existed'), sessionKey, 'absent')
-      return stored
-    } catch (error) {
-      if (!(error instanceof SuspiciousSession)) throw error
-      this.#logRefused('warn', error)
-      if (events.suspicious.hasSubscribers) report('suspicious', this.#subject(), {})
-      return null
-    }
-  }
-
-  #refuse(level: 'debug' | 'warn', error: Error & { code: string }, sessionKey: string, reason: 'absent' | 'malformed'): void {
-    this.#logRefused(level, error)
-    if (events.unknown.hasSubscribers) report('unknown', this.#subject(null, sessionKey), { reason })
-  }
-
   /** The session as it is stored, for an event. */
   #subject(members: Members | null = this.#snapshot?.members ?? null, sessionKey = this.#key ?? ''): Subject {
     return { settings: this.#context.settings, sessionKey, members, request: this.#request }
-  }
-
-  #logRefused(level: 'debug' | 'warn', { code, message }: Error & { code: string }): void {
-    this.#log[level]({ code }, message)
   }
 
   // --- saving ----------------------------------------------------------------------

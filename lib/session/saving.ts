@@ -75,13 +75,13 @@ const HASH_NAME = '_auth_user_hash'
 const MAX_MISSES = 3
 
 /** Decodes stored data. Corrupt or forged data counts as empty, and stays in the store until the next save. */
-export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog, subject: () => Subject): Members {
+export function decode({ codec }: SessionContext, { sessionData }: StoredSession, log: SessionLog, subject: Subject): Members {
   try {
     return codec.decode(sessionData)
   } catch (error) {
     if (!(error instanceof SuspiciousSession)) throw error
     log.warn({ code: error.code }, error.message)
-    if (events.suspicious.hasSubscribers) report('suspicious', subject(), {})
+    if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
     return new Map()
   }
 }
@@ -143,13 +143,13 @@ async function merge(
   let members = ours
   let record = ourRecord
   let misses = 0
-  const subject = (): Subject => ({ settings, sessionKey, members: snapshot.members, request })
+  const subject: Subject = { settings, sessionKey, members: snapshot.members, request }
   const mergeWith = (stored: StoredSession): SessionRecord => {
     // The other writer may be our own earlier save, whose changes must not be applied twice.
     if (isUnsettled) throw new StoreUnavailable('an earlier save of the session failed, and may have been carried out')
     const fresh = decode(context, stored, log, subject)
     const conflict = conflictOf(context, snapshot, fresh, changes)
-    if (conflict !== null) throw interrupted(subject(), conflict)
+    if (conflict !== null) throw interrupted(subject, conflict)
     members = withBeginningIfTimed(context, changes.applyTo(fresh), fresh)
     record = recordOf(context, members, keepsEnd ? stored.expireDate : null)
     return record
@@ -159,12 +159,12 @@ async function merge(
     result = await engine.save(sessionKey, mergeWith(result.stored), result.stored.sessionData, deadline)
   }
   if (result.outcome === 'changed') result = await engine.saveLocked(sessionKey, mergeWith, deadline)
-  if (result.outcome === 'gone') throw interrupted(subject(), 'deleted')
+  if (result.outcome === 'gone') throw interrupted(subject, 'deleted')
   if (result.outcome !== 'saved') {
     const { outcome } = result as { outcome: unknown }
     throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
   }
-  if (misses > 0 && events.merged.hasSubscribers) report('merged', subject(), { misses })
+  if (misses > 0 && events.merged.hasSubscribers) report('merged', subject, { misses })
   return { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
 }
 

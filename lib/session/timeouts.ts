@@ -43,6 +43,14 @@ export function absoluteEnd(members: Members, absolute: number, now: Date): Date
   return began === null ? null : new Date((began + absolute) * 1000)
 }
 
+/** Whether the absolute timeout has passed. */
+export function isTooOld(members: Members, { absolute }: { readonly absolute?: number }, clock: () => Date): boolean {
+  if (absolute === undefined) return false
+  const now = clock()
+  const end = absoluteEnd(members, absolute, now)
+  return end !== null && end <= now
+}
+
 /**
  * The members with the time at which the session began: the one that they have, or that `before` has, or now.
  *
