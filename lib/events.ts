@@ -44,6 +44,8 @@ export interface SessionEvents {
   tooLate: SessionEvent
   /** Expired sessions were removed. */
   cleaned: ClearExpiredReport & { readonly engine: string }
+  /** The database takes no writes, or no connections, as after a failover. Once, until it does again. */
+  failover: { readonly error: Error }
 }
 
 /** An operation of the store, the payload of the tracing channels. Properties that are not `readonly` are set when it ends. */
@@ -124,7 +126,8 @@ export const EVENT_NAMES = [
   'merged',
   'interrupted',
   'tooLate',
-  'cleaned'
+  'cleaned',
+  'failover'
 ] as const satisfies (keyof SessionEvents)[]
 
 export const events = Object.fromEntries(EVENT_NAMES.map((name) => [name, channel(PREFIX + name)])) as unknown as EventChannels

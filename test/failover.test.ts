@@ -1,4 +1,5 @@
 /** The database cannot be used for a while: visitors wait, and after `storeTimeout` they are told so. Nothing is asked of it without a pause. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import { up } from '../migrations/20261121000000_create_django_session.js'
@@ -72,10 +73,16 @@ for (const server of servers) {
       address.moveTo(null)
       address.cut()
       const before = address.connects
+      const failovers: unknown[] = []
+      const hear = (event: unknown) => failovers.push(event)
+      subscribe('fastify-django-sessions:failover', hear)
+      t.teardown(() => unsubscribe('fastify-django-sessions:failover', hear))
       const responses = await Promise.all(Array.from({ length: 50 }, () => browser.fork().get('/read')))
       for (const response of responses) t.match(response.json(), UNAVAILABLE)
       t.match(reason(), /cannot be reached/)
       t.equal(logs.filter(({ msg }) => /trying again/.test(String(msg))).length, 1)
+      t.match(failovers, [{ error: { code: 'FST_SESSION_STORE_UNAVAILABLE' } }], 'and one event')
+      t.equal(failovers.length, 1)
       // Those that had asked for a connection before the first attempt failed get one attempt each.
       t.ok(address.connects - before < 70, `${address.connects - before} attempts in two seconds`)
     })

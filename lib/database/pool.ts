@@ -1,6 +1,7 @@
 /** Knex's connection pool, without outdated connections. */
 import type { Knex } from 'knex'
 import type { SessionLog } from '../contract.js'
+import { events } from '../events.js'
 import { monotonicNow } from '../timers.js'
 import { Backoff } from './backoff.js'
 import type { Dialect } from './dialect.js'
@@ -135,7 +136,10 @@ export class ConnectionPool {
 
   /** There is no connection that takes writes. */
   failed(error: Error): void {
-    if (this.#backoff.failure === null) this.#log?.warn({ err: error }, 'The database takes no writes, or no connections: trying again')
+    if (this.#backoff.failure === null) {
+      this.#log?.warn({ err: error }, 'The database takes no writes, or no connections: trying again')
+      if (events.failover.hasSubscribers) events.failover.publish({ error })
+    }
     this.#backoff.failed(error)
   }
 

@@ -10,7 +10,7 @@ export interface ReportSettings {
 }
 
 /** The channels whose payloads are about one session. */
-type Name = Exclude<keyof SessionEvents, 'cleaned'>
+type Name = Exclude<keyof SessionEvents, 'cleaned' | 'failover'>
 
 export interface Subject {
   settings: ReportSettings
