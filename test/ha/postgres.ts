@@ -24,7 +24,15 @@ export class PostgresNode {
   constructor(folder: string, name: string, port: number, settings: string[]) {
     this.port = port
     this.data = join(folder, name)
-    const own = [`port=${port}`, 'listen_addresses=127.0.0.1', 'unix_socket_directories=', 'fsync=off', 'wal_keep_size=64MB']
+    // With its default of 5 s a promotion sometimes takes so long.
+    const own = [
+      'wal_retrieve_retry_interval=200ms',
+      `port=${port}`,
+      'listen_addresses=127.0.0.1',
+      'unix_socket_directories=',
+      'fsync=off',
+      'wal_keep_size=64MB'
+    ]
     this.#settings = [...own, 'hot_standby=on', ...settings]
   }
 
