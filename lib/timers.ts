@@ -12,5 +12,8 @@ export const { setTimeout, clearTimeout, setImmediate } = timers
 /** Resolves after a number of milliseconds. */
 export const pause = promises.setTimeout
 
+/** The same, with a timer that keeps no process alive. Rejects when `signal` is aborted. */
+export const pauseUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
+
 /** The time of a monotonic clock, in milliseconds. */
 export const monotonicNow = performance.now.bind(performance)

@@ -89,12 +89,12 @@ for (const database of databases) {
         [Number.POSITIVE_INFINITY, 'Infinity'],
         [2n ** 63n, 'a bigint'],
         [new Date(Number.NaN), 'an invalid Date'],
-        [{ toSqlString: () => 'NULL' }, 'Object'],
-        [{ note: 'confidential' }, 'Object'],
-        [['confidential'], 'Array'],
-        [new Map(), 'Map'],
-        [Promise.resolve('confidential'), 'Promise'],
-        [new ArrayBuffer(1), 'ArrayBuffer'],
+        [{ toSqlString: () => 'NULL' }, 'a plain object'],
+        [{ note: 'confidential', constructor: { name: 'confidential' } }, 'a plain object'],
+        [['confidential'], 'an array'],
+        [new Map(), 'an instance of Map'],
+        [Promise.resolve('confidential'), 'an instance of Promise'],
+        [new ArrayBuffer(1), 'an instance of ArrayBuffer'],
         [Symbol('confidential'), 'a symbol'],
         [() => 'confidential', 'a function']
       ]
@@ -117,13 +117,13 @@ for (const database of databases) {
         throw new Error('of the application')
       }
       const options: [() => unknown, string][] = [
-        [async () => ({ note: 'a' }), 'Promise'],
-        [fails, 'Promise'],
-        [() => undefined, 'Undefined'],
-        [() => null, 'Null'],
-        [() => 'note', 'String'],
-        [() => ['note'], 'Array'],
-        [() => new Map([['note', 'a']]), 'Map']
+        [async () => ({ note: 'a' }), 'an instance of Promise'],
+        [fails, 'an instance of Promise'],
+        [() => undefined, 'undefined'],
+        [() => null, 'null'],
+        [() => 'note', 'a string'],
+        [() => ['note'], 'an array'],
+        [() => new Map([['note', 'a']]), 'an instance of Map']
       ]
       for (const [columns, got] of options) {
         t.match((await visitWith(columns)).json(), {

@@ -98,14 +98,14 @@ t.test('setExpiry refuses anything else, and says what it expects and what came'
     [new Date('2027-12-26T04:34:00.124Z'), 'a Date further away'],
     [new Date('0999-12-31T23:59:59Z'), 'a Date outside the years 1000 to 9999'],
     [new Date('+010000-01-01T00:00:00Z'), 'a Date outside the years 1000 to 9999'],
-    ['300', 'a value of type string'],
-    ['2027-01-02T03:04:05+00:00', 'a value of type string'],
-    [300n, 'a value of type bigint'],
-    [true, 'a value of type boolean'],
+    ['300', 'a string'],
+    ['2027-01-02T03:04:05+00:00', 'a string'],
+    [300n, 'a bigint'],
+    [true, 'a boolean'],
     [undefined, 'undefined'],
-    [{ seconds: 300 }, 'a value of type object'],
-    [Symbol('x'), 'a value of type symbol'],
-    [new Number(300), 'a value of type object']
+    [{ seconds: 300 }, 'a plain object'],
+    [Symbol('x'), 'a symbol'],
+    [new Number(300), 'an instance of Number']
   ]
   for (const [value, came] of refused) {
     t.throws(() => toStoredExpiry(value as number, now), { name: 'TypeError', message: expected + came }, came)

@@ -198,7 +198,7 @@ t.test('values of the wrong type or out of range are refused, with what was expe
   t.match(problemsWith({ load: 'Lazy' }), [/, got "Lazy"$/])
   t.match(problemsWith({ cookieAge: 0 }), [/, got 0$/])
   t.match(problemsWith({ cookieAge: null }), [/, got null$/])
-  t.match(problemsWith({ clock: new Date() }), [/, got a value of type object$/])
+  t.match(problemsWith({ clock: new Date() }), [/, got an instance of Date$/])
   for (const cookieAge of [1, 34_560_000]) t.equal(resolveSettings({ ...valid, cookieAge }).cookieAge, cookieAge)
 })
 
@@ -350,7 +350,7 @@ t.test('timeouts that are wrong, alone or beside other options, are refused', as
   const shape = 'timeouts: expected an object with idle or absolute or both, or one of nist-aal1, nist-aal2, nist-aal3, got'
   t.strictSame(problemsWith({ timeouts: 'nist-aal4' }), [`- ${shape} "nist-aal4"`])
   t.strictSame(problemsWith({ timeouts: 3600 }), [`- ${shape} 3600`])
-  t.strictSame(problemsWith({ timeouts: {} }), [`- ${shape} a value of type object`])
+  t.strictSame(problemsWith({ timeouts: {} }), [`- ${shape} a plain object`])
   const limit = 'expected seconds from 1 to 34560000 (400 days), or a string such as "90s", "30m", "1h" or "1d", got'
   t.strictSame(problemsWith({ timeouts: { idle: 0, absolute: '1 week' } }), [
     `- timeouts.idle: ${limit} 0`,

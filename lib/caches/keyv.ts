@@ -1,6 +1,7 @@
 /** A cache on any store that Keyv reaches. */
 import { StoreUnavailable } from '../errors.js'
-import { type Cache, describe } from './memory.js'
+import { kindOf } from '../kind-of.js'
+import type { Cache } from './memory.js'
 
 /** The part of Keyv in use. Its times to live are in milliseconds. */
 export interface KeyvStore {
@@ -26,7 +27,7 @@ export class KeyvCache implements Cache {
   /** @throws TypeError when the store is none, or swallows errors: an outage would sign everybody out, and a logout fail without a word */
   constructor(store: KeyvStore) {
     const missing = ['get', 'set', 'delete'].filter((name) => typeof Object(store)[name] !== 'function')
-    if (missing.length > 0) throw new TypeError(`KeyvCache: expected a Keyv, got ${describe(store)} without ${missing.join(', ')}`)
+    if (missing.length > 0) throw new TypeError(`KeyvCache: expected a Keyv, got ${kindOf(store)} without ${missing.join(', ')}`)
     if (store.throwOnErrors === false)
       throw new TypeError(
         'KeyvCache: expected a Keyv that throws the errors of its store, such as new Keyv({ store, throwOnErrors: true })'
@@ -43,7 +44,7 @@ export class KeyvCache implements Cache {
     if (value === undefined || value === null) return null
     if (typeof value === 'string') return value
     throw new StoreUnavailable(
-      `the store of KeyvCache answered get() with ${describe(value)}, expected the string that was set: check its serialize and deserialize`
+      `the store of KeyvCache answered get() with ${kindOf(value)}, expected the string that was set: check its serialize and deserialize`
     )
   }
 

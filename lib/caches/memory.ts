@@ -17,13 +17,6 @@ export interface Cache {
   delete(key: string): Promise<void>
 }
 
-/** The kind of an answer that a cache should not give, without its value, for messages. */
-export function describe(answer: unknown): string {
-  if (answer === undefined || answer === null || typeof answer === 'boolean') return String(answer)
-  if (typeof answer !== 'object') return `a ${typeof answer}`
-  return `an object (${answer.constructor?.name})`
-}
-
 /** Options of a `MemoryCache`. */
 export interface MemoryCacheOptions {
   /** The number of entries beyond which the oldest is removed. Sessions of anonymous visitors can thus push out those of users. @default 100000 */

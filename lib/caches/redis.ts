@@ -1,6 +1,7 @@
 /** A cache on Redis or Valkey, a single server or a cluster, through a client of the application. */
 import { StoreUnavailable } from '../errors.js'
-import { type Cache, describe } from './memory.js'
+import { kindOf } from '../kind-of.js'
+import type { Cache } from './memory.js'
 
 /** The part of ioredis and iovalkey in use, of their classes Redis and Cluster. */
 export interface IoRedisClient {
@@ -43,7 +44,7 @@ export class RedisCache implements Cache {
     const missing = ['get', 'set', 'eval', 'del'].filter((name) => typeof Object(client)[name] !== 'function')
     if (missing.length > 0) {
       throw new TypeError(
-        `RedisCache: expected a client of ioredis, iovalkey or redis, got ${describe(client)} without ${missing.join(', ')}`
+        `RedisCache: expected a client of ioredis, iovalkey or redis, got ${kindOf(client)} without ${missing.join(', ')}`
       )
     }
     this.#client = client
@@ -87,6 +88,6 @@ function toText(answer: unknown): unknown {
 
 function unexpected(command: string, answer: unknown): Error {
   return new StoreUnavailable(
-    `the client of RedisCache answered ${command} with ${describe(answer)}. Give it a client with its default replies, and not one in legacy mode`
+    `the client of RedisCache answered ${command} with ${kindOf(answer)}. Give it a client with its default replies, and not one in legacy mode`
   )
 }

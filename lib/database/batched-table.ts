@@ -8,7 +8,7 @@ import { Batcher, type BatcherOptions } from './batcher.js'
 import type { Columns } from './columns.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isPlain, type SessionTable } from './session-table.js'
-import { isRefused, notSent } from './statement-error.js'
+import { isRefused, tooLate } from './statement-error.js'
 import type { Retries } from './use.js'
 
 interface Read {
@@ -41,8 +41,6 @@ const MAX_UNDER_WAY = 3
 
 /** How many callers get their result in one turn of the event loop (see `BatcherOptions`). Measured. */
 const RESULTS_PER_TURN = 12
-
-const timedOut = () => notSent('it was not sent before its deadline')
 
 export class BatchedTable implements SessionRows<StoredRow> {
   readonly #table: SessionTable
@@ -159,7 +157,14 @@ export class BatchedTable implements SessionRows<StoredRow> {
 }
 
 function createBatcher<Item, Result>(options: Pick<BatcherOptions<Item, Result>, 'alone' | 'together' | 'keyOf'>): Batcher<Item, Result> {
-  return new Batcher({ maxSize: MAX_SIZE, maxUnderWay: MAX_UNDER_WAY, resultsPerTurn: RESULTS_PER_TURN, isRefused, timedOut, ...options })
+  return new Batcher({
+    maxSize: MAX_SIZE,
+    maxUnderWay: MAX_UNDER_WAY,
+    resultsPerTurn: RESULTS_PER_TURN,
+    isRefused,
+    timedOut: tooLate,
+    ...options
+  })
 }
 
 /** The statements for many sessions. Those that write fail at once if a row is locked. */

@@ -1,4 +1,5 @@
 /** Checks the values of the option `columns`, and binds them so that all databases store the same. */
+import { kindOf } from '../kind-of.js'
 import type { Binding, Dialect } from './dialect.js'
 
 /**
@@ -14,11 +15,10 @@ const EXPECTED = 'a string, a finite number, a bigint of 64 bits, a boolean, a v
 
 /** @throws TypeError if the option returned anything but an object, such as a promise */
 export function checkColumns(returned: unknown): Columns {
-  const tag = Object.prototype.toString.call(returned).slice(8, -1)
-  if (tag === 'Object') return returned as Columns
+  if (Object.prototype.toString.call(returned) === '[object Object]') return returned as Columns
   // The promise of an async function may reject, and nothing else handles it.
   if (returned instanceof Promise) returned.catch(() => {})
-  throw new TypeError(`Expected the option columns to return an object of column values, got ${tag}`)
+  throw new TypeError(`Expected the option columns to return an object of column values, got ${kindOf(returned)}`)
 }
 
 /** @throws TypeError that names the column, if a value cannot be stored */
@@ -26,7 +26,7 @@ export function bindColumns(columns: Columns, dialect: Dialect): Binding[] {
   return Object.entries(columns).map(([name, value]) => {
     const binding = bind(value, dialect)
     if (binding === undefined)
-      throw new TypeError(`Cannot store the value of the column "${name}": expected ${EXPECTED}, got ${kindOf(value)}`)
+      throw new TypeError(`Cannot store the value of the column "${name}": expected ${EXPECTED}, got ${received(value)}`)
     return binding
   })
 }
@@ -55,9 +55,7 @@ function bindObject(value: Date | Uint8Array | null, dialect: Dialect): Binding 
   return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : undefined
 }
 
-/** The kind of a value, which itself may be confidential. */
-function kindOf(value: unknown): string {
+function received(value: unknown): string {
   if (value instanceof Date) return 'an invalid Date'
-  if (typeof value === 'number') return String(value)
-  return typeof value === 'object' ? Object.prototype.toString.call(value).slice(8, -1) : `a ${typeof value}`
+  return typeof value === 'number' ? String(value) : kindOf(value)
 }

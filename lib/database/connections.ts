@@ -9,7 +9,7 @@ import { served } from '../events.js'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect } from './dialect.js'
 import { type ConnectionPool, poolOf } from './pool.js'
-import { isRefused, notSent } from './statement-error.js'
+import { isRefused, tooLate } from './statement-error.js'
 import { type Retries, type Send, Use } from './use.js'
 
 interface Statement {
@@ -30,8 +30,6 @@ export interface ConnectionsOptions {
 
 /** The largest number of statements in one turn on a database in our own process, which blocks the event loop. */
 const MAX_PER_TURN = 100
-
-const timedOut = () => notSent('it was not sent before its deadline')
 
 export class Connections {
   readonly knex: Knex
@@ -100,14 +98,14 @@ export class Connections {
       together: (statements, deadline) =>
         this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), deadline),
       isRefused,
-      timedOut
+      timedOut: tooLate
     })
   }
 
   /** Gives `work` a connection until the deadline. */
   #use<T>(work: (send: Send) => Promise<T> | T, deadline: Deadline, prepare = false, retries: Retries = {}): Promise<T> {
     // The statement would be cut off as soon as it was sent, with its connection.
-    if (hasPassed(deadline)) return Promise.reject(timedOut())
+    if (hasPassed(deadline)) return Promise.reject(tooLate())
     const use = new Use(this.#pool, this.dialect, prepare, retries)
     return withDeadline(use.run(counted(work)), deadline, () => use.expire())
   }

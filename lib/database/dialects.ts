@@ -1,4 +1,5 @@
 /** The dialects by the names that Knex has for their drivers. */
+import { kindOf } from '../kind-of.js'
 import type { Dialect } from './dialect.js'
 import { mysql } from './mysql.js'
 import { postgres } from './postgres.js'
@@ -36,7 +37,7 @@ const LIKELY_DRIVERS: readonly [name: RegExp, driver: string][] = [
 export function clientProblem(client: unknown): string | null {
   if (typeof client === 'function' || [...DRIVERS, ...POSTGRES_ALIASES].includes(client as string)) return null
   const expected = `expected ${DRIVERS.slice(0, -1).join(', ')} or ${DRIVERS.at(-1)}`
-  if (typeof client !== 'string') return `${expected}, got ${client === null ? 'null' : `a value of type ${typeof client}`}`
+  if (typeof client !== 'string') return `${expected}, got ${kindOf(client)}`
   const driver = LIKELY_DRIVERS.find(([name]) => name.test(client))?.[1]
   const advice = driver === undefined ? '' : `: install ${driver} and use client: '${driver}'`
   return `${expected}, got ${JSON.stringify(client)}${advice}`

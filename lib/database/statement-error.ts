@@ -43,6 +43,9 @@ export function notSent(reason: string): Error {
   return failure({ kind: 'notSent', reason, error: new Error(), message: 'it was not sent' })
 }
 
+/** The error of a statement whose deadline passed before it was sent. */
+export const tooLate = () => notSent('it was not sent before its deadline')
+
 export function overdue(reason: string): Error {
   return failure({ kind: 'overdue', reason, error: new Error(), message: 'it was cut off' })
 }

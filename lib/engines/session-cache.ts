@@ -6,10 +6,11 @@
  */
 import { randomBytes } from 'node:crypto'
 import { cacheFailure, isPassing } from '../caches/failure.js'
-import { type Cache, describe } from '../caches/memory.js'
+import type { Cache } from '../caches/memory.js'
 import type { Deadline, StoredSession } from '../contract.js'
 import { hasPassed, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
+import { kindOf } from '../kind-of.js'
 import { pause } from '../timers.js'
 
 /**
@@ -201,6 +202,6 @@ function noncesOf(raw: string): string[] {
 
 function unexpected(method: string, expected: string, answer: unknown): Error {
   return new StoreUnavailable(
-    `the option cache does not do what it should: expected ${expected} from its ${method}(), got ${describe(answer)}`
+    `the option cache does not do what it should: expected ${expected} from its ${method}(), got ${kindOf(answer)}`
   )
 }

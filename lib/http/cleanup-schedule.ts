@@ -3,7 +3,7 @@ import { Cron } from 'croner'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from '../contract.js'
 import { parseDuration } from '../settings/duration.js'
 import type { ClearExpiredSchedule } from '../settings/schedule.js'
-import { pause } from '../timers.js'
+import { pauseUnreferenced } from '../timers.js'
 
 /** How long a session has been expired for when a scheduled run removes it, in seconds. */
 const DEFAULT_GRACE = 3600
@@ -50,8 +50,6 @@ export interface ScheduleOptions {
   sleep?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>
 }
 
-const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
-
 /** Cleanup runs, one at a time, from `start()` to `stop()`. */
 export class Schedule {
   readonly #options: Required<ScheduleOptions>
@@ -60,7 +58,7 @@ export class Schedule {
   #ended: Promise<void> = Promise.resolve()
 
   constructor(options: ScheduleOptions) {
-    this.#options = { random: Math.random, sleep: sleepUnreferenced, ...options }
+    this.#options = { random: Math.random, sleep: pauseUnreferenced, ...options }
     this.#nextDelay = delays(options.schedule, options.clock, this.#options.random)
   }
 

@@ -7,15 +7,10 @@ export function checkedName(method: string, name: unknown): string {
   if (typeof name === 'string') return name
   const hint =
     method === 'delete' ? ': to end the session, await session.flush()' : method === 'set' ? ': for an object, session.update(object)' : ''
-  throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${nameOfType(name)}${hint}`)
+  throw new TypeError(`session.${method}(name): expected the name of a key as a string, got ${kindOf(name)}${hint}`)
 }
 
 /** @throws TypeError if it is not a plain object */
 export function checkData(data: unknown): void {
-  if (!isPlainObject(data)) throw new TypeError(`session.update(data): expected a plain object, got ${nameOfType(data)}`)
-}
-
-function nameOfType(value: unknown): string {
-  if (Array.isArray(value)) return 'an array'
-  return typeof value === 'object' && value !== null ? `an object of the class ${value.constructor?.name}` : kindOf(value)
+  if (!isPlainObject(data)) throw new TypeError(`session.update(data): expected a plain object, got ${kindOf(data)}`)
 }

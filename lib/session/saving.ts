@@ -67,7 +67,7 @@ export interface Replacement {
 }
 
 /** If another request changed one of these, merging would let this request act as the wrong user. */
-const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
+export const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
 /** Any request may renew the user's hash after a change of the secret key, so that this is not a conflict. */
 const HASH_NAME = '_auth_user_hash'
 

@@ -6,7 +6,7 @@ import { isPlainObject } from '../django/json-writer.js'
 import type { MemberSerializer, Members } from '../django/serializer.js'
 
 /** The name of the time of the first save by this plugin, in seconds since 1970. It counts if no login is recorded. */
-export const BEGAN_NAME = '_session_began'
+const BEGAN_NAME = '_session_began'
 
 /**
  * django-allauth's record of how and when a user has authenticated (allauth/account/internal/flows/login.py): a list of
@@ -29,7 +29,7 @@ export function authenticatedAt(members: Members, now: Date): number | null {
 }
 
 /** The time from which the absolute timeout counts, in seconds since 1970. Null for a session of unknown age. */
-export function beganAt(members: Members, now: Date): number | null {
+function beganAt(members: Members, now: Date): number | null {
   return authenticatedAt(members, now) ?? timeOf(members.get(BEGAN_NAME)?.value, now)
 }
 

@@ -6,8 +6,8 @@ import type { SessionLog, StoredSession } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import type { Member, Members } from '../django/serializer.js'
 import { SessionEnded, SessionTooLarge, SuspiciousSession } from '../errors.js'
-import { pause } from '../timers.js'
-import type { SessionContext } from './saving.js'
+import { pauseUnreferenced } from '../timers.js'
+import { LOGIN_NAMES, type SessionContext } from './saving.js'
 import { absoluteEnd } from './timeouts.js'
 
 export interface WatchesOptions {
@@ -30,7 +30,6 @@ interface Watch {
   end: Date | null
 }
 
-const LOGIN_NAMES = ['_auth_user_id', '_auth_user_backend']
 const ENDED = 'has ended, or has another key'
 const OTHER_USER = 'has another user'
 
@@ -39,8 +38,6 @@ const MAX_KEYS = 256
 
 /** The reason of the signal of a session that does not exist any more. */
 export const ended = () => new SessionEnded(ENDED)
-
-const sleepUnreferenced = (milliseconds: number, signal: AbortSignal) => pause(milliseconds, undefined, { ref: false, signal })
 
 export class Watches {
   readonly #options: WatchesOptions
@@ -104,7 +101,7 @@ export class Watches {
   async #run(): Promise<void> {
     while (this.#watches.size > 0) {
       this.#wake = new AbortController()
-      const { sleep = sleepUnreferenced } = this.#options
+      const { sleep = pauseUnreferenced } = this.#options
       this.#asleepFor = this.#shortest()
       const isDue = await sleep(this.#asleepFor, this.#wake.signal).then(
         () => true,

@@ -121,12 +121,12 @@ t.test('a secret against CSRF that the login page makes after the login is kept'
 const BAD_USERS: [user: unknown, problem: string][] = [
   [undefined, 'expected a user, got undefined'],
   [null, 'expected a user, got null'],
-  ['1', 'expected a user, got a value of type string'],
+  ['1', 'expected a user, got a string'],
   [{ _id: 1, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got undefined'],
   [{ id: null, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got null'],
   [{ id: '', password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got an empty string'],
-  [{ id: { hex: 'f' }, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a value of type object'],
-  [{ id: true, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a value of type boolean'],
+  [{ id: { hex: 'f' }, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a plain object'],
+  [{ id: true, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a boolean'],
   [
     { id: Number.NaN, password: 'x' },
     'expected a user whose id is a string, an integer or a bigint, got a number that is not a safe integer'
@@ -134,7 +134,7 @@ const BAD_USERS: [user: unknown, problem: string][] = [
   [{ id: 2 ** 53, password: 'x' }, 'expected a user whose id is a string, an integer or a bigint, got a number that is not a safe integer'],
   [{ id: 1 }, 'expected a user whose password (the stored field) is a string, got undefined'],
   [{ id: 1, password: null }, 'expected a user whose password (the stored field) is a string, got null'],
-  [{ id: 1, password: Buffer.from('x') }, 'expected a user whose password (the stored field) is a string, got a value of type object']
+  [{ id: 1, password: Buffer.from('x') }, 'expected a user whose password (the stored field) is a string, got an instance of Buffer']
 ]
 
 t.test('a user without a usable id or password is not signed in, and the error names what is missing', async (t) => {
@@ -178,7 +178,7 @@ t.test('whatever is given in place of a request is an error that says so', async
   t.teardown(() => withoutPlugin.close())
   const noRequest = (got: string) => ({ name: 'TypeError', message: `Expected a request as the first argument, got ${got}` })
   await t.rejects(auth.login(undefined as never, ada), noRequest('undefined'))
-  await t.rejects(auth.login(ada as never, ada), noRequest('a value of type object'))
+  await t.rejects(auth.login(ada as never, ada), noRequest('a plain object'))
   for (const ask of [auth.logout, auth.user, auth.userId]) {
     await t.rejects(async () => void (await ask(undefined as never)), noRequest('undefined'))
   }

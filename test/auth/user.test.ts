@@ -292,7 +292,7 @@ t.test('a user from getUser without id or password fails the request, and the se
     [{}, 'getUser: expected a user whose id is a string, an integer or a bigint, got undefined'],
     [{ _id: 1, password: 'x' }, 'getUser: expected a user whose id is a string, an integer or a bigint, got undefined'],
     [{ id: 1, hash: 'x' }, 'getUser: expected a user whose password (the stored field) is a string, got undefined'],
-    ['ada', 'getUser: expected a user, got a value of type string']
+    ['ada', 'getUser: expected a user, got a string']
   ]
   let user: unknown
   const { open, stored } = await createSite(t, {}, { getUser: () => user as User })

@@ -143,9 +143,9 @@ t.test('a cache on a Map answers undefined for what it does not have', async (t)
 t.test('an answer that is no entry is an error that names it, and nobody is signed out', async (t) => {
   for (const [answer, kind] of [
     [42, 'a number'],
-    [Buffer.from('x'), 'an object (Buffer)'],
-    [{ value: 'x' }, 'an object (Object)'],
-    [true, 'true']
+    [Buffer.from('x'), 'an instance of Buffer'],
+    [{ value: 'x' }, 'a plain object'],
+    [true, 'a boolean']
   ] as const) {
     const { app, logs } = await createSite(t, { engine: 'cache', cache: withAnswers({ get: async () => answer }) })
     const browser = new Browser(app, 'abcdefghijklmnopqrstuvwxyz012345')
@@ -227,7 +227,7 @@ t.test('what is no client is refused when the cache is made', async (t) => {
     message: 'RedisCache: expected a client of ioredis, iovalkey or redis, got undefined without get, set, eval, del'
   })
   t.throws(() => redis('redis://localhost'), { message: /got a string without get, set, eval, del$/ })
-  t.throws(() => redis(new Map()), { message: /got an object \(Map\) without eval, del$/ })
+  t.throws(() => redis(new Map()), { message: /got an instance of Map without eval, del$/ })
   t.throws(() => new KeyvCache('redis://localhost' as never), {
     message: 'KeyvCache: expected a Keyv, got a string without get, set, delete'
   })
@@ -269,7 +269,7 @@ t.test('a Keyv that stores nothing, or gives objects, is an error', async (t) =>
   })
   await t.rejects(keyv({ get: async () => ({ a: 1 }) }).get('key'), {
     code: 'FST_SESSION_STORE_UNAVAILABLE',
-    cause: { message: /KeyvCache answered get\(\) with an object \(Object\), expected the string that was set/ }
+    cause: { message: /KeyvCache answered get\(\) with a plain object, expected the string that was set/ }
   })
 })
 
