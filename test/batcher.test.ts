@@ -28,7 +28,7 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-t.test('calls of one turn leave together, and each gets its own result', async (t) => {
+t.test('calls of one turn of the event loop are sent as one batch, and each gets its own result', async (t) => {
   const { batches, add } = createBatcher()
   const results = ['a', 'b', 'c'].map((item) => add(item))
   await turn()
@@ -40,14 +40,14 @@ t.test('calls of one turn leave together, and each gets its own result', async (
   t.strictSame(await Promise.all(results), ['a!', 'b!', 'c!'])
 })
 
-t.test('a lone call leaves at the end of its turn', async (t) => {
+t.test('a lone call is sent at the end of its turn, and waits for no others', async (t) => {
   const { batches, add } = createBatcher()
   add('a')
   await turn()
   t.equal(batches.length, 1)
 })
 
-t.test('beyond maxUnderWay calls wait, and leave together when a batch has ended', async (t) => {
+t.test('calls beyond maxUnderWay wait, and are sent as one batch when another has ended', async (t) => {
   const { batches, add, started } = createBatcher()
   for (const item of ['a', 'b']) {
     add(item)
@@ -75,7 +75,7 @@ t.test('no batch is larger than maxSize', async (t) => {
   )
 })
 
-t.test('results are handed out in parts, and who has one may be in the next batch before the others have theirs', async (t) => {
+t.test('results are handed out in parts, so that the next calls do not all arrive at once', async (t) => {
   const { batches, add } = createBatcher({ maxUnderWay: 1, resultsPerTurn: 2 })
   const answered: string[] = []
   const results = ['a', 'b', 'c', 'd', 'e'].map(async (item) => {
@@ -150,7 +150,7 @@ t.test('a batch that is refused is tried call by call, and each fails for itself
   t.equal(await calls[2], 'c alone')
 })
 
-t.test('what throws before it begins fails the call, and not the process', async (t) => {
+t.test('an error before the first await fails the call, not the process', async (t) => {
   const { add } = createBatcher({
     alone: () => {
       throw new Error('at once')
@@ -176,7 +176,7 @@ t.test('a call whose deadline passed before it was sent fails, and the others go
   t.equal(await inTime, 'c!')
 })
 
-t.test('a batch has the time of the call that has the most', async (t) => {
+t.test('a batch has the latest deadline of its calls', async (t) => {
   const given: number[] = []
   const { add } = createBatcher({
     alone: async (item, deadline) => {
@@ -194,7 +194,7 @@ t.test('a batch has the time of the call that has the most', async (t) => {
   t.strictSame(given, [later, sooner])
 })
 
-t.test('a batch belongs to no request', async (t) => {
+t.test('a batch does not run in the async context of a caller', async (t) => {
   const requests = new AsyncLocalStorage<string>()
   const seen: unknown[] = []
   const { add } = createBatcher({

@@ -11,7 +11,7 @@ t.test('the value of the one cookie is found, whatever stands beside it', async 
   t.equal(read('a="x\\"y"; sessionid=abc'), 'abc')
 })
 
-t.test('there is none without the header, and none under a name that only contains the name', async (t) => {
+t.test('there is no value without the header, nor from a cookie whose name only contains the name', async (t) => {
   for (const header of [
     undefined,
     '',
@@ -71,7 +71,7 @@ t.test('quotes on one side only, and escapes outside quotes, stay', async (t) =>
   for (const value of ['"abc', 'abc"', '"', 'a"b"', '\\141', "'abc'"]) t.equal(read(`sessionid=${value}`), value)
 })
 
-t.test('control characters and other bytes are given as they came', async (t) => {
+t.test('control characters and other bytes are returned unchanged', async (t) => {
   for (const value of ['a\x01b', 'a\x7fb', 'a\tb', 'é', '\xff\xfe']) t.equal(read(`sessionid=${value}`), value)
 })
 

@@ -59,7 +59,7 @@ t.test('an answer that arrived while the event loop was blocked is in time', asy
   await t.resolves(wait)
 })
 
-t.test('a wait that has ended keeps no process', async (t) => {
+t.test('a wait that has ended does not keep the process alive', async (t) => {
   const file = new URL('../lib/deadline.ts', import.meta.url)
   const program = `const { deadlineIn, withDeadline } = await import(${JSON.stringify(file)})
     await withDeadline(new Promise(() => {}), deadlineIn(0.01), () => new Error()).catch(() => console.log('ended'))

@@ -54,7 +54,7 @@ t.test('work starts at once when there is none before it', async (t) => {
   await running
 })
 
-t.test('what fails fails for its caller only', async (t) => {
+t.test('a failure reaches its caller only, and the next work runs', async (t) => {
   const mutex = new KeyedMutex()
   const log: string[] = []
   const first = gatedWork(log, 'first')

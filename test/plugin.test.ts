@@ -68,7 +68,7 @@ t.test('an untouched session leaves no trace, with a cookie or without', async (
   t.strictSame(queries, [])
 })
 
-t.test('the key can be read without a trace', async (t) => {
+t.test('reading session.sessionKey adds no header', async (t) => {
   const { browser } = await createSite(t)
   t.strictSame((await browser.get('/key')).json(), { key: null })
   await browser.get('/set')
@@ -168,7 +168,7 @@ t.test('each cookie has its own key, end and security, whatever the one before i
   t.match(await cookieOf(''), /Expires=Fri, 16 Jan 2026 03:04:06 GMT;/)
 })
 
-t.test("an engine's key that would go on as attributes of the cookie is none", async (t) => {
+t.test('a key from an engine that could add attributes to the cookie is refused', async (t) => {
   const engine = {
     load: async () => null,
     create: async () => 'abcdefgh; Domain=example.org',
@@ -331,7 +331,7 @@ t.test('a key that the store does not know is never adopted, and deleted once it
   t.equal(queries.filter((sql) => sql.startsWith('INSERT')).length, 1)
 })
 
-t.test('an expired session is as unknown as any', async (t) => {
+t.test('an expired session counts as unknown', async (t) => {
   let now = new Date('2026-01-02T03:04:05Z')
   const { browser, rows } = await createSite(t, { clock: () => now, cookieAge: 60 })
   await browser.get('/set')
@@ -369,7 +369,7 @@ for (const [what, cookie] of Object.entries(implausible)) {
   })
 }
 
-t.test('odd cookies that could be keys are looked up and found wanting', async (t) => {
+t.test('cookies with SQL or encodings that could be keys find no session', async (t) => {
   const { app, rows, browser } = await createSite(t)
   await browser.get('/set')
   const key = browser.cookie as string

@@ -145,7 +145,7 @@ async function createDjangoUser(filename: string): Promise<void> {
   await knex.destroy()
 }
 
-t.test('blocks of other languages have somebody who runs them', async (t) => {
+t.test('every language of code blocks has a test that runs it', async (t) => {
   const held = ['ts', 'sh', 'console', 'sql', 'sql sqlite', 'text']
   const heldByPackage = ['ts nest'] // test/package/run.ts
   const heldByLive = ['nginx', 'python'] // test/live/moving.ts
@@ -365,7 +365,7 @@ t.test('the table of the session names what a session has', async (t) => {
   }
 })
 
-t.test('the tests that are said to hold what is said about security exist', async (t) => {
+t.test('the tests that the page on security cites exist', async (t) => {
   const plain = (text: string) => text.replaceAll('’', "'").replaceAll("\\'", "'")
   const page = readFileSync(join(root, 'docs/security.md'), 'utf8')
   const claims = Array.from(page.matchAll(/([\w/-]+): “([^”]+)”/g), ([, file, name]) => [file, name] as [string, string])

@@ -239,7 +239,7 @@ t.test('a Redis that is silent while a save in cached_db is acknowledged: this p
   t.equal((await new Browser(another, browser.cookie).get('/read')).body, 'nobody', 'the old copy was taken away')
 })
 
-t.test('other things under our keys are no sessions', { skip }, async (t) => {
+t.test('values of other programs under our keys are not taken for sessions', { skip }, async (t) => {
   const server = await RedisServer.start(t)
   const client = await createClient(t, server.port)
   const { app } = await createSite(t, new RedisCache(client))
@@ -255,7 +255,7 @@ t.test('other things under our keys are no sessions', { skip }, async (t) => {
   t.match((await browser.fork().get('/read')).json(), UNAVAILABLE, 'a key of another type')
 })
 
-t.test('several processes on one Redis count right', { skip }, async (t) => {
+t.test('counters of several processes on one Redis stay exact', { skip }, async (t) => {
   const server = await RedisServer.start(t)
   const { app } = await createSite(t, new RedisCache(await createClient(t, server.port)))
   const browser = new Browser(app)

@@ -26,7 +26,7 @@ async function failure(t: Test, options: Partial<SessionOptions>, app = Fastify(
 /** The problems that a registration fails with, one line each. */
 const problemsOf = async (t: Test, options: Partial<SessionOptions>) => (await failure(t, options))?.message.split('\n').slice(1) ?? []
 
-t.test('a client that Knex would give the wrong advice for is refused with the right one', async (t) => {
+t.test('an unsupported Knex client is refused, with the driver to install', async (t) => {
   const expected = '- knex.client: expected pg, better-sqlite3 or mysql2, got'
   for (const [client, driver] of Object.entries({
     sqlite3: 'better-sqlite3',
@@ -46,11 +46,11 @@ t.test('a client that Knex would give the wrong advice for is refused with the r
   t.strictSame(await problemsOf(t, { knex: { client: null as unknown as string } }), [`${expected} null`])
 })
 
-t.test('the names that Knex has for pg are as good', async (t) => {
+t.test("Knex's other names of pg are accepted", async (t) => {
   for (const client of ['postgres', 'postgresql']) t.strictSame(await problemsOf(t, { knex: { client, connection: {} } }), [])
 })
 
-t.test('an instance with another client is refused likewise', async (t) => {
+t.test('a Knex instance with an unsupported client is refused', async (t) => {
   class Other extends SqliteClient {
     override driverName = 'sqlite3'
   }

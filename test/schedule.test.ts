@@ -113,7 +113,7 @@ t.test('the grace is an option, and numbers are seconds', async (t) => {
   t.match(runs, [{ grace: 0 }])
 })
 
-t.test('a cron expression says when, in the time zone of the process', async (t) => {
+t.test('a cron expression is in the time zone of the process', async (t) => {
   const { schedule, sleeping, runs, setTime } = createSchedule(t, { cron: '17 3 * * *' })
   setTime('2026-03-01T02:17:00')
   schedule.start()
@@ -141,7 +141,7 @@ t.test('a timer that fires early makes no second run', async (t) => {
   t.equal((await sleeping()).milliseconds, 24 * 3_600_000 + 10)
 })
 
-t.test('a time that is farther off than a timer can tell is waited for in parts', async (t) => {
+t.test('a wait that is too long for one timer is split', async (t) => {
   const { schedule, sleeping, runs } = createSchedule(
     t,
     { cron: '0 0 1 6 *' },
@@ -160,7 +160,7 @@ t.test('a time that is farther off than a timer can tell is waited for in parts'
   t.equal(runs.length, 1)
 })
 
-t.test('each run is logged, and a failed one is no end', async (t) => {
+t.test('each run is logged, and a failed one does not stop the schedule', async (t) => {
   const failure = new errors.StoreUnavailable('the connection was lost')
   const report = { deleted: 7, batches: 1, milliseconds: 3, backlogAge: 86_400 }
   const answers = [report, NOTHING, { ...NOTHING, skipped: true as const }, failure, report]

@@ -37,7 +37,7 @@ t.test('operations run one after another, and answer their callers', async (t) =
   t.strictSame(log, ['first starts', 'first ends', 'second'])
 })
 
-t.test('after one that fails the next one runs', async (t) => {
+t.test('a failed operation does not stop the next one', async (t) => {
   const queue = new SerialQueue()
   const failing = queue.run(fail)
   const next = queue.run(async () => 'next')
@@ -45,7 +45,7 @@ t.test('after one that fails the next one runs', async (t) => {
   t.equal(await next, 'next')
 })
 
-t.test('settled() waits for all that was begun, also meanwhile', async (t) => {
+t.test('settled() waits for all operations, also those that start in the meantime', async (t) => {
   const queue = new SerialQueue()
   const { open, opened } = gate()
   const log: string[] = []
@@ -87,7 +87,7 @@ t.test('of several forgotten errors the first one is reported', async (t) => {
   t.equal(await queue.settled(), undefined)
 })
 
-t.test('an error that somebody waits for is theirs', async (t) => {
+t.test('an error that a caller handles is not reported again', async (t) => {
   const queue = new SerialQueue()
   const ways: Record<string, (operation: Promise<unknown>) => Promise<unknown>> = {
     await: async (operation) => {
@@ -109,7 +109,7 @@ t.test('an error that somebody waits for is theirs', async (t) => {
   }
 })
 
-t.test('what an operation returns is an ordinary promise to the language', async (t) => {
+t.test('an operation returns a promise whose then() gives an ordinary promise', async (t) => {
   const queue = new SerialQueue()
   const operation = queue.run(async () => 1)
   t.ok(operation instanceof Promise)

@@ -415,7 +415,7 @@ t.test('a change made while a save is under way is kept for the next one', async
   t.strictSame((await reload(session)).toObject(), { count: 3, late: true })
 })
 
-t.test('so is one made while a save waits for another of the same session', async (t) => {
+t.test('a change made while a save waits for another of the same session is kept for the next one', async (t) => {
   const { stored, reload } = await createStore(t)
   const session = await stored({ count: 1 })
   const other = await reload(session)
@@ -592,7 +592,7 @@ t.test('sessions outside requests: forCookie and model', async (t) => {
   t.strictSame(await sessions.model.query().count({ rows: '*' }), [{ rows: 1 }])
 })
 
-t.test('former secret keys still read', async (t) => {
+t.test('sessions signed with a former secret key are still read', async (t) => {
   const before = await createStore(t, { secretKey: 'old' })
   const session = await before.stored({ a: 1 })
   const open = async (options: Partial<SessionOptions>) => {

@@ -104,7 +104,7 @@ t.test('the secret key must be given', async (t) => {
   t.match(problemsWith({ secretKey: ['a'] }), [/^- secretKey: .* got an array of 1$/])
 })
 
-t.test('an engine needs what it keeps sessions in', async (t) => {
+t.test('an engine without its knex or its cache is refused', async (t) => {
   const cache = { get: async () => null, add: async () => true, replace: async () => true, delete: async () => {} }
   t.match(problemsOf({ secretKey }), [/^- knex: expected a Knex instance or configuration .* got nothing$/])
   t.match(problemsOf({ secretKey, engine: 'db' }), [/^- knex: .* the engine "db" needs, got nothing$/])
@@ -285,12 +285,12 @@ t.test('all problems come in one error', async (t) => {
   ])
 })
 
-t.test("options that are no object are refused, as an object's lack of options is", async (t) => {
+t.test('options that are not an object, or are empty, are refused', async (t) => {
   for (const options of [undefined, null, 1, true]) t.match(problemsOf(options), [/^- expected an object with options, got /])
   t.equal(problemsOf({}).length, 2)
 })
 
-t.test("the names' prefixes demand what browsers demand, in any case of letters", async (t) => {
+t.test("prefixes of the cookie's name are checked by the rules of browsers, in any case", async (t) => {
   const secure = { secure: true }
   const rows: [cookie: CookieOptions, missing: string[]][] = [
     [{ name: '__Secure-id' }, ['cookie.secure: true']],

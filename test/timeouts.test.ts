@@ -159,7 +159,7 @@ t.test('a fixed end does not keep use from renewing the session until then', asy
   t.equal((await visitor.get('/ends')).json().idle, at(3 * HOUR).toISOString())
 })
 
-t.test('what a poll saves on top of a request that came meanwhile keeps the end of that request', async (t) => {
+t.test('a save of a poll keeps the end that a request set in the meantime', async (t) => {
   const { app, visitor, time } = await createSite(t, { knex: await openDatabase(t, 'sqlite'), timeouts: { idle: '1h' } })
   const { reached, pass, open } = gate()
   app.get('/slow-poll', { config: { session: { renew: false } } }, async (request) => {
@@ -179,7 +179,7 @@ t.test('what a poll saves on top of a request that came meanwhile keeps the end 
   t.match((await app.sessions.open(visitor.cookie).load()).toObject(), { a: 1, b: 2 })
 })
 
-t.test('without a load there is no end to ask for', async (t) => {
+t.test('endsAt throws before load()', async (t) => {
   const { app } = await createSite(t, { engine: 'cache', cache: new MemoryCache(), timeouts: 'nist-aal2' })
   t.throws(() => app.sessions.open().endsAt, { code: 'FST_SESSION_NOT_LOADED' })
 })
@@ -276,7 +276,7 @@ for (const [title, data, absolute] of ages) {
   })
 }
 
-t.test('a save that goes on top of another one keeps the beginning that is stored', async (t) => {
+t.test('a save that is merged with another keeps the stored beginning of the session', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app, time } = await createSite(t, { knex, timeouts: { absolute: HOUR } })
   const key = await insert(knex, time.clock, { a: 1 }, '2031-01-01 00:00:00.000000')

@@ -64,7 +64,7 @@ t.test('after a login users pass for so long, however much they do, and then aut
   t.match((await nobody.get('/api/fresh')).json(), { statusCode: 401, code: 'FST_SESSION_LOGIN_REQUIRED' })
 })
 
-t.test('who authenticates again passes, under a new key, with the same data', async (t) => {
+t.test('after authenticating again a user passes, with a new key and the same data', async (t) => {
   const { app, methods, pass, stored } = await createSite(t)
   const browser = new Browser(app)
   await browser.get('/login/1')
@@ -90,7 +90,7 @@ t.test('who authenticates again passes, under a new key, with the same data', as
   )
 })
 
-t.test('neither somebody else nor nobody can authenticate again', async (t) => {
+t.test('only the signed-in user can authenticate again', async (t) => {
   const { app, methods, pass } = await createSite(t)
   const [ada, nobody] = [new Browser(app), new Browser(app)]
   await ada.get('/login/1')
@@ -157,7 +157,7 @@ t.test('what django-allauth recorded counts beside a user, and not before the se
   t.equal(await isFresh(methods(BEGAN)), false)
 })
 
-t.test('a method that is no name, and limits that are none, are refused', async (t) => {
+t.test('a method that is not a name, and invalid limits, are refused', async (t) => {
   const { app, auth, users } = await createSite(t)
   const ada = users.get('1') as User
   const uncalled = { preHandler: auth.freshLoginRequired as never }

@@ -81,7 +81,7 @@ for (const [title, options, lifetimes] of [
   })
 }
 
-t.test('a text from a form is no rememberMe, and what is no function no hook', async (t) => {
+t.test('a rememberMe that is not a boolean, and a hook that is not a function, are refused', async (t) => {
   const { app, auth, users } = await createSite(t)
   app.get('/remember', async (request) => {
     const message = /^login: expected rememberMe to be true or false, got a (string|number|plain object)$/

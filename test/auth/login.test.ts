@@ -156,7 +156,7 @@ t.test('a user without a usable id or password is not signed in, and the error n
   t.strictSame(await knex('django_session').select(), [])
 })
 
-t.test('an empty password field and any kind of id can sign in', async (t) => {
+t.test('users with an empty password field, or any type of id, can sign in', async (t) => {
   const { app, users, stored } = await createSite(t)
   for (const [id, expected] of [
     [0, '0'],
@@ -209,7 +209,7 @@ t.test('a logout ends the session for every tab, and for the request itself', as
   t.strictSame((await tab.get('/who')).json(), { id: null })
 })
 
-t.test('ids are text, whatever their type', async (t) => {
+t.test('user ids are returned as strings, whatever their type', async (t) => {
   const { app, users, stored } = await createSite(t)
   users.set('9007199254740993', { id: 9007199254740993n, name: 'big', password: '' })
   const browser = new Browser(app)
