@@ -173,6 +173,24 @@ for (const name of databases) {
   })
 }
 
+for (const name of ['postgres', 'mariadb'] as const) {
+  t.test(
+    `a session that another program has locked is the only one that endAll() leaves, on ${name}`,
+    { skip: missing(name) },
+    async (t) => {
+      const knex = await openUserSessions(t, name)
+      const { app, login } = await createSite(t, knex, { storeTimeout: 0.3 })
+      const [first, locked, last] = [await login('1'), await login('1'), await login('1')]
+      const holder = await knex.transaction()
+      await holder('django_session').where({ session_key: locked.cookie }).forUpdate()
+      await t.rejects(app.sessions.ofUser(1).endAll(), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+      for (const { cookie } of [first, last]) t.equal(await app.sessions.model.find(cookie as string), null)
+      await holder.rollback()
+      t.equal(await app.sessions.ofUser(1).endAll(), 1)
+    }
+  )
+}
+
 t.test('without the option there is no ofUser()', async (t) => {
   const { app } = await createSite(t, await openDatabase(t, 'sqlite'), { userSessions: false })
   t.throws(() => app.sessions.ofUser(1), { code: 'FST_SESSION_INVALID_OPTIONS', message: /userSessions: expected true or an object/ })
