@@ -19,5 +19,6 @@ export type { CookieOptions, EngineClass, EngineName, SessionOptions, UserSessio
 export type { ClearExpiredSchedule } from './settings/schedule.js'
 export type { TimeoutOptions, TimeoutPreset } from './settings/timeouts.js'
 export type { WatchOptions } from './settings/watch.js'
+export type { IpPrivacy } from './user-sessions/client.js'
 export type { SessionsOfUser } from './user-sessions/sessions-of-user.js'
 export type { UserSession } from './user-sessions/user-sessions.js'
