@@ -55,7 +55,7 @@ check('two tabs change different keys at once, and both changes are kept', {}, a
   adding.open()
   commenting.open()
   await Promise.all(both)
-  await otherTab.getByText('Thank you for your comment.').waitFor()
+  await otherTab.getByText('your session remembers that you wrote yours').waitFor()
 
   const { cart_items, has_commented } = (await site.sessions.open(await keyOf(page)).load()).toObject()
   t.strictSame({ cart_items, has_commented }, { cart_items: { tea: 1, bread: 1 }, has_commented: true })
