@@ -8,7 +8,7 @@ import { openSession } from '../lib/session/facade.ts'
 import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import type { SessionContext } from '../lib/session/saving.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
-import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
+import { Browser, createApp, gate, memorySettings, secretKey } from './fixtures/app.ts'
 import { openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec, engineOptions } from './fixtures/engines.ts'
 import { SessionClient } from './fixtures/session-client.ts'
@@ -199,6 +199,17 @@ t.test("the presets have the figures of NIST SP 800-63B-4, and leave the cookie'
 })
 
 // --- beside Django -----------------------------------------------------------------------------------------
+
+t.test('the age of a session that ends by inactivity is exact, however long its computation takes', async (t) => {
+  let milliseconds = 0
+  const { app } = await createApp(t, {
+    ...memorySettings(),
+    timeouts: { idle: '1h' },
+    clock: () => new Date(START.getTime() + milliseconds++)
+  })
+  const session = await app.sessions.open().load()
+  t.equal(session.set('a', 1).getExpiryAge(), HOUR)
+})
 
 /** A row as another program left it. */
 async function insert(knex: Knex, clock: () => Date, data: Record<string, unknown>, end: string): Promise<string> {

@@ -114,9 +114,11 @@ class SessionFacade implements Session {
 
   getExpiryAge(): number {
     const { cookieAge, timeouts, clock } = this.#settings
-    const age = expiryAge(this.#expiry('getExpiryAge'), cookieAge, clock())
+    const now = clock()
+    const age = expiryAge(this.#expiry('getExpiryAge'), cookieAge, now)
     if (timeouts.idle === undefined && timeouts.absolute === undefined) return age
-    return Math.min(age, Math.floor((this.getExpiryDate().getTime() - clock().getTime()) / 1000))
+    const end = expireDateOf(this.#settings, this.#data.read('getExpiryAge'), now)
+    return Math.min(age, Math.floor((end.getTime() - now.getTime()) / 1000))
   }
 
   getExpiryDate(): Date {

@@ -87,8 +87,7 @@ export function decode({ codec }: SessionContext, { sessionData }: StoredSession
 }
 
 /** The end of a session that is saved now. */
-export function expireDateOf({ cookieAge, timeouts, clock }: SessionSettings, members: Members): Date {
-  const now = clock()
+export function expireDateOf({ cookieAge, timeouts, clock }: SessionSettings, members: Members, now = clock()): Date {
   const date = expiryDate(members.get(EXPIRY_NAME)?.value, cookieAge, now, timeouts.idle)
   if (timeouts.absolute === undefined) return date
   return earlier(date, absoluteEnd(members, timeouts.absolute, now))
