@@ -92,22 +92,28 @@ export class OwnSessions<User extends AuthUser> {
    */
   async enter(request: FastifyRequest, session: Session, user: User): Promise<void> {
     const limit = this.#limitOf(user)
-    const sessions = Sessions.of(session)
-    if (limit === null && sessions.userSessions === null) return
+    if (limit === null && Sessions.of(session).userSessions === null) return
     const userSessions = userSessionsOf(session, 'maxSessions')
-    await session.save()
-    const sessionKey = session.sessionKey as string
-    if (limit === null) return userSessions.enter(sessionKey, String(user.id), clientOf(request))
-    const isSignedIn = ({ members }: FoundSession) => this.#options.isSignedIn(sessions, user, members)
     try {
-      const { isAdmitted, surplus } = await userSessions.admit(sessionKey, String(user.id), clientOf(request), limit, isSignedIn)
-      // Another login was faster than this one, since `refuseSurplus` looked.
-      if (!isAdmitted) throw new TooManySessions(limit.of)
-      if (surplus.length > 0) await userSessions.end(String(user.id), surplus, { event: 'evicted', request })
+      await session.save()
+      if (limit === null) await userSessions.enter(session.sessionKey as string, String(user.id), clientOf(request))
+      else await this.#admit(request, session, user, limit)
     } catch (error) {
+      // Otherwise the reply of a handler that catches the error would save the login.
       await session.flush()
       throw error
     }
+  }
+
+  async #admit(request: FastifyRequest, session: Session, user: User, limit: SessionLimit): Promise<void> {
+    const sessions = Sessions.of(session)
+    const userSessions = userSessionsOf(session, 'maxSessions')
+    const id = String(user.id)
+    const isSignedIn = ({ members }: FoundSession) => this.#options.isSignedIn(sessions, user, members)
+    const { isAdmitted, surplus } = await userSessions.admit(session.sessionKey as string, id, clientOf(request), limit, isSignedIn)
+    // Another login was faster than this one, since `refuseSurplus` looked.
+    if (!isAdmitted) throw new TooManySessions(limit.of)
+    if (surplus.length > 0) await userSessions.end(id, surplus, { event: 'evicted', request })
   }
 
   /** A verified user is using the session of a request. */

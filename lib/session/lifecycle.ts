@@ -214,6 +214,8 @@ export class SessionLifecycle {
   async #flush(deadline: Deadline, isExpired: boolean): Promise<void> {
     const { engine, mutex } = this.#context
     const key = this.#key
+    // Even if the store fails, the browser gets no key of a session that was to end.
+    this.#cookieIsDue = false
     if (key !== null) {
       await mutex.run(key, deadline, () => engine.delete(key, deadline))
       if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
@@ -222,7 +224,6 @@ export class SessionLifecycle {
     this.#key = null
     this.#snapshot = null
     this.#isUnsettled = false
-    this.#cookieIsDue = false
     this.data.restart()
   }
 

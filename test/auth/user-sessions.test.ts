@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import Keyv from 'keyv'
 import type { Knex } from 'knex'
 import t from 'tap'
-import { createAuth } from '../../lib/auth/index.ts'
+import { type AuthUser, createAuth } from '../../lib/auth/index.ts'
 import { KeyvCache, MemoryCache, type SessionOptions } from '../../lib/index.ts'
 import { Browser, createApp, memorySettings, warnings } from '../fixtures/app.ts'
 import { databases, missing, openDatabase, recordQueries } from '../fixtures/databases.ts'
@@ -202,6 +202,34 @@ t.test('a login beyond the limit ends the session that was used longest ago, or 
   t.equal((await third.get('/login/1')).statusCode, 200, 'who signs in again needs no room')
   await third.get('/logout')
   t.equal((await visitor.get('/login/1')).statusCode, 200)
+})
+
+t.test('a login that fails signs nobody in, whatever else fails and whatever the handler does', async (t) => {
+  const knex = await openUserSessions(t, 'sqlite')
+  const failOn = (event: string, table: string) =>
+    knex.raw(`CREATE TRIGGER failing_${event} BEFORE ${event} ON ${table} BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+  const stopFailing = (event: string) => knex.raw(`DROP TRIGGER failing_${event}`)
+  const { app, auth, users } = await createSite(t, knex, {}, { maxSessions: { of: 1, then: 'endOldest' } })
+  app.get('/try', async (request) => {
+    const error = await auth.login(request, users.get('1') as AuthUser).catch((error) => error)
+    await stopFailing('INSERT')
+    return { code: error.code }
+  })
+  const visitor = new Browser(app)
+
+  await failOn('INSERT', 'django_session')
+  t.strictSame(
+    (await visitor.get('/try')).json(),
+    { code: 'FST_SESSION_STORE_REFUSED' },
+    'its session is not stored, and the handler goes on'
+  )
+  t.strictSame((await visitor.get('/who')).json(), { id: null })
+
+  await failOn('INSERT', TABLE)
+  await failOn('DELETE', 'django_session')
+  const before = visitor.cookie
+  t.equal((await visitor.get('/login/1')).statusCode, 500, 'its session is stored, not entered, and cannot be deleted')
+  t.equal(visitor.cookie, before, 'the browser gets no key of it')
 })
 
 t.test('what is stored of a visitor is what the option says', async (t) => {
