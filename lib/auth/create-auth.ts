@@ -6,15 +6,16 @@
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
 import type { Members } from '../django/serializer.js'
-import { InvalidOptions, LoginRequired } from '../errors.js'
+import { LoginRequired } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
+import { type Check, checkAll, FUNCTION, isText, refuse } from '../settings/check.js'
 import { isUserId } from '../user-sessions/user-id.js'
 import type { Auth, AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
 import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
 import { createFreshLoginRequired, createLoginRequired } from './login-required.js'
-import { OwnSessions } from './user-sessions.js'
+import { MAX_SESSIONS_CHECK, OwnSessions } from './user-sessions.js'
 import { type AuthUser, authHashes, checkUser, sessionOf } from './users.js'
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
@@ -35,7 +36,7 @@ interface Remembered<User> {
  * @throws InvalidOptions
  */
 export function createAuth<User extends AuthUser>(options: AuthOptions<User>): Auth<User> {
-  checkFunctions(options)
+  checkOptions(options)
   const { getUser, backends = [MODEL_BACKEND], maxSessions, onLogin, onLogout } = options
   const users = new WeakMap<Session, Remembered<User>>()
   const own = new OwnSessions<User>({ user, isSignedIn, maxSessions })
@@ -164,12 +165,21 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
   }
 }
 
-/** @throws InvalidOptions */
-function checkFunctions({ getUser, onLogin, onLogout }: { getUser?: unknown; onLogin?: unknown; onLogout?: unknown }): void {
-  const problems = Object.entries({ getUser, onLogin, onLogout })
-    .filter(([name, value]) => typeof value !== 'function' && (value !== undefined || name === 'getUser'))
-    .map(([name, value]) => `- ${name}: expected a function, got ${kindOf(value)}`)
-  if (problems.length > 0) throw new InvalidOptions(problems.join('\n'))
+const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {
+  getUser: FUNCTION,
+  backends: [
+    'an array of names, of which there is at least one',
+    (value) => Array.isArray(value) && value.length > 0 && value.every(isText)
+  ],
+  maxSessions: MAX_SESSIONS_CHECK,
+  onLogin: FUNCTION,
+  onLogout: FUNCTION
+}
+
+/** @throws InvalidOptions with all problems */
+function checkOptions(options: { getUser?: unknown }): void {
+  const missing = options.getUser === undefined ? ['getUser: expected a function, got nothing'] : []
+  refuse([...missing, ...checkAll(options, CHECKS)])
 }
 
 /** @throws TypeError for other types, such as a string from a form, of which "false" would be truthy */

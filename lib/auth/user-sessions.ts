@@ -4,6 +4,7 @@ import type { Members } from '../django/serializer.js'
 import { InvalidOptions, TooManySessions } from '../errors.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
+import type { Check } from '../settings/check.js'
 import type { Client } from '../user-sessions/client.js'
 import { findById, toUserSession } from '../user-sessions/sessions-of-user.js'
 import type { FoundSession, SessionLimit, UserSession, UserSessions } from '../user-sessions/user-sessions.js'
@@ -33,9 +34,7 @@ export interface OwnSessionsOptions<User extends AuthUser> {
 export class OwnSessions<User extends AuthUser> {
   readonly #options: OwnSessionsOptions<User>
 
-  /** @throws InvalidOptions */
   constructor(options: OwnSessionsOptions<User>) {
-    checkMaxSessions(options.maxSessions)
     this.#options = options
   }
 
@@ -150,13 +149,10 @@ function clientOf({ ip, headers }: FastifyRequest): Client {
 
 const isLimit = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 1
 
-function checkMaxSessions(maxSessions: unknown): void {
-  if (maxSessions === undefined) return
-  const { of, then, ...unknown } = Object(maxSessions) as Record<string, unknown>
-  const isValid =
-    (typeof of === 'function' || isLimit(of)) && (then === 'endOldest' || then === 'refuse') && Object.keys(unknown).length === 0
-  if (isValid) return
-  throw new InvalidOptions(
-    "- maxSessions: expected an object with of, a whole number from 1 or a function, and then, 'endOldest' or 'refuse', as in { of: 5, then: 'endOldest' }"
-  )
-}
+export const MAX_SESSIONS_CHECK: Check = [
+  "an object with of, a whole number from 1 or a function, and then, 'endOldest' or 'refuse', as in { of: 5, then: 'endOldest' }",
+  (maxSessions) => {
+    const { of, then, ...unknown } = Object(maxSessions) as Record<string, unknown>
+    return (typeof of === 'function' || isLimit(of)) && (then === 'endOldest' || then === 'refuse') && Object.keys(unknown).length === 0
+  }
+]

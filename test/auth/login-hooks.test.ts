@@ -96,6 +96,21 @@ t.test('a rememberMe that is not a boolean, and a hook that is not a function, a
   })
 })
 
+t.test('misspelt options of createAuth, and backends that are none, are refused', async (t) => {
+  for (const [options, message] of [
+    [
+      { maxSession: { of: 1, then: 'refuse' } },
+      /- maxSession: unknown option; there are getUser, backends, maxSessions, onLogin, onLogout/
+    ],
+    [{ onlogin: () => {} }, /- onlogin: unknown option, did you mean onLogin\?/],
+    [{ backends: [] }, /- backends: expected an array of names, of which there is at least one, got an array of 0/],
+    [{ backends: 'site.Backend' }, /- backends: expected an array of names, .+ got a string/],
+    [{ getUser: undefined }, /- getUser: expected a function, got nothing/]
+  ] as const) {
+    t.throws(() => createAuth({ getUser: () => null, ...options } as never), { code: 'FST_SESSION_INVALID_OPTIONS', message })
+  }
+})
+
 t.test('userOf needs no request, and gives it to getUser where there is one', async (t) => {
   const requests: unknown[] = []
   const user: User = { id: 1, name: 'ada', password: 'pbkdf2_sha256$1000$a$ada' }
