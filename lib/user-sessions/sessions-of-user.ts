@@ -56,7 +56,8 @@ export class SessionsOfUser {
 
 /** The session of a user with an id, which may come from a request; null when there is none. */
 export async function findById(sessions: UserSessions, userId: string, id: unknown): Promise<FoundSession | null> {
-  if (!/^[1-9]\d{0,15}$/.test(String(id))) return null
+  // JSON has objects that cannot be made text.
+  if (typeof id === 'object' || !/^[1-9]\d{0,15}$/.test(String(id))) return null
   return (await sessions.find(userId)).find((found) => found.id === Number(id)) ?? null
 }
 

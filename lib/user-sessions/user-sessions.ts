@@ -226,7 +226,10 @@ export class UserSessions {
       // An expired session is left to the cleanup: the clocks of other processes may see it live.
       else if (members !== null && owner !== null) {
         const endsAt = earlier(stored.expireDate, timeouts.absolute === undefined ? null : absoluteEnd(members, timeouts.absolute, now))
-        if (endsAt > now) found.push({ ...entry, ip: ip === NO_IP ? null : ip, userAgent: userAgent || null, endsAt, members })
+        if (endsAt <= now) continue
+        // django-allauth stores what a browser sent as it came.
+        const device = storedUserAgent(userAgent, true)
+        found.push({ ...entry, ip: ip === NO_IP ? null : ip, userAgent: device || null, endsAt, members })
       }
     }
     return { found, stale }

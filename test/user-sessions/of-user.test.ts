@@ -72,6 +72,7 @@ for (const name of databases) {
       for (const id of ['', 'x', '1 OR 1=1', -1, 0, 1.5, Number.NaN, 2 ** 60, undefined, null, {}, '1; DROP TABLE x', '9'.repeat(40)]) {
         t.equal(await ofAda.end(id as string), false, String(id))
       }
+      t.equal(await ofAda.end(JSON.parse('{ "toString": null }')), false, 'an object that a client sent')
       t.equal((await ofAda.list()).length, 1)
       t.equal(await ofAda.end(String((await ofAda.list())[0]?.id)), true, 'the text of a form is as good as a number')
     })
@@ -107,6 +108,16 @@ for (const name of databases) {
       t.equal(await sessions.ofUser(1).endAll(), 1)
       t.ok(await sessions.model.find(others), "the other user's session goes on")
       t.ok(await sessions.model.find(unsigned))
+    })
+
+    t.test('shows a user agent that Django stored without what controls a terminal', async (t) => {
+      const knex = await openUserSessions(t, name)
+      const { app, login } = await createSite(t, knex)
+      await login('1')
+      await knex(TABLE).update({ user_agent: '\x1b[2Jphone\r\n' })
+      t.match(await app.sessions.ofUser(1).list(), [{ userAgent: '[2Jphone' }])
+      await knex(TABLE).update({ user_agent: '\x07' })
+      t.match(await app.sessions.ofUser(1).list(), [{ userAgent: null }])
     })
 
     t.test('leaves alone the entry of a login under way in Django, whose row has no user yet', async (t) => {
