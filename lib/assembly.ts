@@ -23,7 +23,7 @@ import { IndexedEngine } from './engines/indexed.js'
 import { SessionCache } from './engines/session-cache.js'
 import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
 import { TracedEngine } from './engines/traced.js'
-import { InvalidOptions } from './errors.js'
+import { InvalidOptions, SessionTooLarge, SuspiciousSession } from './errors.js'
 import { KeyedMutex } from './session/keyed-mutex.js'
 import type { SessionContext } from './session/saving.js'
 import { Watches, type WatchesOptions } from './session/watches.js'
@@ -112,8 +112,13 @@ function finderOf({ engine: name, clock }: Settings, table: SessionTable | null,
   if (table !== null && (name === 'db' || name === 'cached_db')) {
     return (sessionKeys, deadline) => table.findAllLive(sessionKeys, clock(), deadline)
   }
+  // One that cannot be read must not keep the others from being found.
+  const none = (error: unknown) => {
+    if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return null
+    throw error
+  }
   return async (sessionKeys, deadline) => {
-    const stored = await Promise.all(sessionKeys.map((sessionKey) => engine.load(sessionKey, deadline)))
+    const stored = await Promise.all(sessionKeys.map((sessionKey) => engine.load(sessionKey, deadline).catch(none)))
     return new Map(sessionKeys.flatMap((sessionKey, index) => (stored[index] ? [[sessionKey, stored[index]]] : [])))
   }
 }

@@ -1,5 +1,7 @@
 /** What outlives its request is told when its session ends: `app.sessions.watch()`. */
 import { once } from 'node:events'
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import createKnex from 'knex'
 import t, { type Test } from 'tap'
@@ -122,6 +124,18 @@ t.test('an end that comes by itself is noticed: idle, absolute, and a row that n
   now = new Date('2030-01-01T00:02:30Z')
   await aborted(absolute)
   t.match(absolute.reason, ENDED)
+})
+
+t.test('a session that cannot be read has ended, and keeps no other one from being looked at', async (t) => {
+  const filePath = privateFolder(t)
+  const { app } = await createApp(t, { engine: 'file', filePath, maxSize: 1000 })
+  const [damaged, ended, live] = [await login(app), await login(app), await login(app)]
+  const signals = [damaged, ended, live].map((session) => app.sessions.watch(session, { every: 0.01 }))
+  await writeFile(join(filePath, `sessionid${damaged.sessionKey}`), 'x'.repeat(100_000))
+  await rm(join(filePath, `sessionid${ended.sessionKey}`))
+  for (const signal of signals.slice(0, 2)) await aborted(signal)
+  t.match([signals[0]?.reason, signals[1]?.reason], [ENDED, ENDED])
+  t.notOk(signals[2]?.aborted)
 })
 
 t.test('a store that fails is logged once and asked again, and aborts nothing', async (t) => {
