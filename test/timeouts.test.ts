@@ -235,6 +235,23 @@ t.test('a session whose row Django keeps for longer ends here all the same', asy
   t.equal((await app.sessions.model.find(visitor.cookie ?? ''))?.sessionKey, undefined)
 })
 
+t.test('a login that regenerate() keeps ends when it would have', async (t) => {
+  const { app, time } = await createSite(t, { ...memorySettings(), timeouts: { absolute: 100 } })
+  const names = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash']
+  for (const recorded of [{ account_authentication_methods: [{ method: 'password', at: START.getTime() / 1000 }] }, {}]) {
+    time.set(0)
+    const session = app.sessions.open().update({ _auth_user_id: '7', ...recorded })
+    await session.save()
+    time.set(60)
+    await session.regenerate(names)
+    await session.save()
+    t.strictSame(session.endsAt?.absolute, at(100))
+    await session.regenerate(['cart'])
+    await session.set('cart', 1).save()
+    t.strictSame(session.endsAt?.absolute, at(160), 'without the login it is another session')
+  }
+})
+
 t.test('a session of unknown age begins with its first save here', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app, time, read } = await createSite(t, { knex, timeouts: { absolute: '1h' } })

@@ -3,6 +3,7 @@ import { callbackify } from 'node:util'
 import { SessionNotLoaded } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 import type { Session, SessionCallback } from './session.js'
+import { BEGINNING_NAMES } from './timeouts.js'
 
 /**
  * The one enumerable property of a session. With `keepSessionInfo` @fastify/passport passes `Object.keys(session)`
@@ -22,5 +23,7 @@ export function keptData(session: Session, keep: readonly string[]): Record<stri
   if (!Array.isArray(keep)) throw new TypeError(`session.regenerate(keep): expected an array of names, got ${kindOf(keep)}`)
   if (keep.length === 0) return {}
   if (!session.isLoaded) throw new SessionNotLoaded('regenerate')
-  return Object.fromEntries(session.entries().filter(([name]) => keep.includes(name) || keep.includes(ALL_NAMES)))
+  // A login that goes on is no new one: its absolute timeout does not start again.
+  const names: readonly string[] = keep.includes('_auth_user_id') ? [...keep, ...BEGINNING_NAMES] : keep
+  return Object.fromEntries(session.entries().filter(([name]) => names.includes(name) || names.includes(ALL_NAMES)))
 }

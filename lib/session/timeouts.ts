@@ -14,6 +14,9 @@ const BEGAN_NAME = '_session_began'
  */
 export const METHODS_NAME = 'account_authentication_methods'
 
+/** The names of what the absolute timeout counts from. */
+export const BEGINNING_NAMES = [METHODS_NAME, BEGAN_NAME]
+
 /** How far the clocks of two servers may differ, in seconds. A time further in the future is ignored: its session would never end. */
 const MAX_SKEW = 300
 
