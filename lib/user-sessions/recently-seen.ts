@@ -28,8 +28,4 @@ export class RecentlySeen {
     if (this.#ends.size >= MAX_KEYS) this.#ends.delete(this.#ends.keys().next().value as string)
     this.#ends.set(sessionKey, this.#now() + this.#lifetime)
   }
-
-  delete(sessionKey: string): void {
-    this.#ends.delete(sessionKey)
-  }
 }
