@@ -28,6 +28,10 @@ async function createSite(t: Test) {
   }
 
   await app.register(websocket)
+  // The two ends of `injectWS` do not see each other's sockets end: the server would wait for that for 30 s.
+  t.teardown(() => {
+    for (const socket of app.websocketServer.clients) socket.terminate()
+  })
   app.get('/socket', { websocket: true, preValidation: isOwnOrigin, preHandler: loginRequired() }, (socket, request) => {
     socket.on('message', async (data: Buffer) => {
       const text = await answer(request, String(data))
