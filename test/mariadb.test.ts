@@ -1,8 +1,10 @@
 /** What is special about MariaDB and MySQL; what holds for every database is tested where it loops over them. */
 import createKnex, { type Knex } from 'knex'
+import { createPool } from 'mysql2'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
 import type { Columns } from '../lib/database/columns.ts'
+import { deadlineIn } from '../lib/deadline.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, holdUpdates, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
@@ -367,6 +369,31 @@ t.test('a save whose connection the server kills is settled on another connectio
   t.match(await saving, { outcome: 'changed', stored: { sessionData: 'text' } }, 'the row says that nothing was written')
   await hold.release()
   t.match(await engineOn(single.knex).save(sessionKey, record('other'), 'text'), { outcome: 'saved' })
+})
+
+t.test('an overdue save ends on the server, also on a pool of the driver', { skip }, async (t) => {
+  const config = await createDatabase(t, 'mariadb')
+  const direct = createKnex(config)
+  await direct.migrate.latest({ migrationSource })
+  const pool = createPool(config.connection as string)
+  const knex = createKnex({ client: 'mysql2', connectionPool: pool as never })
+  t.teardown(async () => {
+    await direct.destroy()
+    await new Promise((resolve) => pool.end(resolve))
+  })
+  const engine = createDbEngine(knex, () => NOW)
+  const sessionKey = await engine.create(record('text'), soon())
+  const hold = await holdUpdates(direct, 'mariadb')
+  const saving = engine.save(sessionKey, record('other'), 'text', deadlineIn(1))
+  await hold.reached()
+  await t.rejects(saving, { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  const isWaiting = async () => {
+    const waiting = "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'"
+    return (await rowsOf(direct, waiting)).length > 0
+  }
+  while (await isWaiting());
+  await hold.release()
+  t.not(await engine.load(sessionKey, soon()), null, 'and the pool has a connection for the next one')
 })
 
 t.test('a migration that broke off after CREATE TABLE is completed by the next one', { skip }, async (t) => {

@@ -45,12 +45,19 @@ async function greet(connection: MysqlConnection, isOurs: boolean): Promise<void
   if (isClustered && isOurs) await ask(connection, 'query', { sql: 'SET SESSION wsrep_sync_wait = @@wsrep_sync_wait | 3' })
 }
 
+/** mysql2's class of connections. Those of its own pool (Knex's option `connectionPool`) have a subclass, whose constructor expects the pool. */
+function classOf(connection: MysqlConnection): MysqlConnection['constructor'] {
+  const { constructor: own } = connection
+  return own.name === 'PoolConnection' ? Object.getPrototypeOf(own) : own
+}
+
 /**
  * MySQL's KILL, over a connection of its own: a server that waits for a lock does not notice a closed connection.
  * On another server, to which the address may lead by now, the number is that of somebody else's connection.
  */
 async function kill(connection: MysqlConnection): Promise<void> {
-  const { constructor: Connection, config, threadId } = connection
+  const { config, threadId } = connection
+  const Connection = classOf(connection)
   const other = new Connection({ config })
   other.stream.unref()
   other.on('error', () => {})
