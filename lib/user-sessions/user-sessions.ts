@@ -89,7 +89,7 @@ export class UserSessions {
     const { log } = this.#context
     const { found, stale } = this.#sort(userId, await table.list(userId, deadline))
     const warn = (error: unknown) => log.warn({ err: error }, 'Outdated entries of the table of user sessions could not be deleted')
-    if (stale.length > 0) await table.deleteAll(userId, stale, deadline).catch(warn)
+    if (stale.length > 0) await table.deleteAll(userId, stale, Math.min(deadline, this.#hintDeadline())).catch(warn)
     return found
   }
 
@@ -117,7 +117,7 @@ export class UserSessions {
       this.#report(session, cause)
     }
     const warn = (error: unknown) => this.#context.log.warn({ err: error }, 'Entries of ended sessions stay in the table of user sessions')
-    await table.deleteAll(userId, sessionKeys, this.#deadline()).catch(warn)
+    await table.deleteAll(userId, sessionKeys, this.#hintDeadline()).catch(warn)
   }
 
   // --- what logins and requests note -------------------------------------------------
@@ -254,7 +254,7 @@ export class UserSessions {
     return deadlineIn(this.#context.settings.storeTimeout)
   }
 
-  /** A visitor waits for the login, and not for long for the table beside it. */
+  /** A visitor waits for sessions, and not for long for entries of the table beside them. */
   #hintDeadline(): Deadline {
     return deadlineIn(Math.min(1, this.#context.settings.storeTimeout))
   }
