@@ -167,6 +167,27 @@ for (const [name, { skip, open }] of Object.entries(LIMITED)) {
   })
 }
 
+t.test(
+  'a full pool, longer than Knex waits: requests wait until storeTimeout, and it is no failover',
+  { skip: missing('postgres') },
+  async (t) => {
+    let refusals = 0
+    const warn = (message: string) => /Acquire connection error/.test(message) && refusals++
+    const knex = await openDatabase(t, 'postgres', { pool: { min: 0, max: 1 }, acquireConnectionTimeout: 50, log: { warn } })
+    const { browser, logs } = await createSite(t, knex, { storeTimeout: 60 })
+    const impatient = await createSite(t, knex, { storeTimeout: 0.2 })
+    await browser.get('/count')
+    const transaction = await knex.transaction()
+    const counting = browser.get('/count')
+    t.match((await impatient.browser.get('/count')).json(), UNAVAILABLE)
+    t.match(impatient.reason(), /no connection became free in time/)
+    while (refusals < 5) await new Promise(setImmediate)
+    await transaction.rollback()
+    t.equal((await counting).statusCode, 200)
+    t.strictSame(warnings(logs), [])
+  }
+)
+
 t.test('a user who is read-only for ever: one clear message, no storm of connections', { skip: missing('postgres') }, async (t) => {
   const config = await createDatabase(t, 'postgres')
   const admin = createKnex(config)

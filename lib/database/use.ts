@@ -27,6 +27,9 @@ const LONGEST_PAUSE_WITHOUT_SERVER = 250
 /** Behind a pooler a statement may be missing on one connection, and exist already on the next one. */
 const MAX_OUTDATED = 2
 
+/** The messages of Knex and of pg's pool when no connection became free within the pool's own time limit. */
+const NONE_FREE = /^(?:Knex: Timeout acquiring a connection|timeout exceeded when trying to connect)/
+
 export class Use {
   readonly #pool: ConnectionPool
   readonly #dialect: Dialect
@@ -82,11 +85,7 @@ export class Use {
       this.#dialect.abort(this.#connection)
       if (this.#hasSent || lastError === null) return overdue('the database gave no answer in time')
     }
-    if (lastError === null) {
-      return notSent(
-        'no connection became free in time, or could be made. Is a session operation awaited inside an open transaction, the pool too small, or the server down?'
-      )
-    }
+    if (lastError === null) return noneFree()
     if (kindOfFailure(lastError) !== 'busy') return lastError
     return new StoreUnavailable('the database was busy, or the row locked, until the deadline', { cause: lastError.cause })
   }
@@ -100,6 +99,7 @@ export class Use {
 
   #isWorthwhile(kind: FailureKind | null): boolean {
     if (kind === 'outdated') return ++this.#outdated <= MAX_OUTDATED
+    if (kind === 'notSent') return true
     return (kind === 'busy' && this.#retries.whenBusy !== false) || (kind === 'lost' && this.#retries.whenLost === true)
   }
 
@@ -126,6 +126,8 @@ export class Use {
   /** Nothing was sent. It is worth waiting where the server said so, and where it could be reached before. */
   #unreachable(error: DriverError): Error {
     if (kindOfFailure(error) !== null) return error
+    // Says nothing about the server: it must not slow down other requests, or count as a failover.
+    if (NONE_FREE.test(error.message)) return noneFree()
     const { kind, reason } = this.#dialect.meaning(error)
     const reported = { reason: 'it cannot be reached', error, message: error.message }
     if (kind === 'busy') return failure({ ...reported, kind })
@@ -172,6 +174,12 @@ export class Use {
 function isWithoutServer(error: unknown): boolean {
   const kind = kindOfFailure(error)
   return kind === 'closed' || kind === 'demoted'
+}
+
+function noneFree(): Error {
+  return notSent(
+    'no connection became free in time, or could be made. Is a session operation awaited inside an open transaction, the pool too small, or the server down?'
+  )
 }
 
 /** A read is carried out by a server that has just become read-only, and has perhaps missed a write by then. */
