@@ -102,7 +102,7 @@ export class Connections {
     })
   }
 
-  /** Gives `work` a connection until the deadline. */
+  /** Runs `work` on a connection of the pool. At the deadline, cuts off its statement and rejects. */
   #use<T>(work: (send: Send) => Promise<T> | T, deadline: Deadline, prepare = false, retries: Retries = {}): Promise<T> {
     // The statement would be cut off as soon as it was sent, with its connection.
     if (hasPassed(deadline)) return Promise.reject(tooLate())

@@ -8,7 +8,7 @@ export type Binding = string | number | bigint | boolean | Buffer | null | reado
 export type Row = Record<string, unknown>
 
 export interface Greeting {
-  /** Whether nobody else uses the connection, so that its settings may be changed. */
+  /** Whether only this package uses the connection, so that its settings may be changed. */
   isOurs: boolean
   /** Called when the server says later that it takes no writes any more. */
   demoted(): void

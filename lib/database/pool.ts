@@ -81,7 +81,7 @@ export class ConnectionPool {
     return pool?.max ?? config.connectionPool?.options?.max ?? DEFAULT_CONNECTIONS
   }
 
-  /** Whether nobody else uses the connections: they are not those of an instance that the application has made. */
+  /** Whether this package created the Knex instance, so that nothing else uses its connections. */
   get isOurs(): boolean {
     return isOurs(this.client)
   }

@@ -110,7 +110,7 @@ export class Use {
     return (sql, bindings) => this.#send(connection, sql, bindings)
   }
 
-  /** Asks a connection before its first use: a standby would answer reads with old rows. */
+  /** Checks, before the first use of a connection, that its server takes writes: a standby would answer reads with old rows. */
   async #welcome(connection: Connection): Promise<void> {
     try {
       await this.#dialect.greet(connection, { isOurs: this.#pool.isOurs, demoted: () => this.#pool.demote(connection) })
