@@ -12,23 +12,28 @@
 export function readCookie(header: string | undefined, name: string): string | null {
   if (header === undefined || !header.includes(name)) return null
   let found: string | null = null
-  for (const part of header.split(';')) {
+  for (let start = 0, end: number; start < header.length; start = end + 1) {
+    end = header.indexOf(';', start)
+    if (end === -1) end = header.length
+    const part = header.slice(start, end)
     const equals = part.indexOf('=')
-    if (equals !== -1 && strip(part.slice(0, equals)) === name) found = strip(part.slice(equals + 1))
+    if (equals !== -1 && strip(part, 0, equals) === name) found = strip(part, equals + 1, part.length)
   }
   return found === null ? null : unquote(found)
 }
 
-/** Removes spaces and tabs at both ends. A regular expression would take quadratic time on a long run of spaces. */
-function strip(text: string): string {
-  let start = 0
-  let end = text.length
-  while (start < end && isBlank(text[start])) start++
-  while (end > start && isBlank(text[end - 1])) end--
+/** A part of a text without spaces and tabs at both ends. A regular expression would take quadratic time on a long run of spaces. */
+function strip(text: string, from: number, to: number): string {
+  let start = from
+  let end = to
+  while (start < end && isBlank(text.charCodeAt(start))) start++
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--
   return text.slice(start, end)
 }
 
-const isBlank = (character: string | undefined) => character === ' ' || character === '\t'
+const SPACE = 0x20
+const TAB = 0x09
+const isBlank = (code: number) => code === SPACE || code === TAB
 
 /** Python's `http.cookies._unquote`: a backslash escapes the next character, or three octal digits of a character code. */
 function unquote(value: string): string {
