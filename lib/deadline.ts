@@ -11,8 +11,8 @@ export function deadlineIn(seconds: number): Deadline {
   return monotonicNow() + seconds * 1000
 }
 
-export function hasPassed(deadline: Deadline): boolean {
-  return monotonicNow() >= deadline
+export function hasPassed(deadline: Deadline, now = monotonicNow()): boolean {
+  return now >= deadline
 }
 
 /**

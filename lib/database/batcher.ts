@@ -6,7 +6,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { type Deadline, hasPassed } from '../deadline.js'
 import { batches, served, type TracedOperation } from '../events.js'
-import { setImmediate } from '../timers.js'
+import { monotonicNow, setImmediate } from '../timers.js'
 
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. */
@@ -81,8 +81,9 @@ export class Batcher<Item, Result> {
   }
 
   #rejectTimedOut(): void {
+    const now = monotonicNow()
     this.#waiting = this.#waiting.filter(({ deadline, reject }) => {
-      const isLate = hasPassed(deadline)
+      const isLate = hasPassed(deadline, now)
       if (isLate) reject(this.#options.timedOut())
       return !isLate
     })

@@ -193,12 +193,12 @@ export class SessionTable implements SessionRows<StoredRow> {
     return this.#dialect.bindDate(date, 999)
   }
 
-  async #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
-    return this.#dialect.rows(await this.connections.send(sql, bindings, deadline, REPEATED))
+  #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
+    return this.connections.send(sql, bindings, deadline, REPEATED).then((response) => this.#dialect.rows(response))
   }
 
-  async #write(sql: string, bindings: Binding[], deadline: Deadline, retries: Retries = REPEATED): Promise<boolean> {
-    return this.#dialect.affected(await this.connections.send(sql, bindings, deadline, retries)) > 0
+  #write(sql: string, bindings: Binding[], deadline: Deadline, retries: Retries = REPEATED): Promise<boolean> {
+    return this.connections.send(sql, bindings, deadline, retries).then((response) => this.#dialect.affected(response) > 0)
   }
 
   #bindRow({ sessionData, expireDate, early }: StoredRow, columns: Columns): Binding[] {
