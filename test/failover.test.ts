@@ -188,6 +188,22 @@ t.test(
   }
 )
 
+t.test(
+  'a transaction as Knex instance, whose connection breaks: 503 at once, since it has no other',
+  { skip: missing('postgres') },
+  async (t) => {
+    const knex = await openDatabase(t, 'postgres', QUIET)
+    const transaction = await knex.transaction()
+    const { browser, reason } = await createSite(t, transaction, { storeTimeout: 600 })
+    await browser.get('/count')
+    const { rows } = await transaction.raw('SELECT pg_backend_pid() AS id')
+    await knex.raw('SELECT pg_terminate_backend(?)', [rows[0].id])
+    t.match((await browser.get('/read')).json(), UNAVAILABLE)
+    t.match(reason(), /connection was lost/)
+    await transaction.rollback()
+  }
+)
+
 t.test('a user who is read-only for ever: one clear message, no storm of connections', { skip: missing('postgres') }, async (t) => {
   const config = await createDatabase(t, 'postgres')
   const admin = createKnex(config)

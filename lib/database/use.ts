@@ -100,7 +100,8 @@ export class Use {
   #isWorthwhile(kind: FailureKind | null): boolean {
     if (kind === 'outdated') return ++this.#outdated <= MAX_OUTDATED
     if (kind === 'notSent') return true
-    return (kind === 'busy' && this.#retries.whenBusy !== false) || (kind === 'lost' && this.#retries.whenLost === true)
+    if (kind === 'lost') return this.#retries.whenLost === true && this.#pool.canRecover
+    return kind === 'busy' && this.#retries.whenBusy !== false
   }
 
   #senderOn(connection: Connection): Send {
