@@ -97,6 +97,8 @@ for (const name of databases) {
       const now = name === 'mariadb' ? knex.raw('UTC_TIMESTAMP(6)') : knex.fn.now()
       const onLogin = async (user: { id: unknown }) => knex('auth_user').where({ id: user.id }).update({ last_login: now })
       const noting = await startFastify(t, knex, {}, { onLogin })
+      // A token holds the second of the last login: an earlier one of this second would make no difference.
+      await knex('auth_user').where({ username: 'ada' }).update({ last_login: null })
       const visitor = new Visitor()
       const json = async (url: string) => (await visitor.open(`${django}/reset-token/${url}`)).json()
       const { token } = (await json('?username=ada')) as { token: string }
