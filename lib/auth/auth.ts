@@ -1,4 +1,4 @@
-/** What `createAuth` takes and gives. */
+/** The options and the functions of `createAuth`. */
 import type { FastifyRequest } from 'fastify'
 import type { Session } from '../session/session.js'
 import type { FreshLoginRequiredOptions, LoginRequiredHook, LoginRequiredOptions } from './login-required.js'

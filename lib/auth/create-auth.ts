@@ -127,7 +127,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     return null
   }
 
-  /** Whether a login with these members is one that `verify` accepts. */
+  /** Whether `verify` would accept a session with these members. */
   function isSignedIn(sessions: Sessions, user: User, members: Members): boolean {
     const stored = members.get('_auth_user_hash')?.value
     const isAccepted = backends.some((accepted) => accepted === members.get('_auth_user_backend')?.value)

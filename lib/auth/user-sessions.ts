@@ -14,7 +14,7 @@ import { type AuthUser, sessionOf } from './users.js'
 export interface MaxSessions<User extends AuthUser> {
   /** The most sessions of a user: a whole number from 1, or a function of the user that returns one. */
   of: number | ((user: User) => number)
-  /** What a login does that would be one more: end the session that was used longest ago, or fail. */
+  /** The way to make room for one login more: end the session that was used longest ago, or refuse the login. */
   then: 'endOldest' | 'refuse'
 }
 
