@@ -10,7 +10,7 @@ import { SessionModel } from './database/session-model.js'
 import { SessionTable } from './database/session-table.js'
 import { SettledTable } from './database/settled-table.js'
 import { UserSessionsTable } from './database/user-sessions-table.js'
-import { Codec, STORE_SALT } from './django/codec.js'
+import { Codec, isUnreadable, STORE_SALT } from './django/codec.js'
 import { jsonSerializer, wrapSerializer } from './django/serializer.js'
 import type { BulkEngine } from './engines/bulk.js'
 import { CacheEngine } from './engines/cache.js'
@@ -23,7 +23,7 @@ import { IndexedEngine } from './engines/indexed.js'
 import { SessionCache } from './engines/session-cache.js'
 import { COOKIE_SALT, MAX_DATA_SIZE, SignedCookiesEngine } from './engines/signed-cookies.js'
 import { TracedEngine } from './engines/traced.js'
-import { InvalidOptions, SessionTooLarge, SuspiciousSession } from './errors.js'
+import { InvalidOptions } from './errors.js'
 import { KeyedMutex } from './session/keyed-mutex.js'
 import type { SessionContext } from './session/saving.js'
 import { Watches, type WatchesOptions } from './session/watches.js'
@@ -114,7 +114,7 @@ function finderOf({ engine: name, clock }: Settings, table: SessionTable | null,
   }
   // One that cannot be read must not keep the others from being found.
   const none = (error: unknown) => {
-    if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return null
+    if (isUnreadable(error)) return null
     throw error
   }
   return async (sessionKeys, deadline) => {

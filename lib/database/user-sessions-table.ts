@@ -6,7 +6,7 @@ import type { Deadline, StoredSession } from '../contract.js'
 import { StoreRefused } from '../errors.js'
 import { type Connections, undo } from './connections.js'
 import { deleteKeys } from './delete-keys.js'
-import type { Binding, Dialect, Row } from './dialect.js'
+import type { Dialect, Row } from './dialect.js'
 import { readColumns } from './inspection.js'
 import type { SessionTable } from './session-table.js'
 import { failure, isKeyTaken } from './statement-error.js'
@@ -61,7 +61,7 @@ export class UserSessionsTable {
   async list(userId: string, deadline: Deadline): Promise<Entry[]> {
     const column = await this.#column(deadline)
     const bound = column.bind(userId)
-    return bound === null ? [] : this.#list((sql, bindings) => this.#connections.send(sql, bindings, deadline), column, bound)
+    return bound === null ? [] : this.#list(this.#sendUntil(deadline), column, bound)
   }
 
   /**
@@ -72,23 +72,23 @@ export class UserSessionsTable {
    */
   async insert(sessionKey: string, userId: string, sighting: Sighting, deadline: Deadline): Promise<boolean> {
     const bound = await this.#bound(userId, deadline)
-    return this.#insert((sql, bindings) => this.#connections.send(sql, bindings, deadline), sessionKey, bound, sighting)
+    return this.#insert(this.#sendUntil(deadline), sessionKey, bound, sighting)
   }
 
   /** Notes whose a session is and where it was seen. False when it is not in the table. @throws StoreUnavailable, StoreRefused */
   async update(sessionKey: string, userId: string, sighting: Sighting, deadline: Deadline): Promise<boolean> {
     const bound = await this.#bound(userId, deadline)
-    return this.#update((sql, bindings) => this.#connections.send(sql, bindings, deadline), sessionKey, bound, sighting)
+    return this.#update(this.#sendUntil(deadline), sessionKey, bound, sighting)
   }
 
   /** Follows a session to its new key. @throws StoreUnavailable, StoreRefused */
   async cycleKey(sessionKey: string, newKey: string, deadline: Deadline): Promise<void> {
-    await this.#write(this.#sql.cycleKey, [newKey, sessionKey], deadline)
+    await this.#connections.send(this.#sql.cycleKey, [newKey, sessionKey], deadline)
   }
 
   /** @throws StoreUnavailable, StoreRefused */
   async delete(sessionKey: string, deadline: Deadline): Promise<void> {
-    await this.#write(this.#sql.delete, [sessionKey], deadline)
+    await this.#connections.send(this.#sql.delete, [sessionKey], deadline)
   }
 
   /** Deletes entries of a user. One that is another user's by now stays. @throws StoreUnavailable, StoreRefused */
@@ -222,8 +222,9 @@ export class UserSessionsTable {
     return this.#userIdColumn
   }
 
-  async #write(sql: string, bindings: Binding[], deadline: Deadline): Promise<boolean> {
-    return this.#dialect.affected(await this.#connections.send(sql, bindings, deadline)) > 0
+  /** For statements outside a transaction. */
+  #sendUntil(deadline: Deadline): Send {
+    return (sql, bindings) => this.#connections.send(sql, bindings, deadline)
   }
 }
 

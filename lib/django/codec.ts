@@ -64,6 +64,16 @@ export class Codec {
     }
   }
 
+  /** Decodes as `decode` does. Null for a text that cannot be read: forged, damaged, or too large. */
+  tryDecode(text: string): Members | null {
+    try {
+      return this.decode(text)
+    } catch (error) {
+      if (isUnreadable(error)) return null
+      throw error
+    }
+  }
+
   /**
    * The time at which a text was signed.
    *
@@ -95,4 +105,9 @@ export class Codec {
       return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
     }
   }
+}
+
+/** Whether an error is that of stored data, so that it says nothing about other sessions. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof SuspiciousSession || error instanceof SessionTooLarge
 }

@@ -5,7 +5,7 @@
 import type { SessionLog, StoredSession } from '../contract.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import type { Member, Members } from '../django/serializer.js'
-import { SessionEnded, SessionTooLarge, SuspiciousSession } from '../errors.js'
+import { SessionEnded } from '../errors.js'
 import { pauseUnreferenced } from '../timers.js'
 import { LOGIN_NAMES, type SessionContext } from './saving.js'
 import { absoluteEnd } from './timeouts.js'
@@ -143,22 +143,13 @@ export class Watches {
     const { absolute } = this.#options.context.settings.timeouts
     const now = this.#options.context.settings.clock()
     if (watch.text !== sessionData) {
-      const members = this.#decode(sessionData)
+      // An unreadable text has no data, and so no user.
+      const members = this.#options.context.codec.tryDecode(sessionData) ?? new Map()
       if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
       watch.text = sessionData
       watch.end = absolute === undefined ? null : absoluteEnd(members, absolute, now)
     }
     if (watch.end !== null && watch.end <= now) this.#fire(watch, ENDED)
-  }
-
-  /** Decodes a text. An unreadable one has no data, and so no user. */
-  #decode(sessionData: string): Members {
-    try {
-      return this.#options.context.codec.decode(sessionData)
-    } catch (error) {
-      if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return new Map()
-      throw error
-    }
   }
 
   // --- single watches --------------------------------------------------------------

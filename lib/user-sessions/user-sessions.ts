@@ -1,10 +1,7 @@
-/** The sessions of users: which there are, which of them end, and where they were seen last. */
-import type { StoredSession } from '../contract.js'
 import type { Entry, Sighting, UserSessionsTable } from '../database/user-sessions-table.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import type { Members } from '../django/serializer.js'
 import type { BulkEngine } from '../engines/bulk.js'
-import { SessionTooLarge, SuspiciousSession } from '../errors.js'
 import { events } from '../events.js'
 import { report } from '../session/reports.js'
 import { earlier, type SessionContext } from '../session/saving.js'
@@ -219,7 +216,7 @@ export class UserSessions {
     const found: FoundSession[] = []
     const stale: string[] = []
     for (const { stored, ip, userAgent, ...entry } of entries) {
-      const members = stored === null ? null : this.#decode(stored)
+      const members = stored === null ? null : this.#context.codec.tryDecode(stored.sessionData)
       const owner = members === null ? null : userIdOf(members)
       // A session without a user may be that of a login under way in Django, which stores the row first.
       if (stored === null || (owner !== null && !table.isSameUser(owner, userId))) stale.push(entry.sessionKey)
@@ -233,16 +230,6 @@ export class UserSessions {
       }
     }
     return { found, stale }
-  }
-
-  /** Null where it cannot be known whose session it is. */
-  #decode({ sessionData }: StoredSession): Members | null {
-    try {
-      return this.#context.codec.decode(sessionData)
-    } catch (error) {
-      if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return null
-      throw error
-    }
   }
 
   #sightingOf(client: Client): Sighting {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { StoredSession } from '../../contract.js'
 import type { Codec } from '../../django/codec.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../../django/expiry.js'
-import { SessionTooLarge, SuspiciousSession } from '../../errors.js'
+import { SessionTooLarge } from '../../errors.js'
 import { create, read, unless } from './file-system.js'
 import { checkFolder, currentUser } from './folder.js'
 
@@ -122,12 +122,7 @@ export class SessionFiles {
 
   /** The expiry in a text. Undefined if the text cannot be read: such a session ends after `cookieAge`. */
   #expiryOf(text: string): unknown {
-    try {
-      return this.#options.codec.decode(text).get(EXPIRY_NAME)?.value
-    } catch (error) {
-      if (error instanceof SuspiciousSession || error instanceof SessionTooLarge) return undefined
-      throw error
-    }
+    return this.#options.codec.tryDecode(text)?.get(EXPIRY_NAME)?.value
   }
 }
 
