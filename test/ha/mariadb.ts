@@ -1,7 +1,7 @@
 /** MariaDB servers that replicate: a primary with its replica, and a Galera cluster. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, chown, cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, cp, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -82,11 +82,10 @@ export class MariadbNode {
 
 /** Nodes of which each has a copy of one empty data folder. */
 async function createNodes(scope: Scope, options: readonly (readonly string[])[], setup: string): Promise<MariadbNode[]> {
-  const folder = await mkdtemp('/tmp/sessions-ha-')
+  const folder = await scope.folder()
   const nodes: MariadbNode[] = []
   scope.teardown(async () => {
     for (const node of nodes) await node.crash()
-    await rm(folder, { recursive: true, force: true })
   })
   await writeFile(join(folder, 'setup.sql'), setup)
   for (const path of [folder, join(folder, 'setup.sql')]) await chmod(path, 0o755)

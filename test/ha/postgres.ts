@@ -1,7 +1,7 @@
 /** A PostgreSQL primary and its standby, from Debian's programs, which the packages of npm do not have all of. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -110,7 +110,7 @@ export interface Pair {
 
 /** A primary with a standby, which commits are replicated to before they are acknowledged, or not. */
 export async function startPair(scope: Scope, isSynchronous: boolean, settings: string[] = []): Promise<Pair> {
-  const folder = await mkdtemp('/tmp/sessions-ha-')
+  const folder = await scope.folder()
   if ('uid' in user) await chown(folder, user.uid as number, user.gid as number)
   const first = new PostgresNode(folder, 'first', await freePort(), settings)
   const second = new PostgresNode(folder, 'second', await freePort(), settings)
@@ -119,7 +119,6 @@ export async function startPair(scope: Scope, isSynchronous: boolean, settings: 
       await node.signal('SIGCONT').catch(() => {})
       await node.stop()
     }
-    await rm(folder, { recursive: true, force: true })
   })
   const run = (program: string, ...args: string[]) => promisify(execFile)(join(PROGRAMS, program), args, { cwd: folder, ...user })
   await run('initdb', `--pgdata=${first.data}`, '--username=postgres', '--auth=trust', '--no-locale', '--encoding=UTF8', '--no-sync')

@@ -3,8 +3,7 @@ import { Redis } from 'ioredis'
 import createKnex, { type Knex } from 'knex'
 import { createClient, createSentinel } from 'redis'
 import { RedisCache } from '../../lib/caches/redis.ts'
-import type { Message } from '../fixtures/site.ts'
-import { createSiteApp, type SiteOptions } from '../fixtures/site-app.ts'
+import { createSiteApp, type SiteOptions, serveParent } from '../fixtures/site-app.ts'
 
 export interface ProcessOptions extends SiteOptions {
   /** URLs of PostgreSQL servers, of which one is the primary. */
@@ -74,13 +73,6 @@ const app = await createSiteApp({
   ...(nodeRedisUrl === undefined ? {} : { cache: await cacheAt(nodeRedisUrl) }),
   ...(sentinels === undefined ? {} : { cache: await cacheBehind(sentinels) })
 })
-const tell = (message: Message) => process.send?.(message)
-tell({ origin: app.listeningOrigin })
-process.once('message', async () => {
-  const closed = app.close()
-  tell('closing')
-  await closed
-  process.disconnect()
-  // Clients of Redis and the search for the primary.
-  process.exit(0)
-})
+await serveParent(app)
+// Clients of Redis and the search for the primary.
+process.exit(0)

@@ -1,7 +1,7 @@
 /** PgBouncer and HAProxy before PostgreSQL, from Debian's packages. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -22,17 +22,12 @@ async function listens(port: number): Promise<void> {
 }
 
 async function run(scope: Scope, program: string, args: (file: string) => string[], config: string): Promise<void> {
-  const folder = await mkdtemp('/tmp/sessions-ha-')
+  const folder = await scope.folder()
   const file = join(folder, 'config')
   await writeFile(file, config)
   // PgBouncer refuses to run as root, and becomes another user.
   for (const path of [folder, file]) await chmod(path, 0o755)
-  const child: ChildProcess = spawn(program, args(file), { stdio: 'ignore' })
-  scope.teardown(async () => {
-    child.kill('SIGKILL')
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-    await rm(folder, { recursive: true, force: true })
-  })
+  scope.spawn(program, args(file))
 }
 
 /** @param target the port that it connects to @returns its own */

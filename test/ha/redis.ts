@@ -1,7 +1,5 @@
 /** Redis with a replica and Sentinels that promote it. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -21,22 +19,14 @@ export interface Sentinels {
 export async function startSentinels(scope: Scope): Promise<Sentinels> {
   const first = await RedisServer.start(scope.test)
   const second = await RedisServer.start(scope.test, '--replicaof', '127.0.0.1', String(first.port))
-  const folder = await mkdtemp('/tmp/sessions-ha-')
-  const children: ChildProcess[] = []
-  scope.teardown(async () => {
-    for (const child of children) {
-      child.kill('SIGKILL')
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-    }
-    await rm(folder, { recursive: true, force: true })
-  })
+  const folder = await scope.folder()
   const ports = await Promise.all([0, 1, 2].map(() => freePort()))
   for (const port of ports) {
     const file = join(folder, `${port}.conf`)
     const settings = ['down-after-milliseconds main 1000', 'failover-timeout main 5000', 'parallel-syncs main 1']
     const config = [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, `sentinel monitor main 127.0.0.1 ${first.port} 2`]
     await writeFile(file, [...config, ...settings.map((setting) => `sentinel ${setting}`), ''].join('\n'))
-    children.push(spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' }))
+    scope.spawn('redis-server', [file, '--sentinel'])
   }
   const client = new Redis(ports[0] as number)
   client.on('error', () => {})
