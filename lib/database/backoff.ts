@@ -8,25 +8,32 @@ const LONGEST_PAUSE = 500
 export class Backoff {
   /** The last failure, until an attempt succeeds. */
   failure: Error | null = null
-  #failures = 0
+  #pause = FIRST_PAUSE
   #next = 0
+  readonly #now: () => number
 
+  /** @param now a monotonic clock, in milliseconds */
+  constructor(now: () => number = monotonicNow) {
+    this.#now = now
+  }
+
+  /** Called for each failed attempt, and for each caller who was refused one. Neither counts: the pause grows with the attempts. */
   failed(failure: Error): void {
     this.failure = failure
-    this.#failures++
   }
 
   /** The pause goes on: a server that accepts connections and refuses every write is not flooded with connections either. */
   succeeded(): void {
     this.failure = null
-    this.#failures = 0
+    this.#pause = FIRST_PAUSE
   }
 
-  /** Whether an attempt may be made now. If so, no other one may until the next pause is over. */
+  /** Whether an attempt may be made now, after a failure. If so, no other one may until the next pause is over. */
   claim(): boolean {
-    const now = monotonicNow()
-    if (this.failure !== null && now < this.#next) return false
-    this.#next = now + Math.min(FIRST_PAUSE * 2 ** this.#failures, LONGEST_PAUSE)
+    const now = this.#now()
+    if (now < this.#next) return false
+    this.#next = now + this.#pause
+    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
     return true
   }
 }
