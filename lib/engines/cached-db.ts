@@ -191,14 +191,13 @@ export class CachedDbEngine implements BulkEngine {
    * old. It keeps no process alive.
    */
   async #repeatInvalidations(): Promise<void> {
+    const rest = () => pause(REPEAT_PAUSE, undefined, { ref: false })
     while (this.#outdated.keys.length > 0) {
-      await pause(REPEAT_PAUSE, undefined, { ref: false })
-      try {
-        for (const sessionKey of this.#outdated.keys) {
-          await this.#timeUntil(deadlineIn(this.#storeTimeout)).spend((until) => this.#invalidate(sessionKey, until))
-        }
-      } catch {
-        // The cache is still away: that was logged when it failed first.
+      await rest()
+      for (const sessionKey of this.#outdated.keys) {
+        const time = this.#timeUntil(deadlineIn(this.#storeTimeout))
+        // That it fails was logged the first time. The cache may refuse only this session: the others have their turn.
+        await time.spend((until) => this.#invalidate(sessionKey, until)).catch(rest)
       }
     }
     this.#repeating = null

@@ -248,6 +248,29 @@ t.test('an old copy that could not be taken away is taken away for other process
   t.equal((await unhurried(engineOn(database)).load(key))?.sessionData, 'nobody')
 })
 
+t.test('a session that the cache refuses for good does not keep others from being taken away', async (t) => {
+  const { engine, cache } = await createEngine(t)
+  const refused = await engine.create(record('refused'))
+  const other = await engine.create(record('an admin'))
+  cache.failing = true
+  await engine.save(refused, record('nobody'), 'refused')
+  await engine.save(other, record('nobody'), 'an admin')
+  const repeated = new Promise<void>((resolve) => {
+    const { replace } = cache
+    cache.replace = async (key, ...args) => {
+      if (key === refused) throw new Error('READONLY')
+      const answer = await replace.call(cache, key, ...args)
+      resolve()
+      return answer
+    }
+  })
+  cache.failing = false
+  const alive = setInterval(() => {}, 1000)
+  await repeated
+  clearInterval(alive)
+  t.notMatch(await cache.get(other), 'an admin')
+})
+
 t.test('a copy is believed for a minute, whatever the cache has kept or brought back', async (t) => {
   let now = new Date('2030-01-01T00:00:00Z')
   const { engineOn, database, cache } = await createEngine(t, () => now)
