@@ -13,6 +13,9 @@ const SWEEP_MILLISECONDS = 50
 
 const FIRST_SWEPT_PAGES = 100
 
+/** Milliseconds for the database to undo a batch that missed its deadline. Until then its rows are locked, and it counts as another cleanup. */
+const UNDO_PAUSE = 1000
+
 /**
  * Deletes sessions that have expired at `now`, each batch in a transaction of its own.
  */
@@ -52,7 +55,7 @@ async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { ba
   for (let from: Date | null = oldest; from !== null && !signal?.aborted; ) {
     const batch: DeletedBatch | number | null = await table
       .deleteExpired(from, before, size)
-      .catch((error) => smallerIfOverdue(error, size))
+      .catch((error) => smallerIfOverdue(error, size, signal))
     if (typeof batch === 'number') {
       size = batch
       continue
@@ -63,7 +66,7 @@ async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { ba
     if (batch === null) return
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds, TARGET_MILLISECONDS)
     from = await table.oldestExpired(before, from)
-    if (from !== null) await rest(batch, signal)
+    if (from !== null) await rest(batch.milliseconds, signal)
   }
 }
 
@@ -74,7 +77,7 @@ async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { ba
 async function* sweep(table: SessionTable, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
   let size = FIRST_SWEPT_PAGES
   for (let page = 0; page < pages && !signal?.aborted; ) {
-    const batch = await table.deleteExpiredIn(page, page + size, before).catch((error) => smallerIfOverdue(error, size))
+    const batch = await table.deleteExpiredIn(page, page + size, before).catch((error) => smallerIfOverdue(error, size, signal))
     if (typeof batch === 'number') {
       size = batch
       continue
@@ -83,19 +86,20 @@ async function* sweep(table: SessionTable, before: Date, pages: number, signal: 
     if (batch === null) return
     page += size
     size = fitted(size, batch.milliseconds, SWEEP_MILLISECONDS)
-    if (page < pages) await rest(batch, signal)
+    if (page < pages) await rest(batch.milliseconds, signal)
   }
 }
 
-/** Leaves other statements as much time as the batch took. */
-async function rest({ milliseconds }: DeletedBatch, signal: AbortSignal | undefined): Promise<void> {
+/** Waits, at most until the signal: after a batch for as long as it took, so that other statements have as much time. */
+async function rest(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   await pause(milliseconds, undefined, { signal }).catch(() => {})
 }
 
-/** The next batch size after a batch that missed its deadline. @throws any other error */
-function smallerIfOverdue(error: unknown, size: number): number {
-  if (isOverdue(error) && size > 1) return Math.ceil(size / 10)
-  throw error
+/** Resolves to the next batch size after a batch that missed its deadline, when that is undone. @throws any other error */
+async function smallerIfOverdue(error: unknown, size: number, signal: AbortSignal | undefined): Promise<number> {
+  if (!isOverdue(error) || size === 1) throw error
+  await rest(UNDO_PAUSE, signal)
+  return Math.ceil(size / 10)
 }
 
 /** The next batch size. At most twice the last one, since a fast batch may have found its pages in memory. */
