@@ -64,6 +64,28 @@ t.test('settled() waits for all operations, also those that start in the meantim
   t.strictSame(log, ['begun by an operation', 'settled'])
 })
 
+t.test('work beside the operations may run some, and settled() waits for all of it and reports its error', async (t) => {
+  const queue = new SerialQueue()
+  const { open, opened } = gate()
+  const log: string[] = []
+  queue.follow(
+    (async () => {
+      await queue.run(async () => log.push('operation'))
+      await opened
+      log.push('end')
+      return fail()
+    })()
+  )
+  await queue.follow(queue.run(async () => 1))
+  await queue.run(async () => 2)
+  t.equal(queue.isSettled, false)
+  const settled = queue.settled()
+  open()
+  await t.rejects(settled, { message: 'failed' })
+  t.strictSame(log, ['operation', 'end'])
+  t.equal(queue.isSettled, true)
+})
+
 t.test('settled() does not wait when there is nothing', async (t) => {
   t.equal(await new SerialQueue().settled(), undefined)
 })

@@ -8,6 +8,7 @@ import { constantTimeCompare } from '../django/crypto.js'
 import type { Members } from '../django/serializer.js'
 import { LoginRequired } from '../errors.js'
 import { kindOf } from '../kind-of.js'
+import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import { type Check, checkAll, FUNCTION, isText, refuse } from '../settings/check.js'
@@ -150,19 +151,27 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
   }
 
   return {
-    login,
-    reauthenticate,
-    logout,
-    user,
-    userId,
-    userOf,
-    updateSessionAuthHash,
-    sessionsOf: (request) => own.list(request),
-    endSession: (request, id) => own.end(request, id),
-    endOtherSessions: (request) => own.endOthers(request),
+    login: followed(login),
+    reauthenticate: followed(reauthenticate),
+    logout: followed(logout),
+    user: followed(user),
+    userId: followed(userId),
+    userOf: (session, request) => lifecycleOf(session).follow(userOf(session, request)),
+    updateSessionAuthHash: followed(updateSessionAuthHash),
+    sessionsOf: followed((request) => own.list(request)),
+    endSession: followed((request, id) => own.end(request, id)),
+    endOtherSessions: followed((request) => own.endOthers(request)),
     loginRequired: createLoginRequired(user),
     freshLoginRequired: createFreshLoginRequired(user)
   }
+}
+
+/**
+ * Makes the session follow calls of a function. Without a session it throws at once, since nothing would notice the
+ * rejection of a call that is not awaited.
+ */
+function followed<Args extends unknown[], T>(work: (request: FastifyRequest, ...args: Args) => Promise<T>) {
+  return (request: FastifyRequest, ...args: Args): Promise<T> => lifecycleOf(sessionOf(request)).follow(work(request, ...args))
 }
 
 const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {

@@ -91,7 +91,12 @@ export class SessionLifecycle {
     return this.#queue.isSettled
   }
 
-  /** Waits for the operations that were started. @throws the error of one that was never awaited */
+  /** Follows what consists of several operations, as a login does: the reply waits for it, and fails with its error if nothing else does. */
+  follow<T>(work: Promise<T>): Promise<T> {
+    return this.#queue.follow(work)
+  }
+
+  /** Waits for all that was started. @throws the error of what was never awaited */
   settled(): Promise<void> {
     return this.#queue.settled()
   }

@@ -5,40 +5,58 @@
 import { Observed } from './observed.js'
 
 export class SerialQueue {
-  #last: Promise<void> = Promise.resolve()
-  #underWay = 0
+  #queued = 0
+  #last: Promise<unknown> = Promise.resolve()
+  #beside = 0
+  #allBeside: Promise<unknown> | null = null
   #forgotten: { promise: Observed<unknown>; error: unknown }[] = []
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
   get isSettled(): boolean {
-    return this.#underWay === 0 && this.#forgotten.length === 0
+    return this.#queued === 0 && this.#beside === 0 && this.#forgotten.length === 0
   }
 
   /** Starts `work` when the operations before it have settled. */
   run<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#underWay++ === 0 ? work() : this.#last.then(work)
+    return this.#observe(this.#queued++ === 0 ? work() : this.#last.then(work), true)
+  }
+
+  /** Follows work that is under way beside the operations, as a login is, which consists of some. */
+  follow<T>(work: Promise<T>): Promise<T> {
+    this.#beside++
+    return this.#observe(work, false)
+  }
+
+  /** Waits for all that was started. @throws the error of what was never awaited */
+  async settled(): Promise<void> {
+    while (this.#queued > 0 || this.#beside > 0) await Promise.all([this.#last, this.#allBeside])
+    const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)
+    this.#forgotten = []
+    if (forgotten !== undefined) throw forgotten.error
+  }
+
+  #observe<T>(result: Promise<T>, isQueued: boolean): Promise<T> {
     const promise = new Observed<T>((resolve, reject) => {
-      this.#last = result.then(
+      const settled = result.then(
         (value) => {
-          this.#underWay--
+          this.#end(isQueued)
           resolve(value)
         },
         (error) => {
-          this.#underWay--
+          this.#end(isQueued)
           this.#forgotten.push({ promise, error })
           promise.ignore()
           reject(error)
         }
       )
+      if (isQueued) this.#last = settled
+      else this.#allBeside = Promise.all([this.#allBeside, settled])
     })
     return promise
   }
 
-  /** Waits for all operations that were started. @throws the error of one that was never awaited */
-  async settled(): Promise<void> {
-    while (this.#underWay > 0) await this.#last
-    const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)
-    this.#forgotten = []
-    if (forgotten !== undefined) throw forgotten.error
+  #end(isQueued: boolean): void {
+    if (isQueued) this.#queued--
+    else this.#beside--
   }
 }

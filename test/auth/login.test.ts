@@ -177,14 +177,12 @@ t.test('whatever is given in place of a request is an error that says so', async
   const withoutPlugin = Fastify()
   t.teardown(() => withoutPlugin.close())
   const noRequest = (got: string) => ({ name: 'TypeError', message: `Expected a request as the first argument, got ${got}` })
-  await t.rejects(auth.login(undefined as never, ada), noRequest('undefined'))
-  await t.rejects(auth.login(ada as never, ada), noRequest('a plain object'))
-  for (const ask of [auth.logout, auth.user, auth.userId]) {
-    await t.rejects(async () => void (await ask(undefined as never)), noRequest('undefined'))
-  }
+  t.throws(() => auth.login(undefined as never, ada), noRequest('undefined'))
+  t.throws(() => auth.login(ada as never, ada), noRequest('a plain object'))
+  for (const ask of [auth.logout, auth.user, auth.userId]) t.throws(() => ask(undefined as never), noRequest('undefined'))
   withoutPlugin.get('/', async (request) => {
-    await t.rejects(auth.login(request, ada), { code: 'FST_SESSION_NOT_REGISTERED' })
-    await t.rejects(auth.user(request), { code: 'FST_SESSION_NOT_REGISTERED' })
+    t.throws(() => auth.login(request, ada), { code: 'FST_SESSION_NOT_REGISTERED' })
+    t.throws(() => auth.user(request), { code: 'FST_SESSION_NOT_REGISTERED' })
     return 'refused'
   })
   t.equal((await withoutPlugin.inject('/')).body, 'refused')
@@ -194,7 +192,7 @@ t.test('with the arguments in the wrong order nobody is signed in', async (t) =>
   const { app, auth, users, knex } = await createSite(t)
   app.get('/wrong-order', async (request) => auth.login(users.get('1') as never, request as never))
   const response = await app.inject('/wrong-order')
-  t.match([response.statusCode, response.json().message], [500, /^login: expected a user whose password/])
+  t.strictSame([response.statusCode, response.json().message], [500, 'Expected a request as the first argument, got a plain object'])
   t.strictSame(await knex('django_session').select(), [])
 })
 
