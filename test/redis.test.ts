@@ -67,7 +67,7 @@ t.test('a Redis that does not answer: 503 within storeTimeout, and service when 
 })
 
 /** The clients with their default settings, of which ioredis sends a command again when it has connected again. */
-const clients: Record<string, (t: Test, url: string) => Promise<ConstructorParameters<typeof RedisCache>[0]>> = {
+const clients: Record<'ioredis' | 'node-redis', (t: Test, url: string) => Promise<ConstructorParameters<typeof RedisCache>[0]>> = {
   ioredis: async (t, url) => {
     const client = new Redis(url)
     client.on('error', () => {})
@@ -187,33 +187,59 @@ t.test('the log names the kind of an error of Redis, and nothing else of it', { 
   }
 })
 
+/** The cache, and how many of its commands have failed so far. */
+function counted(cache: Cache) {
+  let failures = 0
+  const count = (error: unknown): never => {
+    failures++
+    throw error
+  }
+  const counting: Cache = {
+    get: (key) => Promise.resolve(cache.get(key)).catch(count),
+    add: (...args) => Promise.resolve(cache.add(...args)).catch(count),
+    replace: (...args) => Promise.resolve(cache.replace(...args)).catch(count),
+    delete: (key) => Promise.resolve(cache.delete(key)).catch(count)
+  }
+  return { cache: counting, failures: () => failures }
+}
+
 for (const [name, connectTo] of Object.entries(clients)) {
   t.test(`an error that passes is waited for, through ${name}: a replica that becomes the primary`, { skip }, async (t) => {
     const server = await RedisServer.start(t)
     const admin = await createClient(t, server.port)
-    const cache = new RedisCache(await connectTo(t, `redis://127.0.0.1:${server.port}`))
-    let refusals = 0
-    const counted: Cache = {
-      get: (key) => cache.get(key),
-      add: (...args) => cache.add(...args),
-      replace: (...args) =>
-        cache.replace(...args).catch((error) => {
-          refusals++
-          throw error
-        }),
-      delete: (key) => cache.delete(key)
-    }
-    const { app } = await createSite(t, counted, 60)
+    const proxy = await createProxy(t, `redis://127.0.0.1:${server.port}`)
+    const { cache, failures } = counted(new RedisCache(await connectTo(t, proxy.url)))
+    const { app } = await createSite(t, cache, 60)
     const browser = new Browser(app)
     await browser.get('/count')
     await admin.replicaof('127.0.0.1', 1)
     const saving = browser.get('/count')
-    while (refusals < 3) await admin.ping()
+    while (failures() < 3) await admin.ping()
+    proxy.fail(`\r\n${spelling[name as keyof typeof spelling]('EVAL')}\r\n`, 'before')
+    while (proxy.failures < 1) await admin.ping()
     await admin.replicaof('NO', 'ONE')
-    t.equal((await saving).statusCode, 200)
+    t.equal((await saving).statusCode, 200, 'although the connection was cut meanwhile')
     t.strictSame((await browser.get('/read')).json(), { count: 2 })
   })
 }
+
+t.test('a Redis that loads its file is waited for', { skip }, async (t) => {
+  // Microseconds for each key; and after so many bytes it answers that it is loading.
+  const server = await RedisServer.start(t, '--key-load-delay', '500', '--loading-process-events-interval-bytes', '1024')
+  const admin = await createClient(t, server.port)
+  await admin.eval("for number = 1, 2000 do redis.call('SET', 'filling ' .. number, 1) end", 0)
+  const { cache, failures } = counted(new RedisCache(await clients['node-redis'](t, `redis://127.0.0.1:${server.port}`)))
+  const { app } = await createSite(t, cache, 60)
+  const browser = new Browser(app)
+  await browser.get('/count')
+  await admin.save()
+  await server.stop()
+  const started = server.start()
+  t.equal((await browser.get('/count')).statusCode, 200)
+  t.ok(failures() > 2, `${failures()} refusals`)
+  await started
+  t.strictSame((await browser.get('/read')).json(), { count: 2 })
+})
 
 t.test('a Redis that is silent while a save in cached_db is acknowledged: this process never shows the old data', { skip }, async (t) => {
   const server = await RedisServer.start(t)

@@ -173,10 +173,11 @@ export class SessionCache {
 
   /**
    * Sends a command, and repeats it once if it fails: all commands are idempotent, and by then the client has often
-   * reconnected. Errors that pass are waited for until the deadline.
+   * reconnected. Errors that pass do not count: they are waited for until the deadline.
    */
   async #ask<T>(deadline: Deadline, send: () => Promise<T>): Promise<T> {
     let failure: Error | null = null
+    let failures = 0
     const timedOut = () => failure ?? new StoreUnavailable('the cache did not answer in time')
     for (let attempt = 1; ; attempt++) {
       if (hasPassed(deadline)) throw timedOut()
@@ -185,9 +186,9 @@ export class SessionCache {
         return await withDeadline(Promise.resolve(send()), deadline, timedOut)
       } catch (error) {
         if (error instanceof StoreUnavailable) throw error
-        if (attempt > 1 && !isPassing(error)) throw cacheFailure('the cache', error)
         failure = cacheFailure('the cache', error)
         if (isPassing(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
+        else if (++failures > 1) throw failure
       }
     }
   }
