@@ -6,27 +6,24 @@
  * Django takes no locks: between its processes and ours, a change may be lost as between two processes of Django.
  */
 import { lstat, rename, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { ClearExpiredOptions, ClearExpiredReport, Engine, SaveResult, SessionRecord, StoredSession } from '../../contract.js'
 import type { Deadline } from '../../deadline.js'
 import { newSessionKey } from '../../django/keys.js'
 import { StoreUnavailable } from '../../errors.js'
-import { monotonicNow } from '../../timers.js'
 import { claimNewKey } from '../claim-key.js'
-import { batchesOfNames, explained, orRemove, UNFIT, unless } from './file-system.js'
-import { Lock, removeAbandoned } from './lock.js'
+import { clearExpired } from './cleanup.js'
+import { explained, orRemove, UNFIT, unless } from './file-system.js'
+import { Lock } from './lock.js'
 import { isKey, SessionFiles, type SessionFilesOptions } from './session-files.js'
 
 const GONE = { outcome: 'gone' } as const
 
 export class FileEngine implements Engine {
-  readonly #folder: string
   readonly #clock: () => Date
   readonly #files: SessionFiles
 
   /** @throws InvalidOptions if the folder cannot be used */
   constructor(options: SessionFilesOptions) {
-    this.#folder = options.folder
     this.#clock = options.clock
     this.#files = new SessionFiles(options)
   }
@@ -86,31 +83,8 @@ export class FileEngine implements Engine {
     return isKey(sessionKey) && (await explained(this.#files.ifPresent(lstat(this.#files.path(sessionKey))))) !== null
   }
 
-  /** Skips sessions that are locked and files of other owners. Another failure is thrown after the remaining files. */
-  async clearExpired({ grace = 0, batchSize = 1000, signal, onProgress }: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
-    const now = this.#clock().getTime()
-    const before = new Date(now - grace * 1000)
-    const started = monotonicNow()
-    const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge: null }
-    let failure: unknown
-    for await (const names of batchesOfNames(this.#folder, batchSize)) {
-      if (signal?.aborted) break
-      for (const name of names) {
-        try {
-          const end = await explained(this.#clear(name, before))
-          if (end === null) continue
-          report.deleted += 1
-          report.backlogAge = Math.max(report.backlogAge ?? 0, Math.round((now - end.getTime()) / 1000))
-        } catch (error) {
-          failure ??= error
-        }
-      }
-      report.batches += 1
-      report.milliseconds = Math.round(monotonicNow() - started)
-      await onProgress?.({ ...report })
-    }
-    if (failure !== undefined) throw failure
-    return report
+  clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
+    return clearExpired(this.#files, this.#clock(), options)
   }
 
   // --- one session, under its lock ------------------------------------------------------
@@ -139,40 +113,6 @@ export class FileEngine implements Engine {
   /** Moves the end of a session. Returns false if its file is gone. */
   #renew(sessionKey: string, stored: StoredSession, lock: Lock): Promise<boolean> {
     return lock.commit(() => this.#files.renew(sessionKey, stored))
-  }
-
-  /** Removes an expired session, or what a dead process left behind. Returns the end of a removed session, otherwise null. */
-  async #clear(name: string, before: Date): Promise<Date | null> {
-    const file = this.#files.parse(name)
-    if (file === null) return null
-    const path = join(this.#folder, name)
-    return file.isHidden ? this.#clearLeftover(path, file.sessionKey) : this.#clearSession(path, file.sessionKey, before)
-  }
-
-  async #clearLeftover(path: string, sessionKey: string): Promise<null> {
-    if (path.endsWith('.lock')) {
-      await removeAbandoned(path)
-    } else {
-      // The writer of a temporary file holds the lock.
-      const lock = await Lock.tryAcquire(this.#files.lockPath(sessionKey))
-      await lock?.hold(() => lock.commit(() => unlink(path)))
-    }
-    return null
-  }
-
-  async #clearSession(path: string, sessionKey: string, before: Date): Promise<Date | null> {
-    const findEnd = async () => {
-      const stored = await unless(['ENOENT', 'EACCES', UNFIT], this.#files.read(sessionKey))
-      return stored !== null && stored.expireDate < before ? stored.expireDate : null
-    }
-    // Most sessions are live, and need no lock.
-    if ((await findEnd()) === null) return null
-    const lock = await Lock.tryAcquire(this.#files.lockPath(sessionKey))
-    if (lock === null) return null
-    return lock.hold(async () => {
-      const end = await findEnd()
-      return end !== null && (await lock.commit(() => unlink(path))) ? end : null
-    })
   }
 
   #isLive({ expireDate }: StoredSession): boolean {

@@ -7,7 +7,7 @@ import type { StoredSession } from '../../contract.js'
 import type { Codec } from '../../django/codec.js'
 import { EXPIRY_NAME, expiryDate, fixedDate } from '../../django/expiry.js'
 import { SessionTooLarge } from '../../errors.js'
-import { create, read, unless } from './file-system.js'
+import { batchesOfNames, create, read, unless } from './file-system.js'
 import { checkFolder, currentUser } from './folder.js'
 
 export interface SessionFilesOptions {
@@ -23,6 +23,14 @@ export interface SessionFilesOptions {
   maxSize: number
   codec: Codec
   clock: () => Date
+}
+
+/** A file in the folder that belongs to a session. */
+export interface SessionFile {
+  path: string
+  sessionKey: string
+  /** Whether it is a lock or a temporary file. */
+  isHidden: boolean
 }
 
 /** What follows the cookie's name in the name of a lock or a temporary file. */
@@ -59,14 +67,20 @@ export class SessionFiles {
     return join(this.#options.folder, `.${this.#options.cookieName}${sessionKey}.${ending}`)
   }
 
-  /** The key of the session that a file belongs to; `isHidden` for a lock or a temporary file. Null for other files. */
-  parse(name: string): { sessionKey: string; isHidden: boolean } | null {
-    const { cookieName } = this.#options
+  /** The names of the folder, in batches. The last batch may be empty. */
+  names(batchSize: number): AsyncGenerator<string[]> {
+    return batchesOfNames(this.#options.folder, batchSize)
+  }
+
+  /** The file with a name, and the key of its session; `isHidden` for a lock or a temporary file. Null for other files. */
+  parse(name: string): SessionFile | null {
+    const { folder, cookieName } = this.#options
+    const path = join(folder, name)
     const after = (prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')
     const sessionKey = after(cookieName)
-    if (isKey(sessionKey)) return { sessionKey, isHidden: false }
+    if (isKey(sessionKey)) return { path, sessionKey, isHidden: false }
     const hidden = HIDDEN.exec(after(`.${cookieName}`))
-    return hidden === null ? null : { sessionKey: hidden[1] as string, isHidden: true }
+    return hidden === null ? null : { path, sessionKey: hidden[1] as string, isHidden: true }
   }
 
   /**
