@@ -53,9 +53,10 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   const { knex, close } = await openKnex(settings.knex, settings.storeTimeout)
   try {
     const table = knex === null ? null : createTable(knex, settings, log)
-    const { engine: made, userSessionsTable } = withUserSessions(createEngine({ settings, codec, table, log }), { settings, table, log })
+    const store = createEngine({ settings, codec, table, log })
+    const { engine: made, userSessionsTable } = withUserSessions(store, { settings, table, log })
     const engine = new TracedEngine({ engine: made, name: settings.engine, secretKey: settings.secretKey })
-    const context = { engine, codec, mutex: new KeyedMutex(), settings, log }
+    const context = { engine, keepsDeadlines: store instanceof DbEngine, codec, mutex: new KeyedMutex(), settings, log }
     const model = table && new SessionModel(table, codec)
     const watches = new Watches({ context, find: finderOf(settings, table, engine) })
     const userSessions =

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Batcher, type BatcherOptions } from '../lib/database/batcher.ts'
 import { deadlineIn } from '../lib/deadline.ts'
 import { gate } from './fixtures/app.ts'
@@ -18,12 +18,18 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     alone: async (item) => (await together([item]))[0] as string,
     together,
     isRefused: () => false,
-    timedOut: () => new Error('timed out'),
+    timedOut: (wasSent) => new Error(wasSent ? 'no answer in time' : 'timed out'),
     maxSize: 10,
     maxUnderWay: 2,
     ...options
   })
   return { batches, add: (item: string, deadline = deadlineIn(60)) => batcher.add(item, deadline), started: () => started.reached }
+}
+
+/** Keeps the process alive, as a connection to the database does. */
+function stayAlive(t: Test): void {
+  const timer = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(timer))
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -174,6 +180,29 @@ t.test('a call whose deadline passed before it was sent fails, and the others go
   t.strictSame(batches[1]?.items, ['c'])
   batches[1]?.finish()
   t.equal(await inTime, 'c!')
+})
+
+t.test('a call fails soon after its own deadline, although its batch takes longer', async (t) => {
+  stayAlive(t)
+  const { batches, add } = createBatcher()
+  const sooner = add('a', deadlineIn(0.01))
+  const later = add('b')
+  await turn()
+  await t.rejects(sooner, { message: 'no answer in time' })
+  batches[0]?.finish()
+  t.equal(await later, 'b!')
+})
+
+t.test('a call fails soon after its deadline, although earlier batches take longer', async (t) => {
+  stayAlive(t)
+  const { batches, add } = createBatcher({ maxUnderWay: 1 })
+  const first = add('a')
+  await turn()
+  await t.rejects(add('b', deadlineIn(0.01)), { message: 'timed out' })
+  batches[0]?.finish()
+  t.equal(await first, 'a!')
+  await turn()
+  t.equal(batches.length, 1, 'it was not sent')
 })
 
 t.test('a batch has the latest deadline of its calls', async (t) => {

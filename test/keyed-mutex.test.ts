@@ -108,16 +108,3 @@ t.test('a waiter that times out gets no turn, and opens the mutex for nobody', a
   await Promise.all([running, next])
   t.strictSame(log, ['first starts', 'first ends', 'next'])
 })
-
-t.test('work that ignores its deadline is abandoned, and keeps the mutex until it settles', async (t) => {
-  const mutex = new KeyedMutex()
-  const log: string[] = []
-  const stubborn = gatedWork(log, 'stubborn')
-  await t.rejects(mutex.run('key', deadlineIn(0.01), stubborn.work), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
-  const next = mutex.run('key', deadlineIn(60), async () => log.push('next'))
-  await idle()
-  t.strictSame(log, ['stubborn starts'])
-  stubborn.end()
-  await next
-  t.strictSame(log, ['stubborn starts', 'stubborn ends', 'next'])
-})

@@ -24,12 +24,10 @@ t.test('operations run one after another, and answer their callers', async (t) =
     log.push('first starts')
     await opened
     log.push('first ends')
-    return 1
-  })
+  }, 1)
   const second = queue.run(async () => {
     log.push('second')
-    return 2
-  })
+  }, 2)
   await idle()
   t.strictSame(log, ['first starts'])
   open()
@@ -40,7 +38,7 @@ t.test('operations run one after another, and answer their callers', async (t) =
 t.test('a failed operation does not stop the next one', async (t) => {
   const queue = new SerialQueue()
   const failing = queue.run(fail)
-  const next = queue.run(async () => 'next')
+  const next = queue.run(async () => {}, 'next')
   await t.rejects(failing, { message: 'failed' })
   t.equal(await next, 'next')
 })
@@ -70,14 +68,14 @@ t.test('work beside the operations may run some, and settled() waits for all of 
   const log: string[] = []
   queue.follow(
     (async () => {
-      await queue.run(async () => log.push('operation'))
+      await queue.run(async () => void log.push('operation'))
       await opened
       log.push('end')
       return fail()
     })()
   )
-  await queue.follow(queue.run(async () => 1))
-  await queue.run(async () => 2)
+  await queue.follow(queue.run(async () => {}))
+  await queue.run(async () => {})
   t.equal(queue.isSettled, false)
   const settled = queue.settled()
   open()
@@ -93,7 +91,7 @@ t.test('settled() does not wait when there is nothing', async (t) => {
 t.test('the error of an operation that nobody awaits does not reach the process, but settled()', async (t) => {
   const queue = new SerialQueue()
   queue.run(fail)
-  queue.run(async () => 'fine')
+  queue.run(async () => {})
   await idle()
   await t.rejects(queue.settled(), { message: 'failed' })
   t.equal(await queue.settled(), undefined, 'it is reported once')
@@ -133,7 +131,7 @@ t.test('an error that a caller handles is not reported again', async (t) => {
 
 t.test('an operation returns a promise whose then() gives an ordinary promise', async (t) => {
   const queue = new SerialQueue()
-  const operation = queue.run(async () => 1)
+  const operation = queue.run(async () => {}, 1)
   t.ok(operation instanceof Promise)
   t.equal(operation.then((value) => value + 1).constructor, Promise)
   t.equal(await operation.then((value) => value + 1), 2)

@@ -8,25 +8,44 @@ import { Batcher, type BatcherOptions } from './batcher.js'
 import type { Columns } from './columns.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isPlain, type SessionTable } from './session-table.js'
-import { isRefused, tooLate } from './statement-error.js'
+import { isRefused, timedOut } from './statement-error.js'
 import type { Retries } from './use.js'
 
-interface Read {
-  sessionKey: string
-  now: Date
+// Classes, since V8 allocates literals that outlive a call to the database in the old generation, where they keep alive what they refer to.
+
+class Delete {
+  readonly sessionKey: string
+
+  constructor(sessionKey: string) {
+    this.sessionKey = sessionKey
+  }
 }
 
-interface Create {
-  sessionKey: string
-  row: StoredRow
+class Read extends Delete {
+  readonly now: Date
+
+  constructor(sessionKey: string, now: Date) {
+    super(sessionKey)
+    this.now = now
+  }
 }
 
-interface Save extends Create {
-  snapshot: string | null
+class Create extends Delete {
+  readonly row: StoredRow
+
+  constructor(sessionKey: string, row: StoredRow) {
+    super(sessionKey)
+    this.row = row
+  }
 }
 
-interface Delete {
-  sessionKey: string
+class Save extends Create {
+  readonly snapshot: string | null
+
+  constructor(sessionKey: string, row: StoredRow, snapshot: string | null) {
+    super(sessionKey, row)
+    this.snapshot = snapshot
+  }
 }
 
 /** As for single rows, but not sent again when a row is locked: then each call goes alone, and only the one of that row waits. */
@@ -80,7 +99,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
   }
 
   findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
-    return this.#reads.add({ sessionKey, now }, deadline)
+    return this.#reads.add(new Read(sessionKey, now), deadline)
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
@@ -89,11 +108,13 @@ export class BatchedTable implements SessionRows<StoredRow> {
 
   /** Batches rows without additional columns only. */
   insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean> {
-    return isPlain(columns) ? this.#creates.add({ sessionKey, row }, deadline) : this.#table.insert(sessionKey, row, columns, deadline)
+    return isPlain(columns)
+      ? this.#creates.add(new Create(sessionKey, row), deadline)
+      : this.#table.insert(sessionKey, row, columns, deadline)
   }
 
   update(sessionKey: string, row: StoredRow, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
-    if (isPlain(columns)) return this.#saves.add({ sessionKey, row, snapshot }, deadline)
+    if (isPlain(columns)) return this.#saves.add(new Save(sessionKey, row, snapshot), deadline)
     return this.#table.update(sessionKey, row, columns, snapshot, deadline)
   }
 
@@ -110,7 +131,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
   }
 
   delete(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return this.#deletes.add({ sessionKey }, deadline)
+    return this.#deletes.add(new Delete(sessionKey), deadline)
   }
 
   async #findLive(items: readonly Read[], deadline: Deadline): Promise<(StoredSession | null)[]> {
@@ -162,7 +183,7 @@ function createBatcher<Item, Result>(options: Pick<BatcherOptions<Item, Result>,
     maxUnderWay: MAX_UNDER_WAY,
     resultsPerTurn: RESULTS_PER_TURN,
     isRefused,
-    timedOut: tooLate,
+    timedOut,
     ...options
   })
 }

@@ -1,12 +1,12 @@
 /**
  * Combines calls into batches: those of one turn of the event loop, and those that arrive
- * while as many batches as allowed are under way. There is no timer: a lone call is sent
+ * while as many batches as allowed are under way. No call waits for others to come: a lone call is sent
  * at the end of its turn.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { type Deadline, hasPassed } from '../deadline.js'
 import { batches, served, type TracedOperation } from '../events.js'
-import { monotonicNow, setImmediate } from '../timers.js'
+import { monotonicNow, setImmediate, setTimeout } from '../timers.js'
 
 export interface BatcherOptions<Item, Result> {
   /** Carries out one item. */
@@ -15,8 +15,8 @@ export interface BatcherOptions<Item, Result> {
   together: (items: readonly Item[], deadline: Deadline) => Promise<readonly Result[]>
   /** Whether an error of `together` means that nothing was done. Then each item is tried alone, once. Any other error fails all of them. */
   isRefused: (error: unknown) => boolean
-  /** The error of an item whose deadline has passed before it was sent. */
-  timedOut: () => Error
+  /** The error of an item whose deadline has passed. @param wasSent whether it may have been carried out */
+  timedOut: (wasSent: boolean) => Error
   /** Items with the same key are never in one batch: the later one waits for the next. */
   keyOf?: (item: Item) => string
   /** The largest number of items in a batch. */
@@ -31,6 +31,12 @@ export interface BatcherOptions<Item, Result> {
    */
   resultsPerTurn?: number
 }
+
+/** How often overdue calls are looked for, in milliseconds. It spares each call a timer. */
+const LOOK_EVERY = 50
+
+/** Milliseconds in which a call that was sent may still end by itself. Its own error says more. */
+const GRACE = 50
 
 /** A waiting call. A class, since V8 allocates long-lived object literals in the old generation, where they keep alive what they refer to. */
 class Call<Item, Result> {
@@ -54,8 +60,9 @@ export class Batcher<Item, Result> {
   /** Bound, because a batch belongs to no request: it must not run in the async context of its first caller. */
   readonly #sendNext = AsyncResource.bind(() => this.#send(this.#take()))
   #waiting: Call<Item, Result>[] = []
-  #underWay = 0
+  readonly #underWay = new Set<readonly Call<Item, Result>[]>()
   #isScheduled = false
+  #isWatched = false
 
   constructor(options: BatcherOptions<Item, Result>) {
     this.#options = options
@@ -65,27 +72,45 @@ export class Batcher<Item, Result> {
     return new Promise((resolve, reject) => {
       this.#waiting.push(new Call(item, deadline, resolve, reject))
       this.#schedule()
+      this.#watch()
     })
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#waiting.length === 0 || this.#underWay >= this.#options.maxUnderWay) return
+    if (this.#isScheduled || this.#waiting.length === 0 || this.#underWay.size >= this.#options.maxUnderWay) return
     this.#isScheduled = true
     // Runs after the I/O of this turn, which may bring more calls.
     setImmediate(() => {
       this.#isScheduled = false
-      this.#rejectTimedOut()
+      this.#waiting = this.#withoutOverdue(this.#waiting, false)
       if (this.#waiting.length > 0) this.#sendNext()
       this.#schedule()
     })
   }
 
-  #rejectTimedOut(): void {
-    const now = monotonicNow()
-    this.#waiting = this.#waiting.filter(({ deadline, reject }) => {
-      const isLate = hasPassed(deadline, now)
-      if (isLate) reject(this.#options.timedOut())
-      return !isLate
+  /** Rejects calls whose deadline passes long before that of their batch, or while they wait for earlier batches. */
+  #watch(): void {
+    if (this.#isWatched) return
+    this.#isWatched = true
+    // After the I/O of this turn, which may bring the answer.
+    const look = () => setImmediate(this.#rejectOverdue)
+    setTimeout(look, LOOK_EVERY).unref()
+  }
+
+  readonly #rejectOverdue = () => {
+    this.#isWatched = false
+    this.#waiting = this.#withoutOverdue(this.#waiting, false)
+    for (const calls of this.#underWay) this.#withoutOverdue(calls, true)
+    if (this.#waiting.length > 0 || this.#underWay.size > 0) this.#watch()
+  }
+
+  /** Rejects overdue calls, and returns the others. */
+  #withoutOverdue(calls: readonly Call<Item, Result>[], wereSent: boolean): Call<Item, Result>[] {
+    const now = monotonicNow() - (wereSent ? GRACE : 0)
+    return calls.filter(({ deadline, reject }) => {
+      const isOverdue = hasPassed(deadline, now)
+      if (isOverdue) reject(this.#options.timedOut(wereSent))
+      return !isOverdue
     })
   }
 
@@ -106,11 +131,11 @@ export class Batcher<Item, Result> {
   }
 
   async #send(calls: readonly Call<Item, Result>[]): Promise<void> {
-    this.#underWay++
+    this.#underWay.add(calls)
     if (calls.length === 1) await this.#sendAlone(calls[0] as Call<Item, Result>)
     else if (calls.some(({ operations }) => operations !== undefined)) await this.#trace(calls)
     else await this.#sendTogether(calls)
-    this.#underWay--
+    this.#underWay.delete(calls)
     this.#schedule()
   }
 

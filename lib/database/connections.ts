@@ -9,12 +9,18 @@ import { served } from '../events.js'
 import { Batcher } from './batcher.js'
 import type { Binding, Dialect } from './dialect.js'
 import { type ConnectionPool, poolOf } from './pool.js'
-import { isRefused, tooLate } from './statement-error.js'
+import { isRefused, timedOut, tooLate } from './statement-error.js'
 import { type Retries, type Send, Use } from './use.js'
 
-interface Statement {
-  sql: string
-  bindings: readonly Binding[]
+/** A class, as the items of `BatchedTable` are. */
+class Statement {
+  readonly sql: string
+  readonly bindings: readonly Binding[]
+
+  constructor(sql: string, bindings: readonly Binding[]) {
+    this.sql = sql
+    this.bindings = bindings
+  }
 }
 
 export interface ConnectionsOptions {
@@ -58,7 +64,7 @@ export class Connections {
 
   /** @throws StoreUnavailable, StoreRefused */
   send(sql: string, bindings: readonly Binding[], deadline = this.deadline, retries: Retries = {}): Promise<unknown> {
-    if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add({ sql, bindings }, deadline)
+    if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add(new Statement(sql, bindings), deadline)
     return this.#use((send) => send(sql, bindings), deadline, this.#prepares, retries)
   }
 
@@ -98,7 +104,7 @@ export class Connections {
       together: (statements, deadline) =>
         this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), deadline),
       isRefused,
-      timedOut: tooLate
+      timedOut
     })
   }
 

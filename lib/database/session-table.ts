@@ -50,12 +50,17 @@ export class SessionTable implements SessionRows<StoredRow> {
   /** The row of a key, live or expired. */
   async find(sessionKey: string, deadline?: Deadline): Promise<FoundRow | null> {
     const [row] = await this.#rows(this.#sql.find, [sessionKey], deadline)
-    return row === undefined ? null : { ...this.read(row), microseconds: this.#dialect.readMicroseconds(row.expire_date) }
+    if (row === undefined) return null
+    const { sessionData, expireDate } = this.read(row)
+    return { sessionData, expireDate, microseconds: this.#dialect.readMicroseconds(row.expire_date) }
   }
 
-  async findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
-    const [row] = await this.#rows(this.#sql.findLive, [sessionKey, this.#dialect.bindDate(now)], deadline)
-    return row === undefined ? null : this.read(row)
+  findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
+    const bindings = [sessionKey, this.#dialect.bindDate(now)]
+    return this.connections.send(this.#sql.findLive, bindings, deadline, REPEATED).then((response) => {
+      const row = this.#dialect.rows(response)[0]
+      return row === undefined ? null : this.read(row)
+    })
   }
 
   /** The live rows of some keys, at most 256, by one statement. */
@@ -173,7 +178,7 @@ export class SessionTable implements SessionRows<StoredRow> {
   }
 
   read(row: Row): StoredSession {
-    return { sessionData: row.session_data as string, expireDate: this.#dialect.readDate(row.expire_date) }
+    return new ReadSession(row, this.#dialect)
   }
 
   /** @param count SQL for the number of sessions, where it is wanted */
@@ -244,6 +249,23 @@ export class SessionTable implements SessionRows<StoredRow> {
 
   #quoted(columns: Columns): string[] {
     return Object.keys(columns).map((name) => this.#dialect.quote(name))
+  }
+}
+
+/** A session as it was read. Its date is parsed only if it is asked for: most requests do not. */
+class ReadSession implements StoredSession {
+  readonly sessionData: string
+  readonly #expireDate: unknown
+  readonly #dialect: Dialect
+
+  constructor(row: Row, dialect: Dialect) {
+    this.sessionData = row.session_data as string
+    this.#expireDate = row.expire_date
+    this.#dialect = dialect
+  }
+
+  get expireDate(): Date {
+    return this.#dialect.readDate(this.#expireDate)
   }
 }
 

@@ -34,15 +34,16 @@ export class SettledTable implements SessionRows<StoredSession> {
 
   /** A key that is taken may have been by the same statement, whose connection broke. */
   async insert(sessionKey: string, stored: StoredSession, columns: Columns, deadline: Deadline): Promise<boolean> {
-    const row = toRow(stored)
+    const row = new MarkedRow(stored)
     if (await this.#rows.insert(sessionKey, row, columns, deadline)) return true
     return judge(await this.#table.find(sessionKey, deadline), row, null) === 'written'
   }
 
   update(sessionKey: string, stored: StoredSession, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
-    const row = toRow(stored)
-    const update = () => this.#rows.update(sessionKey, row, columns, snapshot, deadline)
-    return this.#settle(update, sessionKey, (found) => judge(found, row, snapshot), deadline)
+    const row = new MarkedRow(stored)
+    return this.#rows
+      .update(sessionKey, row, columns, snapshot, deadline)
+      .catch((error) => this.#settle(error, sessionKey, (found) => judge(found, row, snapshot), deadline))
   }
 
   updateLocked(
@@ -54,12 +55,13 @@ export class SettledTable implements SessionRows<StoredSession> {
     let judgeMerged = (_found: FoundRow | null): Verdict => 'unknown'
     const mergeToRow = (stored: StoredSession): Merged<StoredRow> => {
       const merged = merge(stored)
-      const row = toRow(merged.row)
+      const row = new MarkedRow(merged.row)
       judgeMerged = (found) => judge(found, row, null)
       return { row, columns: merged.columns }
     }
-    const update = () => this.#rows.updateLocked(sessionKey, now, mergeToRow, deadline)
-    return this.#settle(update, sessionKey, (found) => judgeMerged(found), deadline)
+    return this.#rows
+      .updateLocked(sessionKey, now, mergeToRow, deadline)
+      .catch((error) => this.#settle(error, sessionKey, judgeMerged, deadline))
   }
 
   touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
@@ -76,29 +78,28 @@ export class SettledTable implements SessionRows<StoredSession> {
     return this.#rows.delete(sessionKey, deadline)
   }
 
-  /** @throws the error of the write if its outcome stays unknown */
-  async #settle(
-    write: () => Promise<boolean>,
-    sessionKey: string,
-    verdictOf: (found: FoundRow | null) => Verdict,
-    deadline: Deadline
-  ): Promise<boolean> {
-    try {
-      return await write()
-    } catch (error) {
-      if (!isOutcomeUnknown(error)) throw error
-      const verdict = await this.#table.find(sessionKey, deadline).then(verdictOf, () => 'unknown')
-      if (verdict === 'unknown') throw error
-      return verdict === 'written'
-    }
+  /** Whether a write that failed was carried out all the same. @throws its error if that stays unknown */
+  async #settle(error: unknown, sessionKey: string, verdictOf: (found: FoundRow | null) => Verdict, deadline: Deadline): Promise<boolean> {
+    if (!isOutcomeUnknown(error)) throw error
+    const verdict = await this.#table.find(sessionKey, deadline).then(verdictOf, () => 'unknown')
+    if (verdict === 'unknown') throw error
+    return verdict === 'written'
   }
 }
 
 /** From 1 to 999. A 0 in the row means that the column stores no microseconds. */
 const randomMicroseconds = () => 1 + Math.floor(Math.random() * 999)
 
-function toRow({ sessionData, expireDate }: StoredSession): StoredRow {
-  return { sessionData, expireDate, early: randomMicroseconds() }
+/** A row to write. A class, as the items of `BatchedTable` are. */
+class MarkedRow implements StoredRow {
+  readonly sessionData: string
+  readonly expireDate: Date
+  readonly early = randomMicroseconds()
+
+  constructor({ sessionData, expireDate }: StoredSession) {
+    this.sessionData = sessionData
+    this.expireDate = expireDate
+  }
 }
 
 /**

@@ -50,6 +50,9 @@ export function overdue(reason: string): Error {
   return failure({ kind: 'overdue', reason, error: new Error(), message: 'it was cut off' })
 }
 
+/** The error of a call whose deadline has passed. */
+export const timedOut = (wasSent: boolean) => (wasSent ? overdue('the database gave no answer in time') : tooLate())
+
 /** Replaces bound values in a driver's message by question marks. */
 export function masked(message: string, bindings: readonly unknown[]): string {
   // Messages do not show binary data in the form in which it was bound.

@@ -21,7 +21,7 @@ export class CacheEngine implements Engine {
   }
 
   async create(record: SessionRecord, deadline: Deadline): Promise<string> {
-    const [sessionKey] = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record, deadline))
+    const { sessionKey } = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record, deadline))
     return sessionKey
   }
 
@@ -58,7 +58,7 @@ export class CacheEngine implements Engine {
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     return this.#change(sessionKey, deadline, async (entry, stored) => {
       const record = stored.sessionData === snapshot ? { ...stored, expireDate } : stored
-      const [newKey, newEntry] = await claimNewKey((newKey) => this.#cache.add(newKey, record, deadline, sessionKey))
+      const { sessionKey: newKey, result: newEntry } = await claimNewKey((newKey) => this.#cache.add(newKey, record, deadline, sessionKey))
       const tombstone = await this.#cache.bury(sessionKey, entry, newKey, this.#cache.ttl(record), deadline)
       if (tombstone === false) {
         await this.#cache.delete(newKey, deadline)

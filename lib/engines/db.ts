@@ -36,15 +36,18 @@ export class DbEngine implements BulkEngine {
     return this.#rows.findLive(sessionKey, this.#clock(), deadline)
   }
 
-  async create(record: SessionRecord, deadline: Deadline): Promise<string> {
+  create(record: SessionRecord, deadline: Deadline): Promise<string> {
     const insert = (sessionKey: string) => this.#rows.insert(sessionKey, record, this.#columnsOf(record, sessionKey), deadline)
-    const [sessionKey] = await claimNewKey(insert)
-    return sessionKey
+    return claimNewKey(insert).then((claim) => claim.sessionKey)
   }
 
-  async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
-    const saved = await this.#rows.update(sessionKey, record, this.#columnsOf(record, sessionKey), snapshot, deadline)
-    if (saved) return { outcome: 'saved', sessionKey }
+  save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
+    return this.#rows
+      .update(sessionKey, record, this.#columnsOf(record, sessionKey), snapshot, deadline)
+      .then((saved) => (saved ? { outcome: 'saved', sessionKey } : this.#unsaved(sessionKey, snapshot, deadline)))
+  }
+
+  async #unsaved(sessionKey: string, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
     const stored = snapshot === null ? null : await this.load(sessionKey, deadline)
     return stored === null ? { outcome: 'gone' } : { outcome: 'changed', stored }
   }

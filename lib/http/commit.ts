@@ -44,9 +44,9 @@ export async function commit(session: Session, response: Response): Promise<Cook
     return removal(response.cookieSent)
   }
   if (session.modified) {
-    await session.save()
+    await lifecycle.save()
     // Something changed it during the save, and the headers are not sent yet.
-    if (session.modified) await session.save()
+    if (session.modified) await lifecycle.save()
     return 'set'
   }
   // Loading may have reset `modified`: the only change was to delete a key that was not there.

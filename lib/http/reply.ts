@@ -90,7 +90,7 @@ export class Committer {
       const commit = this.#commit(reply, state, head)
       if (commit === null) pass()
       // `done` sends, and throws if a header has an invalid character. Fastify does not catch that after an asynchronous hook.
-      else commit.then(pass, fail).catch(done).catch(reportUnsendable(reply))
+      else commit.then(pass, fail).catch((error) => failSend(reply, done, error))
     }
   }
 
@@ -152,7 +152,7 @@ export class Committer {
     let action: CookieAction = 'none'
     head.hold()
     try {
-      await lifecycle.settled()
+      if (!lifecycle.isSettled) await lifecycle.settled()
       this.#warnOfDiscarded(reply.request, session)
       if (this.#settings.saveNestedChanges && head.statusCode < 500) lifecycle.data.recordNestedChanges()
       action = await commit(session, { statusCode: head.statusCode, cookieSent, renews })
@@ -198,9 +198,12 @@ function warnOfSecondSend({ log, request }: FastifyReply): void {
   log.warn({ route: request.routeOptions.url }, 'reply.send() was called twice: is a return or an await missing? The first reply is sent')
 }
 
-function reportUnsendable({ log, raw }: FastifyReply) {
-  return (error: Error): void => {
-    log.error({ err: error }, 'The reply could not be sent')
+/** Sends the error of a reply that could not be sent. Ends the connection if that fails too. */
+function failSend({ log, raw }: FastifyReply, done: SendDone, error: Error): void {
+  try {
+    done(error)
+  } catch (unsendable) {
+    log.error({ err: unsendable }, 'The reply could not be sent')
     raw.destroy()
   }
 }

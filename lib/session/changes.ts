@@ -9,19 +9,23 @@ export type Step = (current: Member | undefined) => Member | undefined
 
 export const remove: Step = () => undefined
 
+/** Shared by all changes without steps, as those of most requests. Never modified. */
+const NO_STEPS = new Map<string, Step[]>()
+
 export class Changes {
   /** Whether all data was deleted before the steps. */
   cleared: boolean
   /** The steps for each name, in the order of the changes. */
-  readonly steps: Map<string, Step[]>
+  steps: Map<string, Step[]>
 
-  constructor(cleared = false, steps = new Map<string, Step[]>()) {
+  constructor(cleared = false, steps = NO_STEPS) {
     this.cleared = cleared
     this.steps = steps
   }
 
   /** @param replaces whether the step makes earlier ones for the name unnecessary */
   record(name: string, step: Step, replaces: boolean): void {
+    if (this.steps === NO_STEPS) this.steps = new Map()
     const before = this.steps.get(name)
     if (before === undefined) return void this.steps.set(name, [step])
     // A removal stays, because a key that is set after it moves to the end, as in Python.

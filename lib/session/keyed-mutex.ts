@@ -1,16 +1,6 @@
 import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
-
-/**
- * The time after its deadline in which an operation may still end by itself, in milliseconds. Its own error
- * says more than the one of the timeout.
- */
-const GRACE = 100
-
-/** Waits for an operation until shortly after its deadline. @throws StoreUnavailable if it has not ended by then */
-export function bounded<T>(operation: Promise<T>, deadline: Deadline): Promise<T> {
-  return withDeadline(operation, deadline + GRACE, () => new StoreUnavailable('the store gave no answer in time'))
-}
+import { started } from './engine-call.js'
 
 /**
  * A mutex for each key. Writes of one session in this process take turns, so that each works on the
@@ -24,20 +14,20 @@ export class KeyedMutex {
    * Runs `work` while no other work runs for the key. The mutex opens when the work settles, even if
    * the caller has stopped waiting by then.
    *
-   * @throws StoreUnavailable if the work does not begin or end in time; or the error of the work
+   * @throws StoreUnavailable if the work does not begin in time; or the error of the work
    */
   run<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
     const waiters = this.#waiters.get(key)
-    if (waiters !== undefined) return this.#turn(waiters, deadline).then(() => this.#begin(key, deadline, work))
+    if (waiters !== undefined) return this.#turn(waiters, deadline).then(() => this.#begin(key, work))
     this.#waiters.set(key, [])
-    return this.#begin(key, deadline, work)
+    return this.#begin(key, work)
   }
 
-  #begin<T>(key: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
+  #begin<T>(key: string, work: () => Promise<T>): Promise<T> {
     const working = started(work)
     const open = () => this.#open(key)
     working.then(open, open)
-    return bounded(working, deadline)
+    return working
   }
 
   /** Resolves when all earlier waiters have had their turn. */
@@ -58,14 +48,5 @@ export class KeyedMutex {
     const next = this.#waiters.get(key)?.shift()
     if (next === undefined) this.#waiters.delete(key)
     else next()
-  }
-}
-
-/** Engines may throw instead of rejecting, and return what is no promise. */
-function started<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return Promise.resolve(work())
-  } catch (error) {
-    return Promise.reject(error)
   }
 }

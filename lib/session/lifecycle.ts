@@ -5,14 +5,16 @@ import { EXPIRY_NAME, fixedDate, hasEnded } from '../django/expiry.js'
 import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
 import { events, sessionRef } from '../events.js'
-import { bounded } from './keyed-mutex.js'
+import { callEngine } from './engine-call.js'
 import { readSession, refuseKey } from './loading.js'
 import { interrupted, report, type Subject } from './reports.js'
-import { earlier, expireDateOf, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
+import { earlier, expireDateOf, Replacement, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
 import { SerialQueue } from './serial-queue.js'
 import type { SessionEnd } from './session.js'
 import { absoluteEnd, isTooOld } from './timeouts.js'
 import { type PendingSave, WorkingCopy } from './working-copy.js'
+
+const NO_SNAPSHOT = Promise.resolve(null)
 
 export class SessionLifecycle {
   readonly data: WorkingCopy
@@ -111,7 +113,7 @@ export class SessionLifecycle {
    */
   load<T>(result: T): Promise<T> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#load(deadline, result))
+    return this.#queue.run(() => this.#load(deadline), result)
   }
 
   /** Stores the data, whether or not it changed. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
@@ -149,14 +151,15 @@ export class SessionLifecycle {
 
   // --- loading ---------------------------------------------------------------------
 
-  async #load<T>(deadline: Deadline, result: T): Promise<T> {
-    if (this.data.members !== null) return result
-    const snapshot = this.#key === null ? null : await readSession(this.#context, this.#key, this.#log, this.#request, deadline)
-    // An unknown key is never adopted, against session fixation: saving the session makes a new one.
-    if (snapshot === null) this.#key = null
-    this.#snapshot = snapshot
-    this.data.load(snapshot?.members ?? new Map())
-    return result
+  #load(deadline: Deadline): Promise<void> {
+    if (this.data.members !== null) return Promise.resolve()
+    const reading = this.#key === null ? NO_SNAPSHOT : readSession(this.#context, this.#key, this.#log, this.#request, deadline)
+    return reading.then((snapshot) => {
+      // An unknown key is never adopted, against session fixation: saving the session makes a new one.
+      if (snapshot === null) this.#key = null
+      this.#snapshot = snapshot
+      this.data.load(snapshot?.members ?? new Map())
+    })
   }
 
   /** The session as it is stored, for an event. */
@@ -167,7 +170,7 @@ export class SessionLifecycle {
   // --- saving ----------------------------------------------------------------------
 
   async #save(deadline: Deadline): Promise<void> {
-    if (this.data.members === null) await this.#load(deadline, undefined)
+    if (this.data.members === null) await this.#load(deadline)
     const pending = this.data.beginSave()
     try {
       this.#snapshot = await (this.#snapshot === null
@@ -185,17 +188,17 @@ export class SessionLifecycle {
   async #create(members: Members, deadline: Deadline): Promise<Snapshot> {
     const stored = withBeginningIfTimed(this.#context, members, null)
     const record = recordOf(this.#context, stored)
-    this.#key = await bounded(this.#context.engine.create(record, deadline), deadline)
+    this.#key = await callEngine(this.#context, deadline, () => this.#context.engine.create(record, deadline))
     if (events.created.hasSubscribers) report('created', this.#subject(stored), {})
     return new Snapshot(record, stored)
   }
 
-  async #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Snapshot> {
+  #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Snapshot> {
     const key = this.#key as string
     const members = withBeginningIfTimed(this.#context, pending.members, snapshot.members)
     const record = recordOf(this.#context, members, this.keepsEnd ? snapshot.expireDate : null)
     const { changes } = pending
-    const replacement = {
+    const replacement = new Replacement({
       sessionKey: key,
       snapshot,
       members,
@@ -205,24 +208,30 @@ export class SessionLifecycle {
       keepsEnd: this.keepsEnd,
       log: this.#log,
       request: this.#request
-    }
-    const saved = await this.#context.mutex.run(key, deadline, () => {
+    })
+    return this.#exclusively(key, deadline, () => {
       this.#isUnsettled = true
       return replace(this.#context, replacement, deadline)
+    }).then((saved) => {
+      this.#key = saved.sessionKey
+      return saved.snapshot
     })
-    this.#key = saved.sessionKey
-    return saved.snapshot
+  }
+
+  /** Runs `work` while no other request of this process writes the session. */
+  #exclusively<T>(sessionKey: string, deadline: Deadline, work: () => Promise<T>): Promise<T> {
+    return callEngine(this.#context, deadline, () => this.#context.mutex.run(sessionKey, deadline, work))
   }
 
   // --- the other operations --------------------------------------------------------
 
   async #flush(deadline: Deadline, isExpired: boolean): Promise<void> {
-    const { engine, mutex } = this.#context
+    const { engine } = this.#context
     const key = this.#key
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
     if (key !== null) {
-      await mutex.run(key, deadline, () => engine.delete(key, deadline))
+      await this.#exclusively(key, deadline, () => engine.delete(key, deadline))
       if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
       if (!isExpired && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
     }
@@ -233,35 +242,35 @@ export class SessionLifecycle {
   }
 
   async #cycleKey(deadline: Deadline): Promise<void> {
-    await this.#load(deadline, undefined)
+    await this.#load(deadline)
     const key = this.#key
     const snapshot = this.#snapshot
     // Without a live session there is nothing to move: the first save makes a key.
     if (key === null || snapshot === null) return
-    const { engine, mutex } = this.#context
+    const { engine } = this.#context
     const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)
-    const newKey = await mutex.run(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
+    const newKey = await this.#exclusively(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
     if (newKey === null) throw interrupted(this.#subject(), 'deleted')
     this.#key = newKey
     if (events.rotated.hasSubscribers && newKey !== key) {
       report('rotated', this.#subject(), { previousRef: sessionRef(this.#context.settings.secretKey, key) })
     }
     this.#cookieIsDue = true
-    this.#snapshot = new Snapshot({ ...snapshot, expireDate }, snapshot.members)
+    this.#snapshot = snapshot.endingAt(expireDate)
   }
 
   async #touch(deadline: Deadline): Promise<void> {
-    await this.#load(deadline, undefined)
+    await this.#load(deadline)
     const key = this.#key
     const snapshot = this.#snapshot
     if (key === null || snapshot === null) return
-    const { engine, mutex, settings } = this.#context
+    const { engine, settings } = this.#context
     if (settings.timeouts.idle === undefined && fixedDate(snapshot.members.get(EXPIRY_NAME)?.value) !== null) return
     const expireDate = expireDateOf(settings, snapshot.members)
     if (expireDate.getTime() - snapshot.expireDate.getTime() < settings.touchAfter * 1000) return
     if (engine.keyIsData) return this.#save(deadline)
-    if (!(await mutex.run(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))))
-      throw interrupted(this.#subject(), 'deleted')
-    this.#snapshot = new Snapshot({ ...snapshot, expireDate }, snapshot.members)
+    const isThere = await this.#exclusively(key, deadline, () => engine.touch(key, expireDate, snapshot.sessionData, deadline))
+    if (!isThere) throw interrupted(this.#subject(), 'deleted')
+    this.#snapshot = snapshot.endingAt(expireDate)
   }
 }

@@ -3,7 +3,7 @@ import type { SessionLog, StoredSession } from '../contract.js'
 import type { Deadline } from '../deadline.js'
 import { SuspiciousSession, UnknownKey } from '../errors.js'
 import { events } from '../events.js'
-import { bounded } from './keyed-mutex.js'
+import { callEngine } from './engine-call.js'
 import { report, type Subject } from './reports.js'
 import { decode, type SessionContext, Snapshot } from './saving.js'
 import { isTooOld } from './timeouts.js'
@@ -14,7 +14,7 @@ import { isTooOld } from './timeouts.js'
  * @param request for events
  * @throws StoreUnavailable, SessionTooLarge
  */
-export async function readSession(
+export function readSession(
   context: SessionContext,
   sessionKey: string,
   log: SessionLog,
@@ -23,15 +23,20 @@ export async function readSession(
 ): Promise<Snapshot | null> {
   const { engine, settings } = context
   const subject: Subject = { settings, sessionKey, members: null, request }
-  let stored: StoredSession | null
-  try {
-    stored = await bounded(engine.load(sessionKey, deadline), deadline)
-  } catch (error) {
-    if (!(error instanceof SuspiciousSession)) throw error
-    log.warn({ code: error.code }, error.message)
-    if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
-    return null
-  }
+  return callEngine(context, deadline, () => engine.load(sessionKey, deadline)).then(
+    (stored) => liveSnapshot(context, stored, log, subject),
+    (error) => {
+      if (!(error instanceof SuspiciousSession)) throw error
+      log.warn({ code: error.code }, error.message)
+      if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
+      return null
+    }
+  )
+}
+
+/** Null for a session that is not there any more, or too old. */
+function liveSnapshot(context: SessionContext, stored: StoredSession | null, log: SessionLog, subject: Subject): Snapshot | null {
+  const { settings } = context
   if (stored === null) {
     // Visitors come back after their session has expired.
     refuseKey('debug', 'it has expired, was deleted, or never existed', subject, 'absent', log)

@@ -10,6 +10,7 @@ import { type Members, toObject } from '../django/serializer.js'
 import { StoreUnavailable, SuspiciousSession } from '../errors.js'
 import { events } from '../events.js'
 import type { Changes } from './changes.js'
+import { started } from './engine-call.js'
 import type { KeyedMutex } from './keyed-mutex.js'
 import { interrupted, type ReportSettings, report, type Subject } from './reports.js'
 import { absoluteEnd, withBeginning } from './timeouts.js'
@@ -28,42 +29,82 @@ export interface SessionSettings extends ReportSettings {
 
 export interface SessionContext {
   engine: Engine
+  /** Whether each call of the engine settles soon after its deadline, whatever the storage does. @default false */
+  keepsDeadlines?: boolean
   codec: Codec
   mutex: KeyedMutex
   settings: SessionSettings
   log: SessionLog
 }
 
-/**
- * A row as it was read or written, and its data. A class, since V8 makes such objects several times as fast as it
- * spreads others into a literal.
- */
+/** A row as it was read or written, and its data. */
 export class Snapshot implements StoredSession {
   readonly sessionData: string
-  readonly expireDate: Date
   readonly members: Members
+  readonly #stored: StoredSession
 
-  constructor({ sessionData, expireDate }: StoredSession, members: Members) {
-    this.sessionData = sessionData
-    this.expireDate = expireDate
+  constructor(stored: StoredSession, members: Members) {
+    this.sessionData = stored.sessionData
     this.members = members
+    this.#stored = stored
+  }
+
+  /** Asked of the row, which parses its date only then. */
+  get expireDate(): Date {
+    return this.#stored.expireDate
+  }
+
+  endingAt(expireDate: Date): Snapshot {
+    return new Snapshot({ sessionData: this.sessionData, expireDate }, this.members)
   }
 }
 
-export interface Replacement {
-  sessionKey: string
+/** The members of a session that are to be stored. A class, since V8 allocates long-lived literals in the old generation (see `RequestState`). */
+class NewRecord implements SessionRecord {
+  readonly sessionData: string
+  readonly expireDate: Date
+  readonly #members: Members
+  readonly #codec: Codec
+
+  constructor(codec: Codec, members: Members, expireDate: Date) {
+    this.sessionData = codec.encode(members)
+    this.expireDate = expireDate
+    this.#members = members
+    this.#codec = codec
+  }
+
+  data(): Record<string, unknown> {
+    return toObject(this.#members, this.#codec.serializer.copy)
+  }
+}
+
+/** A save of changed data. A class, as `NewRecord` is. */
+export class Replacement {
+  readonly sessionKey: string
   /** The session as it was loaded, before the changes. */
-  snapshot: Snapshot
+  readonly snapshot: Snapshot
   /** The snapshot with the changes. */
-  members: Members
-  record: SessionRecord
-  changes: Changes
+  readonly members: Members
+  readonly record: SessionRecord
+  readonly changes: Changes
   /** Whether an earlier save of the session failed that the store may have carried out. */
-  isUnsettled: boolean
+  readonly isUnsettled: boolean
   /** Whether the end of the session stays as it is, because the request does not count as activity. */
-  keepsEnd: boolean
-  log: SessionLog
-  request: object | null
+  readonly keepsEnd: boolean
+  readonly log: SessionLog
+  readonly request: object | null
+
+  constructor(fields: Replacement) {
+    this.sessionKey = fields.sessionKey
+    this.snapshot = fields.snapshot
+    this.members = fields.members
+    this.record = fields.record
+    this.changes = fields.changes
+    this.isUnsettled = fields.isUnsettled
+    this.keepsEnd = fields.keepsEnd
+    this.log = fields.log
+    this.request = fields.request
+  }
 }
 
 /** If another request changed one of these, merging would let this request act as the wrong user. */
@@ -100,11 +141,7 @@ export function earlier(date: Date, other: Date | null): Date {
 
 /** @param latest the latest end that the record may have; null for no limit */
 export function recordOf({ codec, settings }: SessionContext, members: Members, latest: Date | null = null): SessionRecord {
-  return {
-    sessionData: codec.encode(members),
-    expireDate: earlier(expireDateOf(settings, members), latest),
-    data: () => toObject(members, codec.serializer.copy)
-  }
+  return new NewRecord(codec, members, earlier(expireDateOf(settings, members), latest))
 }
 
 /** Adds the time at which the session began to the members, if the absolute timeout needs it. */
@@ -118,16 +155,19 @@ export function withBeginningIfTimed({ codec, settings }: SessionContext, member
  * @throws SessionInterrupted if the session was deleted in the meantime, or the changes must not be merged
  * @throws StoreUnavailable, SessionTooLarge
  */
-export async function replace(
+export function replace(
   context: SessionContext,
   replacement: Replacement,
   deadline: Deadline
 ): Promise<{ sessionKey: string; snapshot: Snapshot }> {
   const { engine, settings } = context
   const { sessionKey, snapshot, members, record } = replacement
-  const result = await engine.save(sessionKey, record, settings.onConflict === 'overwrite' ? null : snapshot.sessionData, deadline)
-  if (result.outcome !== 'saved') return merge(context, replacement, result, deadline)
-  return { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
+  const replaced = settings.onConflict === 'overwrite' ? null : snapshot.sessionData
+  return started(() => engine.save(sessionKey, record, replaced, deadline)).then((result) =>
+    result.outcome === 'saved'
+      ? { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
+      : merge(context, replacement, result, deadline)
+  )
 }
 
 /** @param missed the outcome of the first attempt to save */

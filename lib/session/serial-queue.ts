@@ -16,9 +16,11 @@ export class SerialQueue {
     return this.#queued === 0 && this.#beside === 0 && this.#forgotten.length === 0
   }
 
-  /** Starts `work` when the operations before it have settled. */
-  run<T>(work: () => Promise<T>): Promise<T> {
-    return this.#observe(this.#queued++ === 0 ? work() : this.#last.then(work), true)
+  run(work: () => Promise<void>): Promise<void>
+  run<T>(work: () => Promise<void>, result: T): Promise<T>
+  /** Starts `work` when the operations before it have settled. @param result the value to resolve with */
+  run(work: () => Promise<void>, result?: unknown): Promise<unknown> {
+    return this.#observe(this.#queued++ === 0 ? work() : this.#last.then(work), true, result)
   }
 
   /** Follows work that is under way beside the operations, as a login is, which consists of some. */
@@ -35,12 +37,12 @@ export class SerialQueue {
     if (forgotten !== undefined) throw forgotten.error
   }
 
-  #observe<T>(result: Promise<T>, isQueued: boolean): Promise<T> {
+  #observe<T>(working: Promise<T>, isQueued: boolean, result?: T): Promise<T> {
     const promise = new Observed<T>((resolve, reject) => {
-      const settled = result.then(
+      const settled = working.then(
         (value) => {
           this.#end(isQueued)
-          resolve(value)
+          resolve(isQueued ? (result as T) : value)
         },
         (error) => {
           this.#end(isQueued)

@@ -6,12 +6,18 @@ import { type Member, type MemberSerializer, type Members, toObject } from '../d
 import { SessionNotLoaded } from '../errors.js'
 import { applyStep, Changes, remove, type Step } from './changes.js'
 
-/** The data that a running save stores. */
-export interface PendingSave {
+/** The data that a running save stores. A class, since V8 allocates long-lived literals in the old generation (see `RequestState`). */
+export class PendingSave {
   readonly members: Members
   readonly changes: Changes
   /** Whether changes inside values are saved too. */
   readonly nested: boolean
+
+  constructor(members: Members, changes: Changes, nested: boolean) {
+    this.members = members
+    this.changes = changes
+    this.nested = nested
+  }
 }
 
 export class WorkingCopy {
@@ -28,8 +34,8 @@ export class WorkingCopy {
   #modified = false
   /** Whether `modified` was set to true, which saves changes inside values. */
   #nested = false
-  /** The members whose values callers hold and may change in place, by name. */
-  readonly #handedOut = new Map<string, Member>()
+  /** The members whose values callers hold and may change in place, by name. Null for none, as in most requests. */
+  #handedOut: Map<string, Member> | null = null
 
   /** @param saveNestedChanges the option: saves changes inside values without `modified = true` */
   constructor(serializer: MemberSerializer, saveNestedChanges: boolean) {
@@ -74,7 +80,10 @@ export class WorkingCopy {
 
   /** Returns a member's value, and remembers it: the caller may change it in place. */
   handOut(name: string, member: Member): unknown {
-    if (typeof member.value === 'object' && member.value !== null) this.#handedOut.set(name, member)
+    if (typeof member.value === 'object' && member.value !== null) {
+      this.#handedOut ??= new Map()
+      this.#handedOut.set(name, member)
+    }
     return member.value
   }
 
@@ -113,7 +122,7 @@ export class WorkingCopy {
   clear(): void {
     this.#change()
     this.#changes = new Changes(true)
-    this.#handedOut.clear()
+    this.#handedOut = null
     if (this.#members !== null) this.#share(new Map())
   }
 
@@ -126,7 +135,7 @@ export class WorkingCopy {
 
   /** The names of values that were changed inside, without being saved. */
   get discardedChanges(): string[] {
-    return this.#nested || this.#handedOut.size === 0 ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
+    return this.#nested || this.#handedOut === null ? [] : Array.from(this.#nestedChanges(isUnstorable), ([name]) => name)
   }
 
   get #savesNestedChanges(): boolean {
@@ -137,7 +146,7 @@ export class WorkingCopy {
   #nestedChanges(ignore: (error: unknown) => boolean = () => false): [string, Member][] {
     const serializer = this.#serializer
     const changes: [string, Member][] = []
-    for (const [name, member] of this.#handedOut) {
+    for (const [name, member] of this.#handedOut ?? []) {
       if (this.#members?.get(name) !== member) continue
       try {
         const changed = serializer.member(name, member.value)
@@ -167,7 +176,7 @@ export class WorkingCopy {
   /** Starts a save, which ends with `endSave` or `abortSave`. @throws TypeError if a change inside a value cannot be stored */
   beginSave(): PendingSave {
     if (this.#savesNestedChanges) this.recordNestedChanges()
-    const pending = { members: this.#members as Members, changes: this.#changes, nested: this.#nested }
+    const pending = new PendingSave(this.#members as Members, this.#changes, this.#nested)
     this.#isShared = true
     this.#changes = new Changes()
     this.#modified = false
@@ -238,10 +247,11 @@ export class WorkingCopy {
 
   /** Keeps watching the values that callers still hold, by their new members. */
   #keepHandedOut(): void {
-    for (const [name, member] of this.#handedOut) {
+    const handedOut = this.#handedOut
+    for (const [name, member] of handedOut ?? []) {
       const now = this.#members?.get(name)
-      if (now !== undefined && now.value === member.value) this.#handedOut.set(name, now)
-      else this.#handedOut.delete(name)
+      if (now !== undefined && now.value === member.value) handedOut?.set(name, now)
+      else handedOut?.delete(name)
     }
   }
 }

@@ -3,6 +3,7 @@ import { type Deadline, deadlineIn } from '../deadline.js'
 import type { Members } from '../django/serializer.js'
 import type { BulkEngine } from '../engines/bulk.js'
 import { events } from '../events.js'
+import { callEngine } from '../session/engine-call.js'
 import { report } from '../session/reports.js'
 import { earlier, type SessionContext } from '../session/saving.js'
 import type { Session } from '../session/session.js'
@@ -197,7 +198,7 @@ export class UserSessions {
     const { sessionKey } = session
     const deadline = this.#deadline()
     const { engine, mutex } = this.#context
-    await mutex.run(sessionKey, deadline, () => engine.delete(sessionKey, deadline))
+    await callEngine(this.#context, deadline, () => mutex.run(sessionKey, deadline, () => engine.delete(sessionKey, deadline)))
     this.#report(session, cause)
   }
 

@@ -39,7 +39,7 @@ export class FileEngine implements Engine {
     // Written in place and without a lock: nobody knows the key before the file is complete.
     const claim = async (sessionKey: string) =>
       (await unless(['EEXIST'], this.#files.create(this.#files.path(sessionKey), record))) !== null
-    const [sessionKey] = await explained(claimNewKey(claim))
+    const { sessionKey } = await explained(claimNewKey(claim))
     return sessionKey
   }
 
