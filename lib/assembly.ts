@@ -36,7 +36,6 @@ import { UserSessions } from './user-sessions/user-sessions.js'
 export interface Parts {
   settings: Settings
   context: SessionContext
-  watches: Watches
   /** Null without a database, like the model. */
   connections: Connections | null
   model: SessionModel | null
@@ -56,14 +55,14 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
     const store = createEngine({ settings, codec, table, log })
     const { engine: made, userSessionsTable } = withUserSessions(store, { settings, table, log })
     const engine = new TracedEngine({ engine: made, name: settings.engine, secretKey: settings.secretKey })
-    const context = { engine, keepsDeadlines: store instanceof DbEngine, codec, mutex: new KeyedMutex(), settings, log }
+    const watches = new Watches({ context: { codec, settings, log }, find: finderOf(settings, table, engine) })
+    const context = { engine, keepsDeadlines: store instanceof DbEngine, codec, mutex: new KeyedMutex(), settings, log, watches }
     const model = table && new SessionModel(table, codec)
-    const watches = new Watches({ context, find: finderOf(settings, table, engine) })
     const userSessions =
       settings.userSessions && userSessionsTable
-        ? new UserSessions({ ...settings.userSessions, context, table: userSessionsTable, bulk: made as BulkEngine, watches })
+        ? new UserSessions({ ...settings.userSessions, context, table: userSessionsTable, bulk: made as BulkEngine })
         : null
-    return { settings, context, watches, connections: table?.connections ?? null, model, userSessions, close }
+    return { settings, context, connections: table?.connections ?? null, model, userSessions, close }
   } catch (error) {
     await close()
     throw error

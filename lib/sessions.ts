@@ -16,8 +16,7 @@ import { engineName, events } from './events.js'
 import { lifecycleOf, openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
 import type { Session } from './session/session.js'
-import { WatchedEngine } from './session/watched-engine.js'
-import { ended, type Watches } from './session/watches.js'
+import { ended } from './session/watches.js'
 import { checkClearExpired } from './settings/schedule.js'
 import type { Settings } from './settings/settings.js'
 import { checkWatch, type WatchOptions } from './settings/watch.js'
@@ -36,17 +35,15 @@ export class Sessions {
   readonly #context: SessionContext
   readonly #connections: Connections | null
   readonly #model: SessionModel | null
-  readonly #watches: Watches
   readonly #close: () => Promise<void>
   /** @internal For the plugin and `createAuth`. Null without the option `userSessions`. */
   readonly userSessions: UserSessions | null
 
-  private constructor({ settings, context, watches, connections, model, userSessions, close }: Parts) {
+  private constructor({ settings, context, connections, model, userSessions, close }: Parts) {
     this.#settings = settings
     this.#context = context
     this.#connections = connections
     this.#model = model
-    this.#watches = watches
     this.userSessions = userSessions
     this.#close = close
     owners.set(context, this)
@@ -177,19 +174,17 @@ export class Sessions {
    */
   watch(session: Session, options: WatchOptions = {}): AbortSignal {
     checkWatch(options)
-    const { engine, codec } = this.#context
+    const { engine, watches } = this.#context
     const { key, data } = lifecycleOf(session)
     if (engine.keyIsData) throw new InvalidOptions('- engine: expected one that stores sessions for watch(), got signed_cookies')
     if (data.members === null) throw new TypeError('watch(session): expected a session that is loaded: await session.load() first')
     if (key === null) return AbortSignal.abort(ended())
-    // Installed by the first watch, so that applications without watches do not pay for it.
-    if (!(engine instanceof WatchedEngine)) this.#context.engine = new WatchedEngine(engine, this.#watches, codec)
-    return this.#watches.add(key, data.members, options.every ?? 30, options.signal)
+    return watches.add(key, data.members, options.every ?? 30, options.signal)
   }
 
   /** Ends the database connections that are ours, after what is still to be written. */
   async close(): Promise<void> {
-    await this.#watches.close()
+    await this.#context.watches.close()
     await this.userSessions?.close()
     await this.#close()
   }

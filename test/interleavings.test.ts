@@ -27,6 +27,7 @@ import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import type { Session } from '../lib/session/session.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
+import { createContext } from './fixtures/context.ts'
 import { type DatabaseName, databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
@@ -312,7 +313,7 @@ class Race {
     const engine = this.#store.engine(scheduler, client)
     const gatedTime = scheduler.gate(client, time, { passes: { resource: 'time', writes: true } })
     if (request === CLEANUP) return cleanUp(engine, gatedTime)
-    const context = { engine, codec, mutex: this.#mutex ?? new KeyedMutex(), settings, log }
+    const context = createContext({ engine, codec, settings, log }, this.#mutex ?? undefined)
     const session = openSession(context, this.sessionKey)
     return request === LATER ? gatedTime.passes(2).then(() => respond('read', session, client)) : respond(request, session, client)
   }
@@ -440,7 +441,7 @@ t.test('every order of two requests of one process', async (t) =>
 t.test('a request that another one overtakes at each attempt is saved under the lock', async (t) => {
   const store = await createDbStore(t, 'sqlite')
   const thrice: Rival = async (scheduler, client, sessionKey) => {
-    const context = { engine: store.engine(scheduler, client), codec, mutex: new KeyedMutex(), settings, log }
+    const context = createContext({ engine: store.engine(scheduler, client), codec, settings, log })
     const session = openSession(context, sessionKey)
     for (const name of ['first', 'second', 'third']) {
       session.set(name, 1).set('count', increment)
@@ -571,7 +572,7 @@ t.test('on signed_cookies the browser keeps one of two changes, and a cookie out
   now = START
   const codec = createCodec(clock)
   const engine = new SignedCookiesEngine({ codec, cookieName: 'sessionid', cookieAge: settings.cookieAge, clock })
-  const open = (cookie: string | null) => openSession({ engine, codec, mutex: new KeyedMutex(), settings, log }, cookie)
+  const open = (cookie: string | null) => openSession(createContext({ engine, codec, settings, log }), cookie)
   const first = open(null)
   first.set('start', 'here')
   await first.save()

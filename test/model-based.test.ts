@@ -13,9 +13,9 @@ import { CachedDbEngine } from '../lib/engines/cached-db.ts'
 import { FileEngine } from '../lib/engines/file/engine.ts'
 import { SessionCache } from '../lib/engines/session-cache.ts'
 import { openSession } from '../lib/session/facade.ts'
-import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { secretKey } from './fixtures/app.ts'
+import { createContext } from './fixtures/context.ts'
 import { databases, missing, openDatabase } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
@@ -44,7 +44,7 @@ class World {
     this.#engine = engine
     const log = { debug: () => {}, warn: (_details: object, message: string) => warn(message) }
     // Browsers whose requests meet different processes.
-    const context = () => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
+    const context = () => createContext({ engine, codec, settings, log })
     this.#clients = Array.from({ length: BROWSERS }, context).map(
       (context) => new SessionClient((cookie) => openSession(context, cookie), settings)
     )

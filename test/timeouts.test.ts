@@ -5,10 +5,10 @@ import t, { type Test } from 'tap'
 import { MemoryCache } from '../lib/caches/memory.ts'
 import type { SessionOptions } from '../lib/index.ts'
 import { openSession } from '../lib/session/facade.ts'
-import { KeyedMutex } from '../lib/session/keyed-mutex.ts'
 import type { SessionContext } from '../lib/session/saving.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
 import { Browser, createApp, gate, memorySettings, secretKey } from './fixtures/app.ts'
+import { createContext } from './fixtures/context.ts'
 import { openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec, engineOptions } from './fixtures/engines.ts'
 import { SessionClient } from './fixtures/session-client.ts'
@@ -339,7 +339,7 @@ class World {
     const log = { debug: () => {}, warn: () => {} }
     const codec = createCodec(clock)
     const engine = createDbEngine(knex, clock)
-    this.#context = () => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
+    this.#context = () => createContext({ engine, codec, settings, log })
     this.#clients = [this.#context(), this.#context()].map(
       (context) => new SessionClient((cookie) => openSession(context, cookie), settings)
     )

@@ -13,6 +13,7 @@ import { createApp, gate, secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
 import { privateFolder } from './fixtures/folders.ts'
+import { createSite, openUserSessions } from './fixtures/user-sessions.ts'
 
 const ENDED = { code: 'FST_SESSION_ENDED', message: 'The session has ended, or has another key' }
 const OTHER_USER = { code: 'FST_SESSION_ENDED', message: 'The session has another user' }
@@ -81,6 +82,18 @@ for (const [name, options] of Object.entries(engines)) {
     }
   })
 }
+
+t.test('a session that is ended in the list of a user’s sessions is known at once', async (t) => {
+  const { app, login } = await createSite(t, await openUserSessions(t, 'sqlite'))
+  const watched = async () => app.sessions.watch(await app.sessions.open((await login('1')).cookie).load(), HOUR)
+  const ofUser = app.sessions.ofUser('1')
+  const one = await watched()
+  await ofUser.end((await ofUser.list())[0]?.id ?? 0)
+  t.match(one.reason, ENDED)
+  const all = [await watched(), await watched()]
+  await ofUser.endAll()
+  for (const { reason } of all) t.match(reason, ENDED)
+})
 
 for (const name of databases) {
   t.test(`all sessions that are watched are looked at by one statement: ${name}`, { skip: missing(name) }, async (t) => {

@@ -214,6 +214,7 @@ export class SessionLifecycle {
       return replace(this.#context, replacement, deadline)
     }).then((saved) => {
       this.#key = saved.sessionKey
+      this.#context.watches.changed(key, saved.snapshot.members)
       return saved.snapshot
     })
   }
@@ -226,12 +227,13 @@ export class SessionLifecycle {
   // --- the other operations --------------------------------------------------------
 
   async #flush(deadline: Deadline, isExpired: boolean): Promise<void> {
-    const { engine } = this.#context
+    const { engine, watches } = this.#context
     const key = this.#key
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
     if (key !== null) {
       await this.#exclusively(key, deadline, () => engine.delete(key, deadline))
+      watches.ended(key)
       if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
       if (!isExpired && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
     }
@@ -247,9 +249,10 @@ export class SessionLifecycle {
     const snapshot = this.#snapshot
     // Without a live session there is nothing to move: the first save makes a key.
     if (key === null || snapshot === null) return
-    const { engine } = this.#context
+    const { engine, watches } = this.#context
     const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)
     const newKey = await this.#exclusively(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
+    if (newKey !== key) watches.ended(key)
     if (newKey === null) throw interrupted(this.#subject(), 'deleted')
     this.#key = newKey
     if (events.rotated.hasSubscribers && newKey !== key) {

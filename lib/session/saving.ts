@@ -14,6 +14,7 @@ import { started } from './engine-call.js'
 import type { KeyedMutex } from './keyed-mutex.js'
 import { interrupted, type ReportSettings, report, type Subject } from './reports.js'
 import { absoluteEnd, withBeginning } from './timeouts.js'
+import type { Watches } from './watches.js'
 
 /** The settings that a session needs, as in `SessionOptions`. Ages and times are in seconds. */
 export interface SessionSettings extends ReportSettings {
@@ -28,13 +29,14 @@ export interface SessionSettings extends ReportSettings {
 }
 
 export interface SessionContext {
-  engine: Engine
+  readonly engine: Engine
   /** Whether each call of the engine settles soon after its deadline, whatever the storage does. @default false */
-  keepsDeadlines?: boolean
-  codec: Codec
-  mutex: KeyedMutex
-  settings: SessionSettings
-  log: SessionLog
+  readonly keepsDeadlines?: boolean
+  readonly codec: Codec
+  readonly mutex: KeyedMutex
+  readonly settings: SessionSettings
+  readonly log: SessionLog
+  readonly watches: Watches
 }
 
 /** A row as it was read or written, and its data. */

@@ -8,7 +8,6 @@ import { report } from '../session/reports.js'
 import { earlier, type SessionContext } from '../session/saving.js'
 import type { Session } from '../session/session.js'
 import { absoluteEnd } from '../session/timeouts.js'
-import type { Watches } from '../session/watches.js'
 import { type Client, type IpPrivacy, NO_IP, storedIp, storedUserAgent } from './client.js'
 import { RecentlySeen } from './recently-seen.js'
 import { userIdOf } from './user-id.js'
@@ -54,7 +53,6 @@ export interface UserSessionsOptions {
   context: SessionContext
   /** The engine on the table, for many sessions at once. */
   bulk: BulkEngine
-  watches: Watches
   ip: IpPrivacy
   userAgent: boolean
 }
@@ -98,7 +96,7 @@ export class UserSessions {
    * @throws StoreUnavailable, StoreRefused
    */
   async end(userId: string, sessions: readonly FoundSession[], cause: EndingCause = REVOKED): Promise<void> {
-    const { table, bulk, watches } = this.#options
+    const { table, bulk } = this.#options
     if (sessions.length === 1) return this.#endOne(sessions[0] as FoundSession, cause)
     const sessionKeys = sessions.map(({ sessionKey }) => sessionKey)
     try {
@@ -110,10 +108,7 @@ export class UserSessions {
       if (failure !== undefined) throw failure.reason
       return
     }
-    for (const session of sessions) {
-      watches.ended(session.sessionKey)
-      this.#report(session, cause)
-    }
+    for (const session of sessions) this.#tell(session, cause)
     const warn = (error: unknown) => this.#context.log.warn({ err: error }, 'Entries of ended sessions stay in the table of user sessions')
     await table.deleteAll(userId, sessionKeys, this.#hintDeadline()).catch(warn)
   }
@@ -199,10 +194,12 @@ export class UserSessions {
     const deadline = this.#deadline()
     const { engine, mutex } = this.#context
     await callEngine(this.#context, deadline, () => mutex.run(sessionKey, deadline, () => engine.delete(sessionKey, deadline)))
-    this.#report(session, cause)
+    this.#tell(session, cause)
   }
 
-  #report({ sessionKey, members }: FoundSession, { event, request }: EndingCause): void {
+  /** Tells the watches, and who subscribes to events, that a session was ended. */
+  #tell({ sessionKey, members }: FoundSession, { event, request }: EndingCause): void {
+    this.#context.watches.ended(sessionKey)
     if (!events[event].hasSubscribers) return
     const subject = { settings: this.#context.settings, sessionKey, members, request }
     if (event === 'ended') report('ended', subject, { reason: 'revoked' })

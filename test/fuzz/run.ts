@@ -17,10 +17,9 @@ import { SessionCache } from '../../lib/engines/session-cache.ts'
 import { COOKIE_SALT, SignedCookiesEngine } from '../../lib/engines/signed-cookies.ts'
 import sessions from '../../lib/index.ts'
 import { openSession } from '../../lib/session/facade.ts'
-import { KeyedMutex } from '../../lib/session/keyed-mutex.ts'
-import type { SessionContext } from '../../lib/session/saving.ts'
 import type { Session } from '../../lib/session/session.ts'
 import { resolveSettings } from '../../lib/settings/settings.ts'
+import { createContext } from '../fixtures/context.ts'
 
 const [seed = Date.now() % 2 ** 32, count = 1_000_000] = process.argv.slice(2).map(Number)
 const secretKey = 'the secret key of the tests'
@@ -122,9 +121,8 @@ const store: Engine = Object.assign(Object.create(new CacheEngine(cache)), {
   load: async () => ({ sessionData: row, expireDate: new Date('2999-01-01') })
 } satisfies Partial<Engine>)
 const log = { debug: () => {}, warn: () => {} }
-const contextOf = (engine: Engine, codec: Codec): SessionContext => ({ engine, codec, mutex: new KeyedMutex(), settings, log })
-const cookieContext = contextOf(signedCookies, cookieCodec)
-const rowContext = contextOf(store, rowCodec)
+const cookieContext = createContext({ engine: signedCookies, codec: cookieCodec, settings, log })
+const rowContext = createContext({ engine: store, codec: rowCodec, settings, log })
 
 const KEY = 'abcdefghijklmnopqrstuvwxyz012345'
 const signer = new TimestampSigner({ secretKey, salt: STORE_SALT, clock })
