@@ -1,11 +1,12 @@
 /** The cookies of the entry `testing`. The engine contract is run in engines.test.ts. */
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { createAuth } from '../lib/auth/index.ts'
+import { type AuthUser, createAuth } from '../lib/auth/index.ts'
 import sessions, { type SessionOptions } from '../lib/index.ts'
 import { loginCookie, sessionCookie } from '../lib/testing.ts'
-import { createApp, secretKey } from './fixtures/app.ts'
+import { Browser, createApp, secretKey } from './fixtures/app.ts'
 import { openDatabase } from './fixtures/databases.ts'
+import { createSite, openUserSessions, sessionsOf } from './fixtures/user-sessions.ts'
 
 const ada = { id: 7, password: 'pbkdf2_sha256$1000$a$ada' }
 const auth = createAuth({ getUser: (id) => (id === '7' ? ada : null), backends: ['site.backends.Own'] })
@@ -46,6 +47,26 @@ for (const [name, options] of Object.entries(engines)) {
     })
   })
 }
+
+t.test('a user is signed in with all that a login may do: a limit, a list of sessions, and a hook that reads the request', async (t) => {
+  const seen: unknown[] = []
+  const onLogin = (user: AuthUser, { ip, headers, log, server }: FastifyRequest) => {
+    log.info('%s signs in', user.id)
+    seen.push(ip, headers['user-agent'], typeof server.sessions.ofUser)
+  }
+  const { app, auth, users, logs } = await createSite(
+    t,
+    await openUserSessions(t, 'sqlite'),
+    {},
+    { maxSessions: { of: 1, then: 'endOldest' }, onLogin }
+  )
+  const login = async () => new Browser(app, (await loginCookie(app, auth, users.get('1') as AuthUser)).split('=')[1])
+  const [first, second] = [await login(), await login()]
+  t.strictSame((await first.get('/who')).json(), { id: null })
+  t.match(await sessionsOf(second), [{ isCurrent: true, ip: '127.0.0.1', userAgent: null }])
+  t.strictSame(seen.slice(0, 3), ['127.0.0.1', undefined, 'function'])
+  t.ok(logs.some(({ msg }) => msg === '1 signs in'))
+})
 
 t.test('each cookie is a session of its own', async (t) => {
   const { app } = await createApp(t, await engines.db(t))

@@ -11,6 +11,8 @@ export interface SessionsApp {
   ready(): PromiseLike<unknown>
 }
 
+type Request = Parameters<Auth<AuthUser>['login']>[0]
+
 /** Data of a session. The keys that `SessionData` declares have their declared types. */
 export type TestData = Partial<SessionData> & Record<string, unknown>
 
@@ -27,7 +29,8 @@ export function sessionCookie(app: SessionsApp, data: TestData): Promise<string>
 
 /**
  * Does the same for a user, whom `auth.login` signs in without a password
- * (django.test.Client.force_login).
+ * (django.test.Client.force_login). The request that `onLogin` gets came from 127.0.0.1 without headers, as that of
+ * Django's test client.
  *
  * @throws TypeError when the plugin is not registered in this scope of the application
  */
@@ -37,9 +40,13 @@ export function loginCookie<User extends AuthUser>(
   user: User,
   data: TestData = {}
 ): Promise<string> {
-  // There is no request yet. A login reads these two members only, as in Django's test client.
-  const request = (session: Session) => ({ session, server: app }) as unknown as Parameters<typeof auth.login>[0]
-  return cookieOf(app, data, (session) => auth.login(request(session), user))
+  return cookieOf(app, data, (session) => auth.login(requestOf(app, session), user))
+}
+
+/** A request to sign in with: nobody has sent it, so that it has no reply and no body. */
+function requestOf(app: SessionsApp, session: Session): Request {
+  const { log } = app as { log?: unknown }
+  return { session, server: app, log, ip: '127.0.0.1', headers: {}, params: {}, query: {} } as unknown as Request
 }
 
 async function cookieOf(app: SessionsApp, data: TestData, change: (session: Session) => Promise<void>): Promise<string> {
