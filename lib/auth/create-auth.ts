@@ -16,13 +16,11 @@ import { isUserId } from '../user-sessions/user-id.js'
 import type { Auth, AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
 import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
 import { createFreshLoginRequired, createLoginRequired } from './login-required.js'
+import { CSRF_NAMES, undoLogin } from './undo-login.js'
 import { MAX_SESSIONS_CHECK, OwnSessions } from './user-sessions.js'
 import { type AuthUser, authHashes, checkUser, sessionOf } from './users.js'
 
 const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
-
-/** The session keys of CSRF secrets: of Django with `CSRF_USE_SESSIONS`, and of @fastify/csrf-protection. */
-const CSRF_NAMES = ['_csrftoken', '_csrf']
 
 /** A verified user, valid as long as the session has this id and backend. */
 interface Remembered<User> {
@@ -53,6 +51,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     const entry = entryOf(session, method)
     await own.refuseSurplus(session, user)
     await onLogin?.(user, request)
+    const before = session.toObject()
     const hashes = authHashes(Sessions.of(session), user)
     const id = String(user.id)
     const stored = session.get('_auth_user_hash')
@@ -65,7 +64,13 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     for (const name of CSRF_NAMES) session.set(name, () => undefined)
     recordLogin(session, entry)
     if (rememberMe !== undefined) session.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
-    await own.enter(request, session, user)
+    try {
+      await own.enter(request, session, user)
+    } catch (error) {
+      // Otherwise the reply of a handler that catches the error would save the login.
+      await undoLogin(session, before)
+      throw error
+    }
     remember(session, Promise.resolve(user))
   }
 

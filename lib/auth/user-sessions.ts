@@ -87,21 +87,15 @@ export class OwnSessions<User extends AuthUser> {
   /**
    * Called when a login has changed the session: stores it, since its key is needed, and enters it.
    *
-   * @throws TooManySessions, StoreUnavailable, StoreRefused; then nobody is signed in
+   * @throws TooManySessions, StoreUnavailable, StoreRefused; then the login is to be undone
    */
   async enter(request: FastifyRequest, session: Session, user: User): Promise<void> {
     const limit = this.#limitOf(user)
     if (limit === null && Sessions.of(session).userSessions === null) return
     const userSessions = userSessionsOf(session, 'maxSessions')
-    try {
-      await session.save()
-      if (limit === null) await userSessions.enter(session.sessionKey as string, String(user.id), clientOf(request))
-      else await this.#admit(request, session, user, limit)
-    } catch (error) {
-      // Otherwise the reply of a handler that catches the error would save the login.
-      await session.flush()
-      throw error
-    }
+    await session.save()
+    if (limit === null) await userSessions.enter(session.sessionKey as string, String(user.id), clientOf(request))
+    else await this.#admit(request, session, user, limit)
   }
 
   async #admit(request: FastifyRequest, session: Session, user: User, limit: SessionLimit): Promise<void> {

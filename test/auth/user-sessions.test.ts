@@ -1,10 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
+import type { FastifyRequest } from 'fastify'
 import Keyv from 'keyv'
 import type { Knex } from 'knex'
 import t from 'tap'
 import { type AuthUser, createAuth } from '../../lib/auth/index.ts'
 import { KeyvCache, MemoryCache, type SessionOptions } from '../../lib/index.ts'
-import { Browser, createApp, memorySettings, warnings } from '../fixtures/app.ts'
+import { Browser, createApp, gate, memorySettings, warnings } from '../fixtures/app.ts'
 import { databases, missing, openDatabase, recordQueries } from '../fixtures/databases.ts'
 import { djangoLogin } from '../fixtures/login-site.ts'
 import { createSite, entryKeys, openUserSessions, type Site, sessionsOf, TABLE } from '../fixtures/user-sessions.ts'
@@ -14,6 +15,13 @@ async function loginInDjango({ app, users }: Site, id: string): Promise<Browser>
   const session = app.sessions.open().update(djangoLogin(id, users.get(id)?.password as string))
   await session.save()
   return new Browser(app, session.sessionKey)
+}
+
+/** A browser with a cart, in which a user may have signed in, and the data of its session. */
+async function withCart(site: Site, id: string | null) {
+  const browser = id === null ? new Browser(site.app) : await site.login(id)
+  await browser.get('/anonymous')
+  return { browser, before: (await browser.get('/read')).json() }
 }
 
 const verbs = (queries: string[]) => queries.splice(0).flatMap((sql) => /\b(?:SELECT|INSERT|UPDATE|DELETE)\b/.exec(sql)?.[0] ?? [])
@@ -203,6 +211,37 @@ t.test('a login beyond the limit ends the session that was used longest ago, or 
   await third.get('/logout')
   t.equal((await visitor.get('/login/1')).statusCode, 200)
 })
+
+for (const visitorId of [null, '2']) {
+  const visitor = visitorId === null ? 'an anonymous visitor' : 'another user'
+
+  t.test(`a login of ${visitor} that another login overtakes is refused, and the session keeps its data`, async (t) => {
+    const knex = await openUserSessions(t, 'sqlite')
+    const { reached, pass, open } = gate()
+    const onLogin = (_: AuthUser, { headers }: FastifyRequest) => (headers['user-agent'] === 'slow' ? pass() : undefined)
+    const site = await createSite(t, knex, {}, { maxSessions: { of: 1, then: 'refuse' }, onLogin })
+    const { browser, before } = await withCart(site, visitorId)
+    const slow = browser.get('/login/1', { 'user-agent': 'slow' })
+    await reached
+    const winner = await site.login('1')
+    open()
+    t.match((await slow).json(), { statusCode: 403, code: 'FST_SESSION_TOO_MANY_SESSIONS' })
+    t.strictSame((await browser.get('/read')).json(), before)
+    t.strictSame((await browser.get('/who')).json(), { id: visitorId })
+    t.strictSame((await winner.get('/who')).json(), { id: '1' })
+    t.equal((await knex('django_session')).length, 2, 'no session of the refused login is left')
+  })
+
+  t.test(`a login of ${visitor} that cannot be entered fails, and the session keeps its data`, async (t) => {
+    const knex = await openUserSessions(t, 'sqlite')
+    const site = await createSite(t, knex, {}, { maxSessions: { of: 1, then: 'endOldest' } })
+    const { browser, before } = await withCart(site, visitorId)
+    await knex.schema.renameTable(TABLE, 'away')
+    t.equal((await browser.get('/login/1')).statusCode, 500)
+    t.strictSame((await browser.get('/read')).json(), before)
+    t.strictSame((await browser.get('/who')).json(), { id: visitorId })
+  })
+}
 
 t.test('a login that fails signs nobody in, whatever else fails and whatever the handler does', async (t) => {
   const knex = await openUserSessions(t, 'sqlite')
