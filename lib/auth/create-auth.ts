@@ -1,33 +1,12 @@
-/**
- * Logins that are shared with Django: port of `login`, `logout`, `get_user` and
- * `update_session_auth_hash` in django/contrib/auth/__init__.py (Django 5.x). The
- * application provides the users.
- */
+/** The functions for logins, and the check of their options. */
 import type { FastifyRequest } from 'fastify'
-import { constantTimeCompare } from '../django/crypto.js'
-import type { Members } from '../django/serializer.js'
-import { LoginRequired } from '../errors.js'
-import { kindOf } from '../kind-of.js'
 import { lifecycleOf } from '../session/facade.js'
-import type { Session } from '../session/session.js'
-import { Sessions } from '../sessions.js'
 import { type Check, checkAll, FUNCTION, isText, refuse } from '../settings/check.js'
-import { isUserId } from '../user-sessions/user-id.js'
-import type { Auth, AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
-import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
+import type { Auth, AuthOptions } from './auth.js'
 import { createFreshLoginRequired, createLoginRequired } from './login-required.js'
-import { CSRF_NAMES, undoLogin } from './undo-login.js'
-import { MAX_SESSIONS_CHECK, OwnSessions } from './user-sessions.js'
-import { type AuthUser, authHashes, checkUser, sessionOf } from './users.js'
-
-const MODEL_BACKEND = 'django.contrib.auth.backends.ModelBackend'
-
-/** A verified user, valid as long as the session has this id and backend. */
-interface Remembered<User> {
-  id: unknown
-  backend: unknown
-  user: Promise<User | null>
-}
+import { Logins } from './logins.js'
+import { MAX_SESSIONS_CHECK } from './user-sessions.js'
+import { type AuthUser, sessionOf } from './users.js'
 
 /**
  * Makes the functions for logins.
@@ -36,136 +15,19 @@ interface Remembered<User> {
  */
 export function createAuth<User extends AuthUser>(options: AuthOptions<User>): Auth<User> {
   checkOptions(options)
-  const { getUser, backends = [MODEL_BACKEND], maxSessions, onLogin, onLogout } = options
-  const users = new WeakMap<Session, Remembered<User>>()
-  const own = new OwnSessions<User>({ user, isSignedIn, maxSessions })
-
-  function remember(session: Session, user: Promise<User | null>): void {
-    users.set(session, { id: session.get('_auth_user_id'), backend: session.get('_auth_user_backend'), user })
-  }
-
-  async function login(request: FastifyRequest, user: User, { method = 'password', rememberMe }: LoginOptions = {}): Promise<void> {
-    checkUser('login', user)
-    checkRememberMe(rememberMe)
-    const session = await sessionOf(request).load()
-    const entry = entryOf(session, method)
-    await own.refuseSurplus(session, user)
-    await onLogin?.(user, request)
-    const before = session.toObject()
-    const hashes = authHashes(Sessions.of(session), user)
-    const id = String(user.id)
-    const stored = session.get('_auth_user_hash')
-    const isSame = userIdOf(session) === id && hashes.some((hash) => isEqual(stored, hash))
-    if (isSame || !session.has('_auth_user_id')) await session.cycleKey()
-    else await session.flush()
-    session.update({ _auth_user_id: id, _auth_user_backend: backends[0], _auth_user_hash: hashes[0] })
-    // An attacker who planted the session knows its CSRF secrets. `delete` would do nothing for a secret
-    // that is added after this request has loaded the session; a function runs at the save.
-    for (const name of CSRF_NAMES) session.set(name, () => undefined)
-    recordLogin(session, entry)
-    if (rememberMe !== undefined) session.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
-    try {
-      await own.enter(request, session, user)
-    } catch (error) {
-      // Otherwise the reply of a handler that catches the error would save the login.
-      await undoLogin(session, before)
-      throw error
-    }
-    remember(session, Promise.resolve(user))
-  }
-
-  async function reauthenticate(request: FastifyRequest, user: User, { method = 'password' }: ReauthenticateOptions = {}): Promise<void> {
-    checkUser('reauthenticate', user)
-    const session = await sessionOf(request).load()
-    const entry = entryOf(session, method)
-    if ((await userId(request)) !== String(user.id)) throw new LoginRequired()
-    await session.cycleKey()
-    recordReauthentication(session, entry)
-  }
-
-  async function logout(request: FastifyRequest): Promise<void> {
-    const session = sessionOf(request)
-    try {
-      if (onLogout !== undefined) await onLogout(await user(request), request)
-    } finally {
-      await session.flush()
-    }
-  }
-
-  async function user(request: FastifyRequest): Promise<User | null> {
-    const session = await sessionOf(request).load()
-    const known = users.get(session)
-    if (known !== undefined && known.id === session.get('_auth_user_id') && known.backend === session.get('_auth_user_backend'))
-      return known.user
-    const verified = verify(session, request)
-    remember(session, verified)
-    // A failure is not remembered, so the next call tries again.
-    verified.catch(() => users.delete(session))
-    const found = await verified
-    if (found !== null) own.use(request, session, found)
-    return found
-  }
-
-  async function userOf(session: Session, request?: FastifyRequest): Promise<User | null> {
-    return verify(await session.load(), request)
-  }
-
-  /** django.contrib.auth.get_user */
-  async function verify(session: Session, request?: FastifyRequest): Promise<User | null> {
-    const id = userIdOf(session)
-    const backend = session.get('_auth_user_backend')
-    if (id === null || !backends.some((accepted) => accepted === backend)) return null
-    const stored = session.get('_auth_user_hash')
-    const found = await getUser(id, request)
-    // Not `=== false`: some databases return 0.
-    if (!found || !(found.isActive ?? true)) return null
-    checkUser('getUser', found)
-
-    const [hash, ...fallbacks] = authHashes(Sessions.of(session), found)
-    if (isEqual(stored, hash)) return found
-    // The handler may have signed in or out during the query. Then the session must not be changed here.
-    const isStillThere = userIdOf(session) === id && session.get('_auth_user_hash') === stored
-    if (fallbacks.some((fallback) => isEqual(stored, fallback))) {
-      if (isStillThere) session.set('_auth_user_hash', hash)
-      return found
-    }
-    if (isStillThere) await session.flush()
-    return null
-  }
-
-  /** Whether `verify` would accept a session with these members. */
-  function isSignedIn(sessions: Sessions, user: User, members: Members): boolean {
-    const stored = members.get('_auth_user_hash')?.value
-    const isAccepted = backends.some((accepted) => accepted === members.get('_auth_user_backend')?.value)
-    return isAccepted && authHashes(sessions, user).some((hash) => isEqual(stored, hash))
-  }
-
-  async function userId(request: FastifyRequest): Promise<string | null> {
-    const found = await user(request)
-    return found === null ? null : String(found.id)
-  }
-
-  async function updateSessionAuthHash(request: FastifyRequest, changed: User): Promise<void> {
-    checkUser('updateSessionAuthHash', changed)
-    const isSame = (await userId(request)) === String(changed.id)
-    const session = sessionOf(request)
-    await session.cycleKey()
-    if (!isSame) return
-    session.set('_auth_user_hash', authHashes(Sessions.of(session), changed)[0])
-    remember(session, Promise.resolve(changed))
-  }
-
+  const logins = new Logins(options)
+  const user = (request: FastifyRequest) => logins.user(request)
   return {
-    login: followed(login),
-    reauthenticate: followed(reauthenticate),
-    logout: followed(logout),
+    login: followed((request, user: User, options) => logins.login(request, user, options)),
+    reauthenticate: followed((request, user: User, options) => logins.reauthenticate(request, user, options)),
+    logout: followed((request) => logins.logout(request)),
     user: followed(user),
-    userId: followed(userId),
-    userOf: (session, request) => lifecycleOf(session).follow(userOf(session, request)),
-    updateSessionAuthHash: followed(updateSessionAuthHash),
-    sessionsOf: followed((request) => own.list(request)),
-    endSession: followed((request, id) => own.end(request, id)),
-    endOtherSessions: followed((request) => own.endOthers(request)),
+    userId: followed((request) => logins.userId(request)),
+    userOf: (session, request) => lifecycleOf(session).follow(logins.userOf(session, request)),
+    updateSessionAuthHash: followed((request, user: User) => logins.updateSessionAuthHash(request, user)),
+    sessionsOf: followed((request) => logins.own.list(request)),
+    endSession: followed((request, id) => logins.own.end(request, id)),
+    endOtherSessions: followed((request) => logins.own.endOthers(request)),
     loginRequired: createLoginRequired(user),
     freshLoginRequired: createFreshLoginRequired(user)
   }
@@ -194,21 +56,4 @@ const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {
 function checkOptions(options: { getUser?: unknown }): void {
   const missing = options.getUser === undefined ? ['getUser: expected a function, got nothing'] : []
   refuse([...missing, ...checkAll(options, CHECKS)])
-}
-
-/** @throws TypeError for other types, such as a string from a form, of which "false" would be truthy */
-function checkRememberMe(rememberMe: unknown): void {
-  if (rememberMe !== undefined && typeof rememberMe !== 'boolean') {
-    throw new TypeError(`login: expected rememberMe to be true or false, got ${kindOf(rememberMe)}`)
-  }
-}
-
-/** The user id of a session, as a string. Null if it has none. Django accepts numbers too (`_get_user_session_key`). */
-function userIdOf(session: Session): string | null {
-  const id: unknown = session.get('_auth_user_id')
-  return isUserId(id) ? String(id) : null
-}
-
-function isEqual(stored: unknown, hash: string): boolean {
-  return typeof stored === 'string' && constantTimeCompare(stored, hash)
 }
