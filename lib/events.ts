@@ -107,11 +107,12 @@ export interface SessionBatch {
   readonly operations: readonly SessionOperation[]
 }
 
-type EventChannel<Payload> = Omit<Channel<unknown, Payload>, 'publish'> & { publish(payload: Payload): void }
+// Newer types of Node.js have both parameters of a channel in the other order: they are the same here.
+type EventChannel<Payload> = Omit<Channel<Payload, Payload>, 'publish'> & { publish(payload: Payload): void }
 type EventChannels = { readonly [Name in keyof SessionEvents]: EventChannel<SessionEvents[Name]> }
 
-/** Adds a member that the types of Node.js lack. */
-type Traced<Payload extends object> = TracingChannel<unknown, Payload> & { readonly hasSubscribers: boolean }
+/** Adds a member that older types of Node.js lack. */
+type Traced<Payload extends object> = TracingChannel<Payload, Payload> & { readonly hasSubscribers: boolean }
 
 const PREFIX = 'fastify-django-sessions:'
 

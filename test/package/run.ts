@@ -35,6 +35,9 @@ t.setTimeout(600_000)
 /** What a project of its own needs beside the package, in the versions that the tests run with. */
 const NEEDED = ['fastify', 'knex', 'better-sqlite3', '@types/node']
 
+/** What Node.js is typed by for those who start a project today. */
+const NEWEST_NODE_TYPES = { '@types/node': '26' }
+
 /** Plugins that type `request.session` as well, and whose types they import without asking for them. */
 const PLUGINS = ['@fastify/flash', '@fastify/passport', '@fastify/secure-session', '@types/passport']
 
@@ -181,6 +184,13 @@ for (const [manager, install] of Object.entries(INSTALL)) {
     await t.test('a bundle of CommonJS', (t) => bundle(t, project, 'commonjs.cjs', 'cjs'))
   })
 }
+
+t.test('types with the newest types of Node.js', async () => {
+  const project = createProject('node-types', { ...versionsOf([...NEEDED, ...PLUGINS]), ...NEWEST_NODE_TYPES })
+  await run(project, ...INSTALL.npm)
+  writeTypes(project)
+  await checkTypes(project, join(root, 'node_modules/typescript'), ['main.nodenext', 'plugin.nodenext'])
+})
 
 t.test('the application on NestJS of docs/recipes.md, on the only Fastify there is', async (t) => {
   const project = createProject('nest', { ...versionsOf(['knex', 'better-sqlite3', '@types/node']), ...NEST })
