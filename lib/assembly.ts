@@ -162,9 +162,27 @@ function createEngine(parts: EngineParts): Engine {
 /** The engine, which with the option `userSessions` keeps up a table beside that of the sessions. */
 function withUserSessions(engine: Engine, { settings, table, log }: Omit<EngineParts, 'codec'>) {
   if (!settings.userSessions || table === null) return { engine, userSessionsTable: null }
+  claimUserSessions(table)
   const userSessionsTable = new UserSessionsTable(table)
   // The option is checked to come with an engine on a table.
   return { engine: new IndexedEngine({ engine: engine as BulkEngine, index: userSessionsTable, log }), userSessionsTable }
+}
+
+/** The table of sessions that the table of user sessions is about, by database. */
+const claims = new WeakMap<Knex, string>()
+
+/**
+ * Refuses a second table of sessions: each of both would take the entries of the other for those of ended sessions.
+ *
+ * @throws InvalidOptions
+ */
+function claimUserSessions({ connections: { knex }, tableName }: SessionTable): void {
+  const claimed = claims.get(knex) ?? tableName
+  if (claimed !== tableName) {
+    const other = `userSessions serves the sessions of one table, and those of ${JSON.stringify(claimed)} in this database have it`
+    throw new InvalidOptions(`- tableName: expected ${JSON.stringify(claimed)}, got ${JSON.stringify(tableName)}: ${other}`)
+  }
+  claims.set(knex, tableName)
 }
 
 /** @throws InvalidOptions, or what the constructor throws */

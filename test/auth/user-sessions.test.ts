@@ -323,6 +323,18 @@ t.test('the option is refused where sessions are not in a table, with the reason
   }
 })
 
+t.test('a second table of sessions in the database is refused, and one that it shares is not', async (t) => {
+  const knex = await openUserSessions(t, 'sqlite')
+  await createSite(t, knex)
+  await createSite(t, knex)
+  await t.rejects(createSite(t, knex, { tableName: 'admin_session' }), {
+    code: 'FST_SESSION_INVALID_OPTIONS',
+    message: /tableName: expected "django_session", got "admin_session": userSessions serves the sessions of one table/
+  })
+  await createSite(t, knex, { tableName: 'admin_session', userSessions: false })
+  await createSite(t, await openUserSessions(t, 'sqlite'), { tableName: 'admin_session' })
+})
+
 t.test('limits that are none are refused', async (t) => {
   for (const maxSessions of [
     5,
