@@ -43,6 +43,7 @@ export class Logins<User extends AuthUser> {
     this.#onLogout = onLogout
     this.own = new OwnSessions<User>({
       user: (request) => this.user(request),
+      logout: (request) => this.logout(request),
       isSignedIn: (sessions, user, members) => this.#isSignedIn(sessions, user, members),
       maxSessions
     })

@@ -26,6 +26,7 @@ export interface OwnSession extends UserSession {
 
 export interface OwnSessionsOptions<User extends AuthUser> {
   user: (request: FastifyRequest) => Promise<User | null>
+  logout: (request: FastifyRequest) => Promise<void>
   /** Whether the members are those of a login that still counts. */
   isSignedIn: (sessions: Sessions, user: User, members: Members) => boolean
   maxSessions: MaxSessions<User> | undefined
@@ -60,7 +61,7 @@ export class OwnSessions<User extends AuthUser> {
     const user = await this.#options.user(request)
     const found = user === null ? null : await findById(userSessions, String(user.id), id)
     if (user === null || found === null) return false
-    if (found.sessionKey === session.sessionKey) await session.flush()
+    if (found.sessionKey === session.sessionKey) await this.#options.logout(request)
     else await userSessions.end(String(user.id), [found], { event: 'ended', request })
     return true
   }

@@ -271,6 +271,18 @@ t.test('a login that fails signs nobody in, whatever else fails and whatever the
   t.equal(visitor.cookie, before, 'the browser gets no key of it')
 })
 
+t.test('ending the session of the request is a logout, of which onLogout knows, and ending another is none', async (t) => {
+  const users: unknown[] = []
+  const site = await createSite(t, await openUserSessions(t, 'sqlite'), {}, { onLogout: (user) => users.push(user?.id) })
+  const [laptop] = [await site.login('1'), await site.login('1')]
+  const [phones, laptops] = await sessionsOf(laptop)
+  await laptop.get(`/end/${phones?.id}`)
+  t.strictSame(users, [])
+  t.equal((await laptop.get(`/end/${laptops?.id}`)).json(), true)
+  t.strictSame(users, ['1'])
+  t.equal(laptop.cookie, null)
+})
+
 t.test('what is stored of a visitor is what the option says', async (t) => {
   const knex = await openUserSessions(t, 'sqlite')
   const site = await createSite(t, knex, { userSessions: { ip: false, userAgent: false } })
