@@ -24,7 +24,7 @@ export interface SessionEvent {
 export interface SessionEvents {
   /** A new session was stored. */
   created: SessionEvent
-  /** A session has a new key. `sessionRef` is that of the new key. */
+  /** A session has a new key. `sessionRef` is that of the new key, and at a login `userId` that of the new user. */
   rotated: SessionEvent & { readonly previousRef: string }
   /** A session was deleted: by `flush()`, as at a logout, or from another session of its user or by an administrator. */
   ended: SessionEvent & { readonly reason: 'flush' | 'revoked' }

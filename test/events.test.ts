@@ -133,6 +133,31 @@ for (const [name, { skip, options, stored = true }] of Object.entries(engines)) 
   })
 }
 
+t.test('the events of a login and a logout say whose they are, whatever the session was before', async (t) => {
+  const { app, login } = await createUserSessionsSite(t, await openDatabase(t, 'sqlite'), { userSessions: false })
+  const heard = listen(t, EVENT_NAMES)
+  const told = () => heard.splice(0).map(([name, { userId }]) => [name, userId])
+  const visitor = new Browser(app)
+  await visitor.get('/anonymous')
+  t.strictSame(told(), [['created', null]])
+  await visitor.get('/login/1')
+  t.strictSame(told(), [['rotated', '1']])
+  await visitor.get('/login/1')
+  t.strictSame(told(), [['rotated', '1']], 'the same user again')
+  await visitor.get('/login/2')
+  t.strictSame(told(), [
+    ['ended', '1'],
+    ['created', '2']
+  ])
+  const tab = visitor.fork()
+  await visitor.get('/logout')
+  t.strictSame(told(), [['ended', '2']])
+  await tab.get('/logout')
+  t.strictSame(told(), [['unknown', null]], 'a session that has ended does not end again')
+  await login('1')
+  t.strictSame(told(), [['created', '1']])
+})
+
 t.test('forged and damaged sessions are suspicious, wherever they are', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app } = await createApp(t, { knex }, addRoutes)

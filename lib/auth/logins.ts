@@ -8,6 +8,7 @@ import { constantTimeCompare } from '../django/crypto.js'
 import type { Members } from '../django/serializer.js'
 import { LoginRequired } from '../errors.js'
 import { kindOf } from '../kind-of.js'
+import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import { isUserId } from '../user-sessions/user-id.js'
@@ -61,7 +62,7 @@ export class Logins<User extends AuthUser> {
     const id = String(user.id)
     const stored = session.get('_auth_user_hash')
     const isSame = userIdOf(session) === id && hashes.some((hash) => isEqual(stored, hash))
-    if (isSame || !session.has('_auth_user_id')) await session.cycleKey()
+    if (isSame || !session.has('_auth_user_id')) await lifecycleOf(session).cycleKey(id)
     else await session.flush()
     session.update({ _auth_user_id: id, _auth_user_backend: this.#backends[0], _auth_user_hash: hashes[0] })
     // An attacker who planted the session knows its CSRF secrets. `delete` would do nothing for a secret

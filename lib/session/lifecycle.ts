@@ -133,10 +133,15 @@ export class SessionLifecycle {
     return this.#queue.run(() => this.#flush(deadline, isExpired))
   }
 
-  /** Moves a live session to a new key. @throws SessionInterrupted, StoreUnavailable */
-  cycleKey(): Promise<void> {
+  /**
+   * Moves a live session to a new key.
+   *
+   * @param userId that of a user who is about to sign in, for the event
+   * @throws SessionInterrupted, StoreUnavailable
+   */
+  cycleKey(userId?: string): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#cycleKey(deadline))
+    return this.#queue.run(() => this.#cycleKey(deadline, userId))
   }
 
   /** Moves the end of an unchanged session, unless it was moved less than `touchAfter` seconds ago. @throws SessionInterrupted, StoreUnavailable */
@@ -232,10 +237,13 @@ export class SessionLifecycle {
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
     if (key !== null) {
+      // Only subscribers want to know whose session it is. It is deleted all the same if it cannot be loaded.
+      if (events.ended.hasSubscribers) await this.#load(deadline).catch(() => {})
+      const isKnown = this.#key !== null
       await this.#exclusively(key, deadline, () => engine.delete(key, deadline))
       watches.ended(key)
       if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
-      if (!isExpired && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
+      if (!isExpired && isKnown && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
     }
     this.#key = null
     this.#snapshot = null
@@ -243,7 +251,7 @@ export class SessionLifecycle {
     this.data.restart()
   }
 
-  async #cycleKey(deadline: Deadline): Promise<void> {
+  async #cycleKey(deadline: Deadline, userId?: string): Promise<void> {
     await this.#load(deadline)
     const key = this.#key
     const snapshot = this.#snapshot
@@ -256,7 +264,8 @@ export class SessionLifecycle {
     if (newKey === null) throw interrupted(this.#subject(), 'deleted')
     this.#key = newKey
     if (events.rotated.hasSubscribers && newKey !== key) {
-      report('rotated', this.#subject(), { previousRef: sessionRef(this.#context.settings.secretKey, key) })
+      const previousRef = sessionRef(this.#context.settings.secretKey, key)
+      report('rotated', this.#subject(), { previousRef, ...(userId !== undefined && { userId }) })
     }
     this.#cookieIsDue = true
     this.#snapshot = snapshot.endingAt(expireDate)

@@ -41,8 +41,16 @@ class Payload implements SessionEvent {
   }
 }
 
-/** Publishes an event about a session. Check first whether its channel has subscribers. */
-export function report<N extends Name>(name: N, subject: Subject, details: Omit<SessionEvents[N], keyof SessionEvent>): void {
+/**
+ * Publishes an event about a session. Check first whether its channel has subscribers.
+ *
+ * @param details may have the id of a user who is about to sign in
+ */
+export function report<N extends Name>(
+  name: N,
+  subject: Subject,
+  details: Omit<SessionEvents[N], keyof SessionEvent> & { userId?: string }
+): void {
   events[name].publish(new Payload(subject, details) as never)
 }
 
