@@ -31,13 +31,17 @@ export class SerialQueue {
 
   /** Waits for all that was started. @throws the error of what was never awaited */
   async settled(): Promise<void> {
-    while (this.#queued > 0 || this.#beside > 0) await Promise.all([this.#last, this.#allBeside])
+    while (this.#queued > 0 || this.#beside > 0) {
+      await this.#last
+      await this.#allBeside
+    }
     const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)
     this.#forgotten = []
     if (forgotten !== undefined) throw forgotten.error
   }
 
   #observe<T>(working: Promise<T>, isQueued: boolean, result?: T): Promise<T> {
+    const before = this.#allBeside
     const promise = new Observed<T>((resolve, reject) => {
       const settled = working.then(
         (value) => {
@@ -52,7 +56,7 @@ export class SerialQueue {
         }
       )
       if (isQueued) this.#last = settled
-      else this.#allBeside = Promise.all([this.#allBeside, settled])
+      else this.#allBeside = settled.then(() => before)
     })
     return promise
   }
