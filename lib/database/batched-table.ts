@@ -138,7 +138,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
     const { dialect } = this.#table.connections
     const now = new Date(Math.max(...items.map(({ now }) => now.getTime())))
     const bindings = [items.map(({ sessionKey }) => sessionKey), dialect.bindDate(now)]
-    const rows = await this.#send(this.#sql.findLive, bindings, deadline, REPEATED)
+    const rows = await this.#table.connections.rows(this.#sql.findLive, bindings, deadline, REPEATED)
     const found = new Map(rows.map((row) => [row.session_key, this.#table.read(row)]))
     return items.map(({ sessionKey }) => found.get(sessionKey) ?? null)
   }
@@ -151,7 +151,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
     deadline: Deadline,
     retries = REPEATED
   ): Promise<boolean[]> {
-    const rows = await this.#send(sql, columns, deadline, retries)
+    const rows = await this.#table.connections.rows(sql, columns, deadline, retries)
     if (rows.length === items.length) return items.map(() => true)
     const written = new Set(rows.map((row) => row.session_key))
     return items.map(({ sessionKey }) => written.has(sessionKey))
@@ -164,16 +164,6 @@ export class BatchedTable implements SessionRows<StoredRow> {
       items.map(({ row }) => row.sessionData),
       items.map(({ row }) => bindDate(row.expireDate, row.early))
     ]
-  }
-
-  async #send(
-    sql: string,
-    bindings: (string | (string | null)[])[],
-    deadline: Deadline,
-    retries: Retries
-  ): Promise<Record<string, unknown>[]> {
-    const { connections } = this.#table
-    return connections.dialect.rows(await connections.send(sql, bindings, deadline, retries))
   }
 }
 

@@ -7,7 +7,7 @@ import type { SessionLog } from '../contract.js'
 import { type Deadline, deadlineIn, hasPassed, withDeadline } from '../deadline.js'
 import { served } from '../events.js'
 import { Batcher } from './batcher.js'
-import type { Binding, Dialect } from './dialect.js'
+import type { Binding, Dialect, Row } from './dialect.js'
 import { type ConnectionPool, poolOf } from './pool.js'
 import { isRefused, timedOut, tooLate } from './statement-error.js'
 import { type Retries, type Send, Use } from './use.js'
@@ -16,10 +16,12 @@ import { type Retries, type Send, Use } from './use.js'
 class Statement {
   readonly sql: string
   readonly bindings: readonly Binding[]
+  readonly read: (answer: unknown) => unknown
 
-  constructor(sql: string, bindings: readonly Binding[]) {
+  constructor(sql: string, bindings: readonly Binding[], read: (answer: unknown) => unknown) {
     this.sql = sql
     this.bindings = bindings
+    this.read = read
   }
 }
 
@@ -62,10 +64,34 @@ export class Connections {
     return deadlineIn(this.#timeout)
   }
 
-  /** @throws StoreUnavailable, StoreRefused */
-  send(sql: string, bindings: readonly Binding[], deadline = this.deadline, retries: Retries = {}): Promise<unknown> {
-    if (this.dialect.isInProcess) return (sql.startsWith('SELECT') ? this.#reads : this.#writes).add(new Statement(sql, bindings), deadline)
-    return this.#use((send) => send(sql, bindings), deadline, this.#prepares, retries)
+  /**
+   * Sends a statement, and returns what `read` makes of the driver's answer.
+   *
+   * @param read must not throw
+   * @throws StoreUnavailable, StoreRefused
+   */
+  ask<T>(
+    sql: string,
+    bindings: readonly Binding[],
+    read: (answer: unknown) => T,
+    deadline = this.deadline,
+    retries: Retries = {}
+  ): Promise<T> {
+    if (!this.dialect.isInProcess) {
+      return this.#use((send) => (send(sql, bindings) as Promise<unknown>).then(read), deadline, this.#prepares, retries)
+    }
+    const batcher = sql.startsWith('SELECT') ? this.#reads : this.#writes
+    return batcher.add(new Statement(sql, bindings, read), deadline) as Promise<T>
+  }
+
+  /** The rows of a statement. @throws StoreUnavailable, StoreRefused */
+  rows(sql: string, bindings: readonly Binding[], deadline?: Deadline, retries?: Retries): Promise<Row[]> {
+    return this.ask(sql, bindings, this.dialect.rows, deadline, retries)
+  }
+
+  /** The driver's answer to a statement. @throws StoreUnavailable, StoreRefused */
+  send(sql: string, bindings: readonly Binding[], deadline?: Deadline): Promise<unknown> {
+    return this.ask(sql, bindings, (answer) => answer, deadline)
   }
 
   /**
@@ -99,10 +125,10 @@ export class Connections {
     return new Batcher<Statement, unknown>({
       maxSize: MAX_PER_TURN,
       maxUnderWay: 1,
-      alone: ({ sql, bindings }, deadline) => this.#use((send) => send(sql, bindings), deadline),
+      alone: ({ sql, bindings, read }, deadline) => this.#use((send) => read(send(sql, bindings)), deadline),
       // In our own process statements are answered at once: none follows one that failed.
       together: (statements, deadline) =>
-        this.#transaction(begin, async (send) => statements.map(({ sql, bindings }) => send(sql, bindings)), deadline),
+        this.#transaction(begin, async (send) => statements.map(({ sql, bindings, read }) => read(send(sql, bindings))), deadline),
       isRefused,
       timedOut
     })

@@ -1,7 +1,7 @@
 /** Queries about a table and the server's time, and the column types of Django's migrations, for each database. */
 import type { Deadline } from '../deadline.js'
 import type { Connections } from './connections.js'
-import type { Dialect, Row } from './dialect.js'
+import type { Dialect } from './dialect.js'
 import { dialectOf } from './dialects.js'
 
 export interface Column {
@@ -138,7 +138,7 @@ export function inspectionOf({ knex }: Connections): Inspection {
  */
 export async function readColumns(connections: Connections, table: string, deadline?: Deadline): Promise<Column[]> {
   const { columns, bind } = inspectionOf(connections)
-  const found = await select(connections, columns, bind(table), deadline)
+  const found = await connections.rows(columns, bind(table), deadline)
   return found.map(({ name, type, nullable, has_default, collation = null }) => ({
     name: String(name),
     type: String(type),
@@ -152,7 +152,7 @@ export async function readColumns(connections: Connections, table: string, deadl
 export async function readIndexes(connections: Connections, table: string): Promise<Index[]> {
   const { indexes, bind } = inspectionOf(connections)
   const found = new Map<unknown, Index>()
-  for (const { name, column_name, is_primary, is_unique } of await select(connections, indexes, bind(table))) {
+  for (const { name, column_name, is_primary, is_unique } of await connections.rows(indexes, bind(table))) {
     const index = found.get(name) ?? { columns: [], primary: isTrue(is_primary), unique: isTrue(is_unique) }
     index.columns.push(String(column_name))
     found.set(name, index)
@@ -168,12 +168,8 @@ export async function readIndexes(connections: Connections, table: string): Prom
 export async function readClock(connections: Connections): Promise<Date | null> {
   const { now } = inspectionOf(connections)
   if (now === null) return null
-  const [row] = await select(connections, now, [])
+  const [row] = await connections.rows(now, [])
   return new Date(Number(row?.now))
-}
-
-async function select(connections: Connections, sql: string, bindings: (string | null)[], deadline?: Deadline): Promise<Row[]> {
-  return connections.dialect.rows(await connections.send(sql, bindings, deadline))
 }
 
 /** Drivers give true, 1 or '1'. */

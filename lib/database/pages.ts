@@ -17,11 +17,11 @@ const EXPIRED_PER_PAGE = 0.5
 
 /** The number of the table's pages, if it is best to delete what ended before the date page by page. Otherwise 0. */
 export async function pagesToSweep(connections: Connections, table: string, before: string): Promise<number> {
-  const { pages, rows } = connections.dialect
+  const { pages } = connections.dialect
   if (pages === null) return 0
-  const [size] = rows(await connections.send(pages.count, [table]))
+  const [size] = await connections.rows(pages.count, [table])
   const count = Number(size?.pages)
   if (count < FEWEST_PAGES) return 0
-  const [sample] = rows(await connections.send(...pages.sampleExpired(table, (SAMPLED_PAGES / count) * 100, before)))
+  const [sample] = await connections.rows(...pages.sampleExpired(table, (SAMPLED_PAGES / count) * 100, before))
   return Number(sample?.total) >= SAMPLED_PAGES * EXPIRED_PER_PAGE ? count : 0
 }

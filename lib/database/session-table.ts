@@ -49,7 +49,7 @@ export class SessionTable implements SessionRows<StoredRow> {
 
   /** The row of a key, live or expired. */
   async find(sessionKey: string, deadline?: Deadline): Promise<FoundRow | null> {
-    const [row] = await this.#rows(this.#sql.find, [sessionKey], deadline)
+    const [row] = await this.connections.rows(this.#sql.find, [sessionKey], deadline, REPEATED)
     if (row === undefined) return null
     const { sessionData, expireDate } = this.read(row)
     return { sessionData, expireDate, microseconds: this.#dialect.readMicroseconds(row.expire_date) }
@@ -57,10 +57,7 @@ export class SessionTable implements SessionRows<StoredRow> {
 
   findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
     const bindings = [sessionKey, this.#dialect.bindDate(now)]
-    return this.connections.send(this.#sql.findLive, bindings, deadline, REPEATED).then((response) => {
-      const row = this.#dialect.rows(response)[0]
-      return row === undefined ? null : this.read(row)
-    })
+    return this.connections.ask(this.#sql.findLive, bindings, this.#readFirst, deadline, REPEATED)
   }
 
   /** The live rows of some keys, at most 256, by one statement. */
@@ -70,13 +67,13 @@ export class SessionTable implements SessionRows<StoredRow> {
     const padded = [...sessionKeys, ...new Array<string>(size - sessionKeys.length).fill(sessionKeys[0] as string)]
     const keys = padded.map(() => '?').join(', ')
     const sql = `SELECT session_key, session_data, ${this.#dialect.selectDate('expire_date')} AS expire_date FROM ${this.table} WHERE session_key IN (${keys}) AND expire_date > ?`
-    const rows = await this.#rows(sql, [...padded, this.#dialect.bindDate(now)], deadline)
+    const rows = await this.connections.rows(sql, [...padded, this.#dialect.bindDate(now)], deadline, REPEATED)
     // On MySQL the comparison may ignore case. The caller looks up the exact key.
     return new Map(rows.map((row) => [row.session_key as string, this.read(row)]))
   }
 
   async exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return (await this.#rows(this.#sql.exists, [sessionKey], deadline)).length > 0
+    return (await this.connections.rows(this.#sql.exists, [sessionKey], deadline, REPEATED)).length > 0
   }
 
   async insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean> {
@@ -177,6 +174,13 @@ export class SessionTable implements SessionRows<StoredRow> {
     return deleted === null ? null : { deleted, milliseconds: monotonicNow() - started }
   }
 
+  readonly #hasAffected = (answer: unknown) => this.#dialect.affected(answer) > 0
+
+  readonly #readFirst = (answer: unknown): StoredSession | null => {
+    const row = this.#dialect.rows(answer)[0]
+    return row === undefined ? null : this.read(row)
+  }
+
   read(row: Row): StoredSession {
     return new ReadSession(row, this.#dialect)
   }
@@ -186,9 +190,11 @@ export class SessionTable implements SessionRows<StoredRow> {
     const [where, dates] = from === null ? ['expire_date < ?', [before]] : ['expire_date >= ? AND expire_date < ?', [from, before]]
     // The inner query finds the minimum by the index. Only that one is converted to the form that `readDate` reads.
     const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
-    const [row] = await this.#rows(
+    const [row] = await this.connections.rows(
       `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate('expire_date')} AS oldest FROM (${expired}) AS expired`,
-      dates.map((date) => this.#bindLimit(date))
+      dates.map((date) => this.#bindLimit(date)),
+      undefined,
+      REPEATED
     )
     return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
   }
@@ -198,12 +204,8 @@ export class SessionTable implements SessionRows<StoredRow> {
     return this.#dialect.bindDate(date, 999)
   }
 
-  #rows(sql: string, bindings: Binding[], deadline?: Deadline): Promise<Row[]> {
-    return this.connections.send(sql, bindings, deadline, REPEATED).then((response) => this.#dialect.rows(response))
-  }
-
   #write(sql: string, bindings: Binding[], deadline: Deadline, retries: Retries = REPEATED): Promise<boolean> {
-    return this.connections.send(sql, bindings, deadline, retries).then((response) => this.#dialect.affected(response) > 0)
+    return this.connections.ask(sql, bindings, this.#hasAffected, deadline, retries)
   }
 
   #bindRow({ sessionData, expireDate, early }: StoredRow, columns: Columns): Binding[] {

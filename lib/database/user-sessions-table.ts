@@ -106,7 +106,7 @@ export class UserSessionsTable {
    */
   async deleteOrphans(signal?: AbortSignal): Promise<void> {
     for (let last = '0', isMore = true; isMore && !signal?.aborted; ) {
-      const rows = this.#dialect.rows(await this.#connections.send(this.#sql.page, [last]))
+      const rows = await this.#connections.rows(this.#sql.page, [last])
       const orphans = rows.filter(({ session_key, stored_key }) => session_key !== stored_key)
       const sessionKeys = orphans.map(({ session_key }) => String(session_key))
       await deleteKeys(this.#connections, { table: this.#table, sessionKeys }, this.#connections.deadline)

@@ -6,15 +6,25 @@ import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
 import { events, sessionRef } from '../events.js'
 import { callEngine } from './engine-call.js'
-import { readSession, refuseKey } from './loading.js'
+import { liveSnapshot, refuseKey, unlessForged } from './loading.js'
 import { interrupted, report, type Subject } from './reports.js'
-import { earlier, expireDateOf, Replacement, recordOf, replace, type SessionContext, Snapshot, withBeginningIfTimed } from './saving.js'
+import {
+  earlier,
+  expireDateOf,
+  Replacement,
+  recordOf,
+  replace,
+  Saved,
+  type SessionContext,
+  Snapshot,
+  withBeginningIfTimed
+} from './saving.js'
 import { SerialQueue } from './serial-queue.js'
 import type { SessionEnd } from './session.js'
 import { absoluteEnd, isTooOld } from './timeouts.js'
 import { type PendingSave, WorkingCopy } from './working-copy.js'
 
-const NO_SNAPSHOT = Promise.resolve(null)
+const NOTHING = Promise.resolve()
 
 export class SessionLifecycle {
   readonly data: WorkingCopy
@@ -157,14 +167,20 @@ export class SessionLifecycle {
   // --- loading ---------------------------------------------------------------------
 
   #load(deadline: Deadline): Promise<void> {
-    if (this.data.members !== null) return Promise.resolve()
-    const reading = this.#key === null ? NO_SNAPSHOT : readSession(this.#context, this.#key, this.#log, this.#request, deadline)
-    return reading.then((snapshot) => {
-      // An unknown key is never adopted, against session fixation: saving the session makes a new one.
-      if (snapshot === null) this.#key = null
-      this.#snapshot = snapshot
-      this.data.load(snapshot?.members ?? new Map())
-    })
+    if (this.data.members !== null) return NOTHING
+    const key = this.#key
+    if (key === null) return NOTHING.then(() => this.#loaded(null))
+    return callEngine(this.#context, deadline, () => this.#context.engine.load(key, deadline)).then(
+      (stored) => this.#loaded(liveSnapshot(this.#context, stored, this.#subject(null), this.#log)),
+      (error) => this.#loaded(unlessForged(error, this.#subject(null), this.#log))
+    )
+  }
+
+  #loaded(snapshot: Snapshot | null): void {
+    // An unknown key is never adopted, against session fixation: saving the session makes a new one.
+    if (snapshot === null) this.#key = null
+    this.#snapshot = snapshot
+    this.data.load(snapshot?.members ?? new Map())
   }
 
   /** The session as it is stored, for an event. */
@@ -178,9 +194,13 @@ export class SessionLifecycle {
     if (this.data.members === null) await this.#load(deadline)
     const pending = this.data.beginSave()
     try {
-      this.#snapshot = await (this.#snapshot === null
+      const replaced = this.#snapshot
+      const { sessionKey, snapshot } = await (replaced === null
         ? this.#create(pending.members, deadline)
-        : this.#replace(this.#snapshot, pending, deadline))
+        : this.#replace(replaced, pending, deadline))
+      if (replaced !== null) this.#context.watches.changed(this.#key as string, snapshot.members)
+      this.#key = sessionKey
+      this.#snapshot = snapshot
     } catch (error) {
       this.data.abortSave(pending)
       throw error
@@ -190,15 +210,15 @@ export class SessionLifecycle {
     this.data.endSave(this.#snapshot.members)
   }
 
-  async #create(members: Members, deadline: Deadline): Promise<Snapshot> {
+  async #create(members: Members, deadline: Deadline): Promise<Saved> {
     const stored = withBeginningIfTimed(this.#context, members, null)
     const record = recordOf(this.#context, stored)
-    this.#key = await callEngine(this.#context, deadline, () => this.#context.engine.create(record, deadline))
-    if (events.created.hasSubscribers) report('created', this.#subject(stored), {})
-    return new Snapshot(record, stored)
+    const sessionKey = await callEngine(this.#context, deadline, () => this.#context.engine.create(record, deadline))
+    if (events.created.hasSubscribers) report('created', this.#subject(stored, sessionKey), {})
+    return new Saved(sessionKey, new Snapshot(record, stored))
   }
 
-  #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Snapshot> {
+  #replace(snapshot: Snapshot, pending: PendingSave, deadline: Deadline): Promise<Saved> {
     const key = this.#key as string
     const members = withBeginningIfTimed(this.#context, pending.members, snapshot.members)
     const record = recordOf(this.#context, members, this.keepsEnd ? snapshot.expireDate : null)
@@ -217,10 +237,6 @@ export class SessionLifecycle {
     return this.#exclusively(key, deadline, () => {
       this.#isUnsettled = true
       return replace(this.#context, replacement, deadline)
-    }).then((saved) => {
-      this.#key = saved.sessionKey
-      this.#context.watches.changed(key, saved.snapshot.members)
-      return saved.snapshot
     })
   }
 

@@ -1,41 +1,13 @@
-/** Reading a session from the store, and what is said of one that is not used. */
+/** What a session that was read from the store is worth, and what is said of one that is not used. */
 import type { SessionLog, StoredSession } from '../contract.js'
-import type { Deadline } from '../deadline.js'
 import { SuspiciousSession, UnknownKey } from '../errors.js'
 import { events } from '../events.js'
-import { callEngine } from './engine-call.js'
 import { report, type Subject } from './reports.js'
 import { decode, type SessionContext, Snapshot } from './saving.js'
 import { isTooOld } from './timeouts.js'
 
-/**
- * The live session of a key, or null.
- *
- * @param request for events
- * @throws StoreUnavailable, SessionTooLarge
- */
-export function readSession(
-  context: SessionContext,
-  sessionKey: string,
-  log: SessionLog,
-  request: object | null,
-  deadline: Deadline
-): Promise<Snapshot | null> {
-  const { engine, settings } = context
-  const subject: Subject = { settings, sessionKey, members: null, request }
-  return callEngine(context, deadline, () => engine.load(sessionKey, deadline)).then(
-    (stored) => liveSnapshot(context, stored, log, subject),
-    (error) => {
-      if (!(error instanceof SuspiciousSession)) throw error
-      log.warn({ code: error.code }, error.message)
-      if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
-      return null
-    }
-  )
-}
-
-/** Null for a session that is not there any more, or too old. */
-function liveSnapshot(context: SessionContext, stored: StoredSession | null, log: SessionLog, subject: Subject): Snapshot | null {
+/** The session that was found. Null if there is none, or it is too old. @throws SessionTooLarge */
+export function liveSnapshot(context: SessionContext, stored: StoredSession | null, subject: Subject, log: SessionLog): Snapshot | null {
   const { settings } = context
   if (stored === null) {
     // Visitors come back after their session has expired.
@@ -48,6 +20,14 @@ function liveSnapshot(context: SessionContext, stored: StoredSession | null, log
   const { code, message } = new UnknownKey('its absolute timeout has passed')
   log.debug({ code }, message)
   if (events.expired.hasSubscribers) report('expired', { ...subject, members }, { reason: 'absolute' })
+  return null
+}
+
+/** No session, where the engine could not be loaded from because of what is stored. @throws any other error */
+export function unlessForged(error: unknown, subject: Subject, log: SessionLog): null {
+  if (!(error instanceof SuspiciousSession)) throw error
+  log.warn({ code: error.code }, error.message)
+  if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
   return null
 }
 

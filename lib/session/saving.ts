@@ -61,6 +61,17 @@ export class Snapshot implements StoredSession {
   }
 }
 
+/** A session after a save: its key, and what is stored. */
+export class Saved {
+  readonly sessionKey: string
+  readonly snapshot: Snapshot
+
+  constructor(sessionKey: string, snapshot: Snapshot) {
+    this.sessionKey = sessionKey
+    this.snapshot = snapshot
+  }
+}
+
 /** The members of a session that are to be stored. A class, since V8 allocates long-lived literals in the old generation (see `RequestState`). */
 class NewRecord implements SessionRecord {
   readonly sessionData: string
@@ -157,18 +168,12 @@ export function withBeginningIfTimed({ codec, settings }: SessionContext, member
  * @throws SessionInterrupted if the session was deleted in the meantime, or the changes must not be merged
  * @throws StoreUnavailable, SessionTooLarge
  */
-export function replace(
-  context: SessionContext,
-  replacement: Replacement,
-  deadline: Deadline
-): Promise<{ sessionKey: string; snapshot: Snapshot }> {
+export function replace(context: SessionContext, replacement: Replacement, deadline: Deadline): Promise<Saved> {
   const { engine, settings } = context
   const { sessionKey, snapshot, members, record } = replacement
   const replaced = settings.onConflict === 'overwrite' ? null : snapshot.sessionData
   return started(() => engine.save(sessionKey, record, replaced, deadline)).then((result) =>
-    result.outcome === 'saved'
-      ? { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
-      : merge(context, replacement, result, deadline)
+    result.outcome === 'saved' ? new Saved(result.sessionKey, new Snapshot(record, members)) : merge(context, replacement, result, deadline)
   )
 }
 
@@ -178,7 +183,7 @@ async function merge(
   { sessionKey, snapshot, members: ours, record: ourRecord, changes, isUnsettled, keepsEnd, log, request }: Replacement,
   missed: SaveResult,
   deadline: Deadline
-): Promise<{ sessionKey: string; snapshot: Snapshot }> {
+): Promise<Saved> {
   const { engine, settings } = context
   let result = missed
   let members = ours
@@ -206,7 +211,7 @@ async function merge(
     throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
   }
   if (misses > 0 && events.merged.hasSubscribers) report('merged', subject, { misses })
-  return { sessionKey: result.sessionKey, snapshot: new Snapshot(record, members) }
+  return new Saved(result.sessionKey, new Snapshot(record, members))
 }
 
 /** Why a request's changes must not be made on top of what another writer stored; null where they may. */
