@@ -49,18 +49,13 @@ export interface JsonMember {
 export function splitObject(text: string): Map<string, JsonMember> {
   const values = parse(text)
   if (typeof values !== 'object' || values === null || Array.isArray(values)) throw new SyntaxError('Expected a JSON object')
-  // The texts are searched for on first use: reading needs none, and a read takes half the time (0.9 instead of 1.6 µs for
-  // 200 bytes, 170 instead of 240 µs for 20 kB).
-  let found: Map<string, string> | undefined
-  const texts = () => {
-    found ??= textsOf(text)
-    return found
-  }
   const names = Object.keys(values)
+  const source = new Source(text, names.length)
   const members = new Map<string, JsonMember>()
-  // JavaScript moves names that look like array indexes to the front. Only the texts show the original order.
-  for (const name of names.some(isIndex) ? texts().keys() : names) {
-    members.set(name, new ParsedMember(name, (values as Record<string, unknown>)[name], texts))
+  let index = 0
+  // JavaScript moves names that look like array indexes to the front. Only the text shows the original order.
+  for (const name of names.some(isIndex) ? source.spans.map((span) => span.name(text)) : names) {
+    members.set(name, new ParsedMember(source, index++, (values as Record<string, unknown>)[name]))
   }
   return members
 }
@@ -68,40 +63,102 @@ export function splitObject(text: string): Map<string, JsonMember> {
 /** Whether a name could be an array index. True for all names that begin with a digit. */
 const isIndex = (name: string) => name >= '0' && name < ':'
 
-/** A parsed member. Its text is searched for on first use. */
+/** A member of a text, found at its index. */
 class ParsedMember implements JsonMember {
   readonly value: unknown
-  readonly #name: string
-  readonly #texts: () => Map<string, string>
+  readonly #source: Source
+  readonly #index: number
 
-  constructor(name: string, value: unknown, texts: () => Map<string, string>) {
+  constructor(source: Source, index: number, value: unknown) {
     this.value = value
-    this.#name = name
-    this.#texts = texts
+    this.#source = source
+    this.#index = index
   }
 
   get text(): string {
-    return this.#texts().get(this.#name) as string
+    return this.#span.value(this.#source.text)
+  }
+
+  /** The name and the value, as `joinObject` writes them. */
+  get named(): string {
+    return this.#span.named(this.#source.text)
+  }
+
+  get #span(): Span {
+    return this.#source.spans[this.#index] as Span
   }
 }
 
-/** The texts of the members of an object that is known to be well formed. */
-function textsOf(text: string): Map<string, string> {
-  const texts = new Map<string, string>()
+/** The text of an object that is known to be well formed. */
+class Source {
+  readonly text: string
+  readonly #size: number
+  #spans: Span[] | null = null
+
+  /** @param size the number of different names */
+  constructor(text: string, size: number) {
+    this.text = text
+    this.#size = size
+  }
+
+  /**
+   * Where the members are, in their order. Searched for on first use: reading needs none, and a read takes half the time
+   * (0.9 instead of 1.6 µs for 200 bytes, 170 instead of 240 µs for 20 kB).
+   */
+  get spans(): readonly Span[] {
+    if (this.#spans !== null) return this.#spans
+    this.#spans = spansOf(this.text)
+    // Of members with the same name, the place of the first one counts, and the value of the last.
+    if (this.#spans.length > this.#size) this.#spans = [...new Map(this.#spans.map((span) => [span.name(this.text), span])).values()]
+    return this.#spans
+  }
+}
+
+/** Where a member is in a text. */
+class Span {
+  readonly #start: number
+  readonly #nameEnd: number
+  readonly #valueStart: number
+  readonly #end: number
+
+  constructor(start: number, nameEnd: number, valueStart: number, end: number) {
+    this.#start = start
+    this.#nameEnd = nameEnd
+    this.#valueStart = valueStart
+    this.#end = end
+  }
+
+  name(text: string): string {
+    return unquote(text.slice(this.#start, this.#nameEnd))
+  }
+
+  value(text: string): string {
+    return text.slice(this.#valueStart, this.#end)
+  }
+
+  named(text: string): string {
+    const isCompact = this.#valueStart === this.#nameEnd + 1
+    return isCompact ? text.slice(this.#start, this.#end) : `${text.slice(this.#start, this.#nameEnd)}:${this.value(text)}`
+  }
+}
+
+function spansOf(text: string): Span[] {
+  const spans: Span[] = []
   for (let quote = text.indexOf('"'), end: number; quote !== -1; quote = text.indexOf('"', end)) {
     const nameEnd = endOfString(text, quote + 1)
     const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
     end = endOfValue(text, start)
-    texts.set(unquote(text.slice(quote, nameEnd)), text.slice(start, end))
+    spans.push(new Span(quote, nameEnd, start, end))
   }
-  return texts
+  return spans
 }
 
 /** The inverse of splitObject, in the format of Python. */
 export function joinObject(members: Iterable<readonly [string, JsonMember]>): string {
   let text = ''
   for (const [name, member] of members) {
-    text += `${text === '' ? '{' : ','}${quote(name)}:${member.text}`
+    const named = member instanceof ParsedMember ? member.named : `${quote(name)}:${member.text}`
+    text += `${text === '' ? '{' : ','}${named}`
   }
   return text === '' ? '{}' : `${text}}`
 }
