@@ -297,7 +297,7 @@ t.test('counters of several processes on one Redis stay exact', { skip }, async 
 })
 
 t.test('on a Redis cluster the contract holds, through ioredis and node-redis', { skip }, async (t) => {
-  const nodes = await startCluster(t)
+  const nodes = (await startCluster(t)).map(({ port }) => ({ host: '127.0.0.1', port }))
   const ioredis = new Cluster(nodes)
   t.teardown(() => ioredis.disconnect())
   const nodeRedis = createCluster({ rootNodes: nodes.map(({ host, port }) => ({ url: `redis://${host}:${port}` })) })
@@ -319,3 +319,37 @@ t.test('on a Redis cluster the contract holds, through ioredis and node-redis', 
     }
   }
 })
+
+t.test(
+  'a node of a cluster that dies with a command under way: node-redis repeats it when a replica is in its place',
+  { skip },
+  async (t) => {
+    const servers = await startCluster(t, 1, '--cluster-node-timeout', '500')
+    const rootNodes = servers.map(({ port }) => ({ url: `redis://127.0.0.1:${port}` }))
+    const cluster = createCluster({ rootNodes, topologyRefreshOnReconnectionAttemptStrategy: 100 })
+    cluster.on('error', () => {})
+    await cluster.connect()
+    t.teardown(() => cluster.destroy())
+    const cache = new RedisCache(cluster as unknown as ConstructorParameters<typeof RedisCache>[0])
+    const { app } = await createSite(t, cache, 60)
+    const browser = new Browser(app)
+    await browser.get('/count')
+    const masters = await Promise.all(servers.slice(0, 3).map(async (server) => ({ server, admin: await createClient(t, server.port) })))
+    const sizes = await Promise.all(masters.map(({ admin }) => admin.dbsize()))
+    const { server, admin } = masters[sizes.indexOf(1)] as (typeof masters)[number]
+    await admin.wait(1, 0)
+    server.signal('SIGSTOP')
+    const { get } = cache
+    const asked = new Promise<void>((resolve) => {
+      cache.get = (key) => {
+        resolve()
+        return get.call(cache, key)
+      }
+    })
+    const counting = browser.get('/count')
+    await asked
+    await server.stop()
+    t.equal((await counting).statusCode, 200)
+    t.strictSame((await browser.get('/read')).json(), { count: 2 })
+  }
+)

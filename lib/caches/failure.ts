@@ -6,15 +6,18 @@ const REDIS_ERRORS = ['ReplyError', 'ErrorReply', 'SimpleError', 'BlobError']
 /** First words of errors of Redis that pass: nothing was done, since the server loads, is a replica, or belongs to a cluster that has no master. */
 const PASSING = ['LOADING', 'READONLY', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN']
 
+/** The class of node-redis' error for commands that waited for a node of a cluster, when the client has found another one in its place. */
+const NODE_REPLACED = 'DisconnectsClientError'
+
 /** The word that begins an error of Redis. */
 function wordOf(error: unknown): string | undefined {
   const { message, constructor: errorClass } = Object(error)
   return REDIS_ERRORS.includes(errorClass.name) ? /^[A-Z]+/.exec(message)?.[0] : undefined
 }
 
-/** Whether nothing was done, and it is worth waiting. */
+/** Whether it is worth waiting. */
 export function isPassing(error: unknown): boolean {
-  return PASSING.includes(wordOf(error) ?? '')
+  return Object(error).constructor.name === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
 }
 
 /**
