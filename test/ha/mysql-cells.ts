@@ -1,6 +1,6 @@
 /** MariaDB with a replica, Galera, and MySQL. */
 import { setTimeout as pause } from 'node:timers/promises'
-import createKnex from 'knex'
+import createKnex, { type Knex } from 'knex'
 import { createAddress } from '../fixtures/address.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
@@ -54,6 +54,21 @@ const mariadbOnly: Cell[] = [
       })
   },
   {
+    name: 'Galera: a node is cut off from its cluster, the address of its application moves 6 s later',
+    isShort: false,
+    goals: UNNOTICED,
+    run: (scope) =>
+      onGalera(
+        scope,
+        async ([first], moveTo) => {
+          await first?.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
+          await pause(6000)
+          moveTo(0, 2)
+        },
+        5000
+      )
+  },
+  {
     name: 'Galera: kill -9 of a node, the address of its application moves',
     isShort: false,
     goals: KEPT,
@@ -69,8 +84,29 @@ const mariadbOnly: Cell[] = [
   }
 ]
 
-/** `.ci/ha` starts a MySQL, which no package of the tests' Debian has. */
-const { MYSQL_URL } = process.env
+/** `.ci/ha` starts a MySQL and its replica, which no package of the tests' Debian has. */
+const { MYSQL_URL, MYSQL_REPLICA_URL } = process.env
+
+/** An application's database on that MySQL, of a user whom read_only concerns. */
+async function onMysql(scope: Scope): Promise<{ first: Knex; second: Knex; urlAt(port: number): string }> {
+  const open = (connection: string | undefined) => {
+    const admin = createKnex({ client: 'mysql2', connection: connection as string })
+    scope.teardown(() => admin.destroy())
+    return admin
+  }
+  const [first, second] = [open(MYSQL_URL), open(MYSQL_REPLICA_URL)]
+  const url = new URL(MYSQL_URL as string)
+  const database = 'site'
+  await first.raw('CREATE DATABASE ??', [database])
+  scope.teardown(() => first.raw('DROP DATABASE ??', [database]))
+  await first.raw("CREATE USER IF NOT EXISTS site@'%' IDENTIFIED BY 'site'")
+  await first.raw("GRANT ALL ON ??.* TO site@'%'", [database])
+  Object.assign(url, { username: 'site', password: 'site', pathname: database })
+  const urlAt = (port: number) => Object.assign(new URL(url), { port: String(port) }).href
+  return { first, second, urlAt }
+}
+
+const portOf = (url: string | undefined) => Number(new URL(url as string).port)
 
 const mysqlOnly: Cell[] = [
   {
@@ -78,23 +114,34 @@ const mysqlOnly: Cell[] = [
     isShort: false,
     goals: UNNOTICED,
     run: async (scope) => {
-      const admin = createKnex({ client: 'mysql2', connection: MYSQL_URL as string })
-      scope.teardown(() => admin.destroy())
-      const url = new URL(MYSQL_URL as string)
-      // Of a user whom read_only concerns.
-      const database = `site_${url.port}`
-      await admin.raw('CREATE DATABASE ??', [database])
-      scope.teardown(() => admin.raw('DROP DATABASE ??', [database]))
-      await admin.raw("CREATE USER IF NOT EXISTS site@'%' IDENTIFIED BY 'site'")
-      await admin.raw("GRANT ALL ON ??.* TO site@'%'", [database])
-      Object.assign(url, { username: 'site', password: 'site', pathname: database })
-      const site = mariadbSite(url.href)
+      const { first, urlAt } = await onMysql(scope)
+      const site = mariadbSite(urlAt(portOf(MYSQL_URL)))
       const fault = async () => {
-        await admin.raw('SET GLOBAL read_only = 1')
+        await first.raw('SET GLOBAL read_only = 1')
         await pause(3000)
-        await admin.raw('SET GLOBAL read_only = 0')
+        await first.raw('SET GLOBAL read_only = 0')
       }
       return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 3000 })
+    }
+  },
+  {
+    name: 'MySQL with a replica: primary becomes read_only, address moves, connections stay',
+    isShort: false,
+    goals: UNNOTICED,
+    run: async (scope) => {
+      const { first, second, urlAt } = await onMysql(scope)
+      const address = await createAddress(scope.test, portOf(MYSQL_URL))
+      const site = mariadbSite(urlAt(address.port))
+      const fault = async () => {
+        await first.raw('SET GLOBAL read_only = 1')
+        scope.teardown(() => first.raw('SET GLOBAL read_only = 0'))
+        const [[{ position }]] = await first.raw('SELECT @@GLOBAL.gtid_executed AS position')
+        await second.raw('SELECT WAIT_FOR_EXECUTED_GTID_SET(?, 30)', [position])
+        await second.raw('STOP REPLICA')
+        scope.teardown(() => second.raw('START REPLICA'))
+        address.moveTo(portOf(MYSQL_REPLICA_URL))
+      }
+      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000 })
     }
   }
 ]

@@ -34,6 +34,8 @@ interface Trial {
   /** The database as it is reached in the end, for the migration too. */
   migrate: SiteOptions['knex']
   sites: ProcessOptions[]
+  /** Of the applications. @default that of this process */
+  env?: NodeJS.ProcessEnv
   /** What happens, and how many milliseconds the visitors go on after it. */
   fault(sites: Site[]): Promise<void>
   after: number
@@ -44,14 +46,14 @@ interface Trial {
 
 export async function observe(
   scope: Scope,
-  { migrate, sites: options, fault, after, settle = 0, visitors: count = 12 }: Trial
+  { migrate, sites: options, env, fault, after, settle = 0, visitors: count = 12 }: Trial
 ): Promise<Verdict> {
   if (migrate !== undefined) {
     const knex = createKnex(migrate)
     await knex.migrate.latest({ migrationSource })
     await knex.destroy()
   }
-  const sites = await Promise.all(options.map((each) => startSite(scope.test, each, PROGRAM)))
+  const sites = await Promise.all(options.map((each) => startSite(scope.test, each, PROGRAM, env)))
   const visitors = new RecordedVisitors(() => sites.map(({ origin }) => origin), { count, seed: SEED })
   await pause(BEFORE)
   await fault(sites)

@@ -1,4 +1,6 @@
 /** PostgreSQL with its standby: switchovers, crashes and hangs, behind addresses, HAProxy and PgBouncer. */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createAddress } from '../fixtures/address.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
@@ -84,7 +86,7 @@ const onAddresses: Cell[] = [
   },
   {
     name: 'PostgreSQL: kill -9 of the primary, synchronous standby',
-    isShort: true,
+    isShort: false,
     goals: UNNOTICED,
     run: (scope) =>
       onPair(scope, async ({ first, second }, moveTo) => {
@@ -93,6 +95,25 @@ const onAddresses: Cell[] = [
         moveTo(second)
       })
   },
+  ...[true, false].map(
+    (isReceived): Cell => ({
+      name: `PostgreSQL: kill -9 during COMMITs that the synchronous standby ${isReceived ? 'has received' : 'never receives'}`,
+      isShort: !isReceived,
+      goals: UNNOTICED,
+      run: (scope) =>
+        onPair(scope, async ({ first, second }, moveTo) => {
+          // Otherwise what is sent waits in a socket, which the standby reads to its end when it goes on.
+          if (!isReceived) await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
+          await second.signal('SIGSTOP')
+          while ((await first.query("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")).length === 0) await pause(50)
+          await pause(500)
+          await first.crash()
+          await second.signal('SIGCONT')
+          await second.promote()
+          moveTo(second)
+        })
+    })
+  ),
   {
     name: 'PostgreSQL: kill -9 of the primary, asynchronous standby that lags 1.5 s',
     isShort: false,
@@ -207,6 +228,27 @@ const onAddresses: Cell[] = [
       })
   },
   {
+    name: 'PgBouncer, transactions: that of one of two applications leads to a standby that lags, for 3 s',
+    isShort: false,
+    // PgBouncer keeps the news that a server is a standby to itself: what is read before the first refused write may be old.
+    goals: { errors: 0, lost: 0, undone: 0, wrong: 0 },
+    run: async (scope) => {
+      const pair = await startPair(scope, true)
+      const addresses = await Promise.all([0, 1].map(() => createAddress(scope.test, pair.first.port)))
+      const ports = await Promise.all(addresses.map(({ port }) => startPgBouncer(scope, port, 'transaction')))
+      const sites = ports.map((port) => postgresSite(pair.first.urlAt(port), { preparedStatements: false }))
+      const fault = async () => {
+        await switchOver(pair)
+        await pair.first.query('SELECT pg_wal_replay_pause()')
+        addresses[1]?.moveTo(pair.second.port)
+        await pause(3000)
+        addresses[0]?.moveTo(pair.second.port)
+        await reconnect(ports[0] as number)
+      }
+      return observe(scope, { migrate: { client: 'pg', connection: pair.first.urlAt() }, sites, fault, after: 4000 })
+    }
+  },
+  {
     name: 'PgBouncer, sessions: kill -9 of the primary',
     isShort: false,
     goals: UNNOTICED,
@@ -247,6 +289,30 @@ const onAddresses: Cell[] = [
     }
   }
 ]
+
+/** Debian's libnss-wrapper, by which the applications read names from a file of the cell. */
+const nameCell: Cell = {
+  name: 'PostgreSQL: the name of the server cannot be resolved for 5 s, connections are cut',
+  isShort: false,
+  goals: UNNOTICED,
+  run: async (scope) => {
+    const hosts = join(await scope.folder(), 'hosts')
+    const name = (host: string) => writeFile(hosts, `127.0.0.1 ${host}\n`)
+    await name('database.invalid')
+    const { first } = await startPair(scope, false)
+    const address = await createAddress(scope.test, first.port)
+    const site = postgresSite(`postgres://postgres@database.invalid:${address.port}/postgres`)
+    const fault = async () => {
+      await name('elsewhere.invalid')
+      address.cut()
+      await pause(5000)
+      await name('database.invalid')
+    }
+    const env = { ...process.env, LD_PRELOAD: 'libnss_wrapper.so', NSS_WRAPPER_HOSTS: hosts }
+    const migrate = { client: 'pg', connection: first.urlAt() }
+    return observe(scope, { migrate, sites: [site, site], env, fault, after: 3000 })
+  }
+}
 
 /** Found by Knex's `connection` as a function. */
 const functionCell: Cell = {
@@ -290,4 +356,4 @@ async function behindPgBouncer(
   })
 }
 
-export const postgresCells: readonly Cell[] = [...onAddresses, functionCell]
+export const postgresCells: readonly Cell[] = [...onAddresses, nameCell, functionCell]

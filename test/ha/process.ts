@@ -1,20 +1,25 @@
-/** An application of a cell: with a cache behind Sentinels, or with a `connection` that looks for the primary. */
-import { Redis } from 'ioredis'
+/** An application of a cell: with a cache on Redis, or with a `connection` that looks for the primary. */
+import { Cluster, Redis } from 'ioredis'
 import createKnex, { type Knex } from 'knex'
-import { createClient, createSentinel } from 'redis'
+import { createClient, createCluster, createSentinel } from 'redis'
 import { RedisCache } from '../../lib/caches/redis.ts'
 import { createSiteApp, type SiteOptions, serveParent } from '../fixtures/site-app.ts'
+
+export interface RedisPlace {
+  client: 'ioredis' | 'node-redis'
+  kind: 'server' | 'sentinels' | 'cluster'
+  /** Of the server, of the Sentinels, or of the cluster's masters. */
+  ports: number[]
+}
 
 export interface ProcessOptions extends SiteOptions {
   /** URLs of PostgreSQL servers, of which one is the primary. */
   hosts?: string[]
-  /** Of a Redis that node-redis connects to. */
-  nodeRedisUrl?: string
-  /** Ports of Sentinels, and the client that asks them. */
-  sentinels?: { ports: number[]; client: 'ioredis' | 'node-redis' }
+  /** What the cache is on. */
+  redis?: RedisPlace
 }
 
-const { hosts, nodeRedisUrl, sentinels, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
+const { hosts, redis, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
 
 /** Looks for the primary every half second, and calls the connections expired that lead elsewhere. */
 async function followPrimary(urls: readonly string[]): Promise<Knex.Config['connection']> {
@@ -40,28 +45,32 @@ async function followPrimary(urls: readonly string[]): Promise<Knex.Config['conn
   }
 }
 
-async function cacheBehind({ ports, client }: NonNullable<ProcessOptions['sentinels']>): Promise<RedisCache> {
-  const nodes = ports.map((port) => ({ host: '127.0.0.1', port }))
-  if (client === 'ioredis') {
-    const redis = new Redis({
-      sentinels: nodes,
-      name: 'main',
-      failoverDetector: true,
-      reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false)
-    })
-    redis.on('error', () => {})
-    return new RedisCache(redis)
+const nodesAt = (ports: readonly number[]) => ports.map((port) => ({ host: '127.0.0.1', port }))
+const rootNodesAt = (ports: readonly number[]) => ports.map((port) => ({ url: `redis://127.0.0.1:${port}` }))
+/** A connection to what is a replica now is made anew. */
+const reconnectOnError = ({ message }: Error) => (message.startsWith('READONLY') ? 2 : false)
+
+/** With the settings that the documentation names. Those of node-redis wait to be connected. */
+const clients = {
+  ioredis: {
+    server: ([port]: readonly number[]) => new Redis(port as number, { reconnectOnError }),
+    sentinels: (ports: readonly number[]) =>
+      new Redis({ sentinels: nodesAt(ports), name: 'main', failoverDetector: true, reconnectOnError }),
+    // By default it gives up before a cluster has made a replica the master.
+    cluster: (ports: readonly number[]) => new Cluster(nodesAt(ports), { maxRedirections: 100 })
+  },
+  'node-redis': {
+    server: (ports: readonly number[]) => createClient(rootNodesAt(ports)[0]),
+    sentinels: (ports: readonly number[]) => createSentinel({ name: 'main', sentinelRootNodes: nodesAt(ports) }),
+    cluster: (ports: readonly number[]) =>
+      createCluster({ rootNodes: rootNodesAt(ports), topologyRefreshOnReconnectionAttemptStrategy: 500 })
   }
-  const redis = createSentinel({ name: 'main', sentinelRootNodes: nodes })
-  redis.on('error', () => {})
-  await redis.connect()
-  return new RedisCache(redis as unknown as ConstructorParameters<typeof RedisCache>[0])
 }
 
-async function cacheAt(url: string): Promise<RedisCache> {
-  const redis = createClient({ url })
+async function cacheOn({ client, kind, ports }: RedisPlace): Promise<RedisCache> {
+  const redis = clients[client][kind](ports)
   redis.on('error', () => {})
-  await redis.connect()
+  if (client === 'node-redis') await redis.connect()
   return new RedisCache(redis as unknown as ConstructorParameters<typeof RedisCache>[0])
 }
 
@@ -70,8 +79,7 @@ const app = await createSiteApp({
   ...(hosts === undefined
     ? {}
     : { knex: { client: 'pg', connection: await followPrimary(hosts), pool: { min: 0, max: 10 } } as Knex.Config }),
-  ...(nodeRedisUrl === undefined ? {} : { cache: await cacheAt(nodeRedisUrl) }),
-  ...(sentinels === undefined ? {} : { cache: await cacheBehind(sentinels) })
+  ...(redis === undefined ? {} : { cache: await cacheOn(redis) })
 })
 await serveParent(app)
 // Clients of Redis and the search for the primary.
