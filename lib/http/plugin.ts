@@ -1,5 +1,5 @@
 /** The Fastify plugin: its hooks and decorators. */
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../django/cookie-header.js'
 import { AlreadyRegistered, NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
@@ -96,9 +96,16 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     return state === null ? Promise.resolve() : committer.save(this, state)
   })
 
+  const protect: onSendHookHandler = (request, reply, payload, done) => {
+    const state = requests.usedStateOf(request)
+    if (state !== null) committer.protect(reply, state)
+    done(null, payload)
+  }
   fastify.addHook('onRoute', (route) => {
     checkRouteConfig(route.config, route.url)
     refuseUncalled(route)
+    // The hooks of a route run after those of all plugins.
+    route.onSend = [route.onSend ?? [], protect].flat()
   })
   fastify.addHook('onRequest', (request, reply, done) => {
     const state = requests.begin(request, reply)
@@ -115,8 +122,8 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   const { userSessions } = sessions
   if (userSessions !== null) {
     fastify.addHook('onResponse', (request, _reply, done) => {
-      const session = requests.usedSessionOf(request)
-      if (session !== null) userSessions.replied(session)
+      const state = requests.usedStateOf(request)
+      if (state !== null) userSessions.replied(state.session)
       done()
     })
   }
@@ -170,9 +177,9 @@ class RequestSessions {
     return config?.session === false ? null : this.stateOf(request)
   }
 
-  /** The session of a request, null where it was not used. */
-  usedSessionOf(request: FastifyRequest): Session | null {
-    return (request as Stateful)[kState]?.session ?? null
+  /** The state of a request, null where its session was not used. */
+  usedStateOf(request: FastifyRequest): RequestState | null {
+    return (request as Stateful)[kState] ?? null
   }
 
   /** The reply will be that of an error. */

@@ -128,7 +128,7 @@ export class Committer {
   /** Applies a head to a reply whose session is already committed. */
   #join(reply: FastifyReply, state: RequestState, head: Head): void {
     head.apply()
-    this.#protect(reply, state)
+    this.protect(reply, state)
   }
 
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
@@ -181,15 +181,17 @@ export class Committer {
     }
     state.cookieAction = action
     if (action !== 'none') this.#setCookie(reply, state.session, action)
-    this.#protect(reply, state)
+    this.protect(reply, state)
   }
 
   /**
    * Sets the headers that keep caches from giving the reply to other visitors. Called again in `onSend`, because
-   * they may be replaced after `saveSession()`: @fastify/http-proxy sets those of the other server.
+   * they may be replaced after `saveSession()`: @fastify/http-proxy sets those of the other server. And once more after
+   * the `onSend` hooks of plugins that were registered later.
    */
-  #protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
-    if (session.accessed || cookieAction !== 'none') reply.header('vary', varyOnCookie(headerOf(reply, 'vary')))
+  protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
+    const vary = headerOf(reply, 'vary')
+    if (vary !== 'Cookie' && (session.accessed || cookieAction !== 'none')) reply.header('vary', varyOnCookie(vary))
     if (cookieAction !== 'none' && keepPrivate(reply)) this.#warnOfCaching(reply.request)
   }
 }

@@ -1,6 +1,6 @@
 /** Replies that are a web Response, a stream, or meant for shared caches, with a session. */
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onSendHookHandler } from 'fastify'
 import t, { type Test } from 'tap'
 import { MemoryCache, type SessionOptions } from '../../lib/index.ts'
 import { Browser, createApp } from '../fixtures/app.ts'
@@ -195,4 +195,23 @@ t.test('a reply that sets the cookie is not stored by shared caches', async (t) 
   t.equal((await app.inject('/plain')).headers['cache-control'], undefined)
   const warnings = logs.filter(({ msg }) => /shared caches/.test(String(msg)))
   t.match(warnings, [{ route: '/' }, { route: '/expires' }], 'once for each route')
+})
+
+t.test('the headers about caches hold against hooks that are added later, and those of plugins and routes', async (t) => {
+  const replace: onSendHookHandler = (_request, reply, payload, done) => {
+    reply.headers({ 'cache-control': 'public, max-age=60', vary: 'origin' })
+    done(null, payload)
+  }
+  const { app } = await createSite(t, (app) => {
+    const set = async (request: FastifyRequest) => String(request.session.set('a', 1).modified)
+    app.addHook('onSend', replace)
+    app.get('/', set)
+    app.get('/own', { onSend: [replace] }, set)
+    app.get('/read', async (request) => String((await request.session.load()).size))
+    app.get('/unused', async () => '')
+  })
+  const headers = async (url: string) => (await app.inject(url)).headers
+  for (const url of ['/', '/own']) t.match(await headers(url), { 'cache-control': 'private, max-age=60', vary: 'origin, Cookie' }, url)
+  t.match(await headers('/read'), { 'cache-control': 'public, max-age=60', vary: 'origin, Cookie' })
+  t.match(await headers('/unused'), { 'cache-control': 'public, max-age=60', vary: 'origin' })
 })
