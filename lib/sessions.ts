@@ -166,7 +166,7 @@ export class Sessions {
    * Returns a signal that is aborted when a session ends, gets another key or another user: at once if this process does
    * so, otherwise within `every` seconds. For what outlives its request, such as a websocket. All watched sessions are
    * checked together, without renewing them. If the store fails, the check is repeated later, and nothing is aborted.
-   * `app.close()` ends the watch.
+   * When the application closes it is aborted too, with an AbortError as the `reason`.
    *
    * @param session a loaded session, with a login that is stored
    * @throws TypeError before `load()`
@@ -182,9 +182,14 @@ export class Sessions {
     return watches.add(key, data.members, options.every ?? 30, options.signal)
   }
 
+  /** @internal Aborts the signals of `watch()`, so that what waits for them lets the application close. */
+  async closeWatches(): Promise<void> {
+    await this.#context.watches.close()
+  }
+
   /** Ends the database connections that are ours, after what is still to be written. */
   async close(): Promise<void> {
-    await this.#context.watches.close()
+    await this.closeWatches()
     await this.userSessions?.close()
     await this.#close()
   }

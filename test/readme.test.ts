@@ -122,9 +122,10 @@ t.test('the blocks of TypeScript pass the type checker and run', async (t) => {
       'get /account 401',
       'post /transfer 403',
       'get /socket 403',
-      'get /news 401'
+      'get /news 401',
+      'get /events 401'
     ],
-    'refused are nobody, an unknown user, a password that nobody has to confirm, a form without a token, and websockets of no page and of nobody'
+    'refused are nobody, an unknown user, a password that nobody has to confirm, a form without a token, and websockets and streams of no page and of nobody'
   )
   for (const name of ['create() stores a session under a new key', 'a session ends after two weeks'])
     t.match(stdout, ` ${name}`, 'the tests ran')

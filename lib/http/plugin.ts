@@ -74,6 +74,7 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   claimScope(fastify)
   warnOfWeakKeys(settings, fastify.log)
   const sessions = await Sessions.create(settings, fastify.log)
+  fastify.addHook('preClose', () => sessions.closeWatches())
   fastify.addHook('onClose', () => sessions.close())
   const requests = new RequestSessions(sessions, settings)
   const committer = new Committer(settings, cookieSetter(settings, await cookieSerializer(fastify)))

@@ -30,14 +30,16 @@ interface Watch {
   end: Date | null
 }
 
-const ENDED = 'has ended, or has another key'
-const OTHER_USER = 'has another user'
-
 /** The largest number of keys for one `find`. */
 const MAX_KEYS = 256
 
+/** The reason of all signals when the application closes. */
+const closing = () => new DOMException('The application is closing', 'AbortError')
+
 /** The reason of the signal of a session that does not exist any more. */
-export const ended = () => new SessionEnded(ENDED)
+export const ended = () => new SessionEnded('has ended, or has another key')
+
+const otherUser = () => new SessionEnded('has another user')
 
 export class Watches {
   readonly #options: WatchesOptions
@@ -69,7 +71,8 @@ export class Watches {
    */
   add(sessionKey: string, members: Members, every: number, until?: AbortSignal): AbortSignal {
     const controller = new AbortController()
-    if (this.#isClosed || until?.aborted) return controller.signal
+    if (this.#isClosed) return AbortSignal.abort(closing())
+    if (until?.aborted) return controller.signal
     const watch: Watch = { sessionKey, login: loginOf(members), every: every * 1000, controller, text: null, end: null }
     this.#watches.set(sessionKey, (this.#watches.get(sessionKey) ?? new Set()).add(watch))
     until?.addEventListener('abort', () => this.#remove(watch), { once: true, signal: controller.signal })
@@ -80,18 +83,18 @@ export class Watches {
 
   /** Called when there is no longer a session under the key. */
   ended(sessionKey: string): void {
-    for (const watch of this.#watches.get(sessionKey) ?? []) this.#fire(watch, ENDED)
+    for (const watch of this.#watches.get(sessionKey) ?? []) this.#fire(watch, ended())
   }
 
   /** Called when a session was saved, with its new members. */
   changed(sessionKey: string, members: Members): void {
-    for (const watch of this.#watches.get(sessionKey) ?? []) if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
+    for (const watch of this.#watches.get(sessionKey) ?? []) if (!this.#isSame(watch, members)) this.#fire(watch, otherUser())
   }
 
-  /** Ends all watches without aborting their signals. Resolves when no check is under way any more. */
+  /** Ends all watches, with an AbortError as the reason. Resolves when no check is under way any more. */
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#watches.clear()
+    for (const watches of this.#watches.values()) for (const watch of watches) this.#fire(watch, closing())
     this.#wake.abort()
     await this.#loop
   }
@@ -145,11 +148,11 @@ export class Watches {
     if (watch.text !== sessionData) {
       // An unreadable text has no data, and so no user.
       const members = this.#options.context.codec.tryDecode(sessionData) ?? new Map()
-      if (!this.#isSame(watch, members)) this.#fire(watch, OTHER_USER)
+      if (!this.#isSame(watch, members)) this.#fire(watch, otherUser())
       watch.text = sessionData
       watch.end = absolute === undefined ? null : absoluteEnd(members, absolute, now)
     }
-    if (watch.end !== null && watch.end <= now) this.#fire(watch, ENDED)
+    if (watch.end !== null && watch.end <= now) this.#fire(watch, ended())
   }
 
   // --- single watches --------------------------------------------------------------
@@ -159,9 +162,9 @@ export class Watches {
     return loginOf(members).every((member, index) => serializer.same(member, login[index]))
   }
 
-  #fire(watch: Watch, reason: string): void {
+  #fire(watch: Watch, reason: Error): void {
     this.#remove(watch)
-    watch.controller.abort(new SessionEnded(reason))
+    watch.controller.abort(reason)
   }
 
   #remove(watch: Watch): void {

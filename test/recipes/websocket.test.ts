@@ -43,7 +43,10 @@ async function createSite(t: Test) {
     const closed = new AbortController()
     socket.on('close', () => closed.abort())
     const ended = app.sessions.watch(request.session, { signal: closed.signal })
-    ended.addEventListener('abort', () => socket.close(1008, 'Sign in again.'))
+    ended.addEventListener('abort', () => {
+      if (ended.reason.name === 'AbortError') socket.close(1001, 'The server restarts.')
+      else socket.close(1008, 'Sign in again.')
+    })
   })
   app.get('/login', async (request) => {
     await login(request, users.get('1') as AuthUser)
