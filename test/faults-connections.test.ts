@@ -165,6 +165,7 @@ const TROUBLES: Record<'postgres' | 'mariadb', Trouble[]> = {
     { code: '57P01', response: UNAVAILABLE, connection: 'replaced', sent: 4, reason: /connection was lost/ } // admin shutdown
   ],
   mariadb: [
+    { code: '1267', response: REFUSED, connection: 'kept', reason: /refused a statement/ }, // illegal mix of collations
     { code: '1366', response: REFUSED, connection: 'kept', reason: /refused a statement/ }, // incorrect value
     { code: '1364', response: REFUSED, connection: 'kept', reason: /refused a statement/ }, // no default
     { code: '1146', state: '42S02', response: REFUSED, connection: 'kept', reason: /table is missing, run the migration/ },

@@ -66,8 +66,9 @@ const MYSQL_KINDS: Kinds = {
   busy: ['1020', '1205', '1213', '3572'], // record has changed since last read (MariaDB), lock wait timeout, deadlock, NOWAIT is set (MySQL)
   // Disk full, table full, a limit per hour, and statements that were interrupted: by KILL QUERY, max_statement_time, max_execution_time
   unable: ['1021', '1114', '1226', '1317', '1969', '3024'],
-  // No default, wrong value, truncated, CHECK (MySQL), value for a generated column (MariaDB, MySQL). The rest has an SQLSTATE.
-  refused: ['1364', '1366', '1265', '3819', '1906', '3105'],
+  // No default, wrong value, truncated, collations that do not fit, CHECK (MySQL), value for a generated column (MariaDB,
+  // MySQL). The rest has an SQLSTATE.
+  refused: ['1364', '1366', '1265', '1267', '3819', '1906', '3105'],
   tooLarge: ['1153'], // packet larger than max_allowed_packet
   outdated: ['1243', '1615'], // prepared statement unknown, and to be prepared again
   // Node of Galera that is cut off; table, server, transaction, server and InnoDB read-only

@@ -174,10 +174,10 @@ export const mysql: Dialect = {
     [from, before, limit]
   ],
   // Such locks are the server's, names have at most 64 characters, and the connection keeps them beyond the transaction.
-  // 224 bits are 56 characters. MySQL 9.7 has no SHA1().
+  // 224 bits are 56 characters. MySQL 9.7 has no SHA1(). HEX(), since DATABASE() cannot be joined to characters of four bytes.
   // A text, since the driver may give numbers as text, and '0' is true.
-  tryLock: "SELECT IF(GET_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224), 0), 'yes', NULL) AS held",
-  unlock: "DO RELEASE_LOCK(SHA2(CONCAT_WS('.', DATABASE(), ?), 224))",
+  tryLock: "SELECT IF(GET_LOCK(SHA2(CONCAT_WS('.', DATABASE(), HEX(?)), 224), 0), 'yes', NULL) AS held",
+  unlock: "DO RELEASE_LOCK(SHA2(CONCAT_WS('.', DATABASE(), HEX(?)), 224))",
   pages: null,
   cleanup: { initialBatchSize: 1000, adapts: false },
   greet: (connection, { isOurs }) => greet(connection as MysqlConnection, isOurs),

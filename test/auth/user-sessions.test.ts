@@ -166,6 +166,16 @@ for (const name of databases) {
       ])
     })
 
+    t.test('are limited for users whose ids are any text', async (t) => {
+      const site = await createSite(t, await openUserSessions(t, name, 'text'), {}, { maxSessions: { of: 1, then: 'endOldest' } })
+      for (const id of ['😀', "l'été", '%', '\\']) {
+        site.users.set(id, { id, password: 'a hash' })
+        const [first, second] = [await site.login(encodeURIComponent(id)), await site.login(encodeURIComponent(id))]
+        t.strictSame((await second.get('/who')).json(), { id })
+        t.strictSame((await first.get('/who')).json(), { id: null })
+      }
+    })
+
     t.test('are as many as the limit allows after fifty logins at once', async (t) => {
       const knex = await openUserSessions(t, name)
       const ending = await createSite(t, knex, {}, { maxSessions: { of: 5, then: 'endOldest' } })
