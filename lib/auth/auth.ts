@@ -23,7 +23,7 @@ export interface AuthOptions<User extends AuthUser> {
 export interface LoginOptions extends ReauthenticateOptions {
   /**
    * false ends the cookie when the browser closes. true keeps it for `cookieAge`, or `timeouts.idle`, whatever the option
-   * `expireAtBrowserClose` is. @default by the option `expireAtBrowserClose`
+   * `expireAtBrowserClose` is. @default what `setExpiry` or an earlier login gave the session, or else the option `expireAtBrowserClose`
    */
   rememberMe?: boolean
 }

@@ -59,6 +59,18 @@ t.test('without onLogout a logout asks nobody for the user', async (t) => {
   t.strictSame(asked, [])
 })
 
+t.test('a login without rememberMe leaves the session the end that it has', async (t) => {
+  const { app, auth, users } = await createSite(t)
+  app.get('/forget', async (request) => {
+    await auth.login(request, users.get('1') as User, { rememberMe: false })
+    return ''
+  })
+  const browser = new Browser(app)
+  await browser.get('/forget')
+  t.equal((await browser.get('/login/1')).cookies[0]?.maxAge, undefined)
+  t.equal((await browser.get('/login/2')).cookies[0]?.maxAge, 1_209_600, 'another user has another session')
+})
+
 for (const [title, options, lifetimes] of [
   ['by default', {}, { yes: 1_209_600, no: undefined, unsaid: 1_209_600 }],
   ['with expireAtBrowserClose', { expireAtBrowserClose: true }, { yes: 1_209_600, no: undefined, unsaid: undefined }],
