@@ -8,7 +8,7 @@ import { refuseAssignments } from './assignments.js'
 import { ALL_NAMES, answer, keptData } from './compat.js'
 import { SessionLifecycle } from './lifecycle.js'
 import { expireDateOf, type SessionContext, type SessionSettings } from './saving.js'
-import type { Name, Session, SessionCallback, SessionData, SessionEnd, Update, Value, Widened } from './session.js'
+import type { Fallback, Name, Session, SessionCallback, SessionEnd, Update, Value, WithFallback } from './session.js'
 import type { WorkingCopy } from './working-copy.js'
 
 const TEST_COOKIE_NAME = 'testcookie'
@@ -69,7 +69,7 @@ class SessionFacade implements Session {
   // --- reads: synchronous, after load() -----------------------------------------
 
   get<N extends Name>(name: N): Value<N> | undefined
-  get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  get<N extends Name, D extends Fallback<N>>(name: N, fallback: D): WithFallback<N, D>
   get(name: string, fallback?: unknown): unknown {
     const member = this.#data.read('get').get(checkedName('get', name))
     return member === undefined ? fallback : this.#data.handOut(name, member)
@@ -177,7 +177,7 @@ class SessionFacade implements Session {
   // --- reads that write: synchronous, after load() --------------------------------
 
   pop<N extends Name>(name: N): Value<N> | undefined
-  pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  pop<N extends Name, D extends Fallback<N>>(name: N, fallback: D): WithFallback<N, D>
   pop(name: string, fallback?: unknown): unknown {
     const member = this.#data.read('pop').get(checkedName('pop', name))
     if (member === undefined) return fallback
@@ -185,7 +185,7 @@ class SessionFacade implements Session {
     return member.value
   }
 
-  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): WithFallback<N, D>
   setDefault(name: string, value: unknown): unknown {
     if (!this.#data.read('setDefault').has(checkedName('setDefault', name))) this.#data.set(name, value)
     return this.#data.handOut(name, this.#data.read('setDefault').get(name) as Member)

@@ -33,6 +33,9 @@ export interface SessionEnd {
 
 type Name = keyof SessionData | (string & {})
 type Value<N> = N extends keyof SessionData ? Exclude<SessionData[N], undefined> : unknown
+/** null and undefined are fallbacks beside the declared type. */
+type Fallback<N> = Value<N> | null | undefined
+type WithFallback<N, D> = N extends keyof SessionData ? Value<N> | Extract<D, null | undefined> : Widened<D>
 type Update<N> = N extends keyof SessionData ? (current?: Value<N>) => Value<N> | undefined : never
 /** `get('visits', 0)` of an undeclared key is a number, not the literal 0. */
 type Widened<D> = D extends string ? string : D extends number ? number : D extends boolean ? boolean : D extends bigint ? bigint : D
@@ -75,7 +78,7 @@ export interface Session {
    *
    * @throws SessionNotLoaded
    */
-  get<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  get<N extends Name, D extends Fallback<N>>(name: N, fallback: D): WithFallback<N, D>
 
   /**
    * Whether the session has a key.
@@ -229,7 +232,7 @@ export interface Session {
    *
    * @throws SessionNotLoaded
    */
-  pop<N extends Name, D extends Value<N>>(name: N, fallback: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  pop<N extends Name, D extends Fallback<N>>(name: N, fallback: D): WithFallback<N, D>
 
   /**
    * Returns the value of a key. If there is none, stores and returns `value`.
@@ -237,7 +240,7 @@ export interface Session {
    * @throws SessionNotLoaded
    * @throws TypeError if the value cannot be stored
    */
-  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): N extends keyof SessionData ? Value<N> : Widened<D>
+  setDefault<N extends Name, D extends Value<N>>(name: N, value: D): WithFallback<N, D>
 
   // --- the store: asynchronous, one after another ----------------------------------
 
@@ -332,4 +335,4 @@ export interface Session {
 }
 
 /** Types for the class that implements the interface. */
-export type { Name, Update, Value, Widened }
+export type { Fallback, Name, Update, Value, WithFallback }

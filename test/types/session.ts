@@ -29,6 +29,11 @@ export async function declaredKeys(session: Session): Promise<void> {
   typeOf(session.get('typedCart', [])).is<CartItem[]>()
   typeOf(session.get('typedTheme', 'dark')).is<'dark' | 'light'>()
   typeOf(session.pop('typedVisits', 0)).is<number>()
+  typeOf(session.get('typedVisits', null)).is<number | null>()
+  typeOf(session.get('typedCart', null)).is<CartItem[] | null>()
+  typeOf(session.get('typedNote', '')).is<string | null>()
+  typeOf(session.pop('typedVisits', null)).is<number | null>()
+  typeOf(session.get('typedVisits', undefined)).is<number | undefined>()
   typeOf(session.pop('typedVisits')).is<number | undefined>()
   typeOf(session.setDefault('typedVisits', 0)).is<number>()
 
@@ -68,9 +73,13 @@ export async function declaredKeys(session: Session): Promise<void> {
   // @ts-expect-error the default is of the wrong type
   session.get('typedVisits', '0')
   // @ts-expect-error so it is here
-  session.pop('typedVisits', null)
+  session.pop('typedVisits', '0')
   // @ts-expect-error and here
   session.setDefault('typedVisits', '0')
+  // @ts-expect-error what is stored is of the declared type
+  session.setDefault('typedVisits', null)
+  // @ts-expect-error null may be the default
+  typeOf(session.get('typedVisits', null)).is<number>()
   // @ts-expect-error what get returns may be absent
   typeOf(session.get('typedVisits')).is<number>()
   // @ts-expect-error the default does not change the declared type
