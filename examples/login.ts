@@ -29,8 +29,10 @@ await app.register(sessions, { secretKey: process.env.SECRET_KEY ?? 'for develop
 
 // A form on another site must not sign a visitor in as somebody else.
 app.addHook('onRequest', async (request, reply) => {
-  const sender = request.headers['sec-fetch-site'] ?? 'none'
-  if (request.method === 'POST' && !['same-origin', 'none'].includes(sender)) return reply.code(403).send('Expected a form of this site.')
+  const { origin, 'sec-fetch-site': sender } = request.headers
+  // Browsers send Sec-Fetch-Site to https and localhost only, and Origin everywhere.
+  const isOwn = sender === undefined ? !origin || origin.endsWith(`://${request.host}`) : sender === 'same-origin' || sender === 'none'
+  if (request.method === 'POST' && !isOwn) return reply.code(403).send('Expected a form of this site.')
 })
 
 const username = { type: 'string', maxLength: 150, pattern: '^[\\w.@+-]+$' }

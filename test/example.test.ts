@@ -140,15 +140,25 @@ t.test('an item that is none is refused with a page', async (t) => {
 
 t.test('a form of another site is refused, and sets no cookie', async (t) => {
   const site = await createSite(t)
-  for (const [sender, statusCode] of Object.entries({ 'cross-site': 403, 'same-site': 403, 'same-origin': 303, none: 303 })) {
+  for (const [statusCode, sent] of [
+    [403, { 'sec-fetch-site': 'cross-site' }],
+    [403, { 'sec-fetch-site': 'same-site', origin: 'https://shop.example' }],
+    [303, { 'sec-fetch-site': 'same-origin', origin: 'https://shop.example' }],
+    [303, { 'sec-fetch-site': 'none' }],
+    [403, { origin: 'http://evil.example' }],
+    [403, { origin: 'http://evil-shop.example' }],
+    [403, { origin: 'null' }],
+    [303, { origin: 'http://shop.example' }],
+    [303, {}]
+  ] as const) {
     const response = await site.inject({
       method: 'POST',
       url: '/cart/',
-      headers: { 'content-type': 'application/x-www-form-urlencoded', 'sec-fetch-site': sender },
+      headers: { host: 'shop.example', 'content-type': 'application/x-www-form-urlencoded', ...sent },
       payload: 'item=tea'
     })
-    t.equal(response.statusCode, statusCode, sender)
-    t.equal(response.cookies.length, statusCode === 303 ? 1 : 0, sender)
+    t.equal(response.statusCode, statusCode, JSON.stringify(sent))
+    t.equal(response.cookies.length, statusCode === 303 ? 1 : 0, JSON.stringify(sent))
   }
 })
 

@@ -1,5 +1,5 @@
 /** What every reply needs against other sites. */
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { sendError } from './page.ts'
 
 const POLICY = [
@@ -16,9 +16,15 @@ export function protect(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('content-security-policy', POLICY)
     // SameSite=Lax keeps the session from forms of other sites, but not the answer's cookie from replacing it.
-    const sender = request.headers['sec-fetch-site'] ?? 'none'
-    if (request.method === 'POST' && sender !== 'none' && sender !== 'same-origin') {
+    if (request.method === 'POST' && isFromOtherSite(request)) {
       return sendError(reply.code(403), 'This form was sent from another site. Nothing was changed.')
     }
   })
+}
+
+/** Browsers send `Sec-Fetch-Site` to https and localhost only, and `Origin` everywhere. What sends neither is no browser. */
+function isFromOtherSite({ headers, host }: FastifyRequest): boolean {
+  const { 'sec-fetch-site': sender, origin } = headers
+  if (sender !== undefined) return sender !== 'none' && sender !== 'same-origin'
+  return origin !== undefined && !origin.endsWith(`://${host}`)
 }
