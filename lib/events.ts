@@ -144,6 +144,11 @@ export const batches = tracingChannel(`${PREFIX}batch`) as unknown as Traced<Ses
 /** The operations that a statement serves. Set only if a tracing channel has subscribers. */
 export const served = new AsyncLocalStorage<readonly TracedOperation[]>()
 
+/** Runs `work` as no part of the operation that is traced. */
+export function untraced<T>(work: () => T): T {
+  return served.getStore() === undefined ? work() : served.run([], work)
+}
+
 /** The identifier of a session in payloads. It depends on the secret key. */
 export function sessionRef(secretKey: string, sessionKey: string): string {
   return createHmac('sha256', secretKey).update(`${PREFIX}${sessionKey}`).digest('hex').slice(0, 12)

@@ -255,6 +255,23 @@ t.test(
   }
 )
 
+for (const name of databases) {
+  t.test(`statements of the table of user sessions are no attempts: ${name}`, { skip: missing(name) }, async (t) => {
+    const { login } = await createUserSessionsSite(t, await openUserSessions(t, name))
+    const browser = await login('1')
+    const heard = listen(t, ['rotate:asyncEnd', 'delete:asyncEnd'])
+    await browser.get('/login/1')
+    await browser.get('/logout')
+    t.strictSame(
+      heard.map(([, { operation, attempts }]) => [operation, attempts]),
+      [
+        ['rotate', 1],
+        ['delete', 1]
+      ]
+    )
+  })
+}
+
 t.test('attempts on a locked row are counted, and the wait for it', { skip: missing('postgres') }, async (t) => {
   const knex = await openDatabase(t, 'postgres')
   const { app } = await createApp(t, { knex, storeTimeout: 60 })

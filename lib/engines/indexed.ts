@@ -14,6 +14,7 @@ import type {
 } from '../contract.js'
 import type { UserSessionsTable } from '../database/user-sessions-table.js'
 import { deadlineIn } from '../deadline.js'
+import { untraced } from '../events.js'
 import type { BulkEngine } from './bulk.js'
 
 export interface IndexedEngineOptions {
@@ -83,7 +84,7 @@ export class IndexedEngine implements BulkEngine {
   }
 
   async #follow(step: (deadline: Deadline) => Promise<void>, deadline: Deadline): Promise<void> {
-    await step(Math.min(deadline, deadlineIn(TIMEOUT))).catch((error) => this.#warn(error))
+    await untraced(() => step(Math.min(deadline, deadlineIn(TIMEOUT)))).catch((error) => this.#warn(error))
   }
 
   #warn(error: unknown): void {
