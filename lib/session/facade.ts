@@ -9,6 +9,7 @@ import { ALL_NAMES, answer, keptData } from './compat.js'
 import { SessionLifecycle } from './lifecycle.js'
 import { expireDateOf, type SessionContext, type SessionSettings } from './saving.js'
 import type { Fallback, Name, Session, SessionCallback, SessionEnd, Update, Value, WithFallback } from './session.js'
+import { METHODS_NAME } from './timeouts.js'
 import type { WorkingCopy } from './working-copy.js'
 
 const TEST_COOKIE_NAME = 'testcookie'
@@ -105,7 +106,7 @@ class SessionFacade implements Session {
 
   toJSON(): Record<string, unknown> {
     if (!this.isLoaded) return {}
-    return Object.fromEntries(this.entries().filter(([name]) => !name.startsWith('_')))
+    return Object.fromEntries(this.entries().filter(([name]) => !name.startsWith('_') && name !== METHODS_NAME))
   }
 
   testCookieWorked(): boolean {

@@ -129,7 +129,7 @@ export interface Session {
    */
   toObject(): Record<string, unknown>
 
-  /** The data for `JSON.stringify` and replies, without keys that start with `_`, such as those of logins and CSRF secrets. `{}` before `load()`. */
+  /** The data for `JSON.stringify` and replies, without keys of logins and those that start with `_`, such as CSRF secrets. `{}` before `load()`. */
   toJSON(): Record<string, unknown>
 
   /**

@@ -215,3 +215,12 @@ t.test('user ids are returned as strings, whatever their type', async (t) => {
   t.match(await stored(browser), { _auth_user_id: '9007199254740993' })
   t.strictSame((await browser.get('/who')).json(), { id: '9007199254740993', name: 'big' })
 })
+
+t.test('a session as a reply has nothing of a login', async (t) => {
+  const { app } = await createSite(t)
+  app.get('/dump', (request) => request.session.load())
+  const browser = new Browser(app)
+  await browser.get('/set/cart')
+  await browser.get('/login/1')
+  t.strictSame((await browser.get('/dump')).json(), { cart: 'kept' })
+})
