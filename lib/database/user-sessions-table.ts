@@ -57,11 +57,16 @@ export class UserSessionsTable {
     this.#sql = statementsOf(this.#table, sessions.table, this.#dialect)
   }
 
-  /** The entries of a user, the one that was seen last first. @throws StoreUnavailable, StoreRefused */
-  async list(userId: string, deadline: Deadline): Promise<Entry[]> {
+  /**
+   * The entries of a user, the one that was seen last first.
+   *
+   * @param id that of the only entry to return, in decimal digits
+   * @throws StoreUnavailable, StoreRefused
+   */
+  async list(userId: string, deadline: Deadline, id?: string): Promise<Entry[]> {
     const column = await this.#column(deadline)
     const bound = column.bind(userId)
-    return bound === null ? [] : this.#list(this.#sendUntil(deadline), column, bound)
+    return bound === null ? [] : this.#list(this.#sendUntil(deadline), column, bound, id)
   }
 
   /**
@@ -167,8 +172,11 @@ export class UserSessionsTable {
     return bind(userId) === bind(other)
   }
 
-  async #list(send: Send, { parameter }: UserIdColumn, boundUserId: string): Promise<Entry[]> {
-    return this.#dialect.rows(await send(this.#sql.list(parameter), [boundUserId])).map((row) => this.#read(row))
+  async #list(send: Send, { parameter }: UserIdColumn, boundUserId: string, id?: string): Promise<Entry[]> {
+    // As text: a number that is too large for the column is an error on PostgreSQL.
+    const [condition, bindings] = id === undefined ? ['', []] : ['AND CAST(entry.id AS CHAR(20)) = ?', [id]]
+    const response = await send(this.#sql.list(parameter, condition), [boundUserId, ...bindings])
+    return this.#dialect.rows(response).map((row) => this.#read(row))
   }
 
   async #insert(send: Send, sessionKey: string, boundUserId: string, { at, ip, userAgent }: Sighting): Promise<boolean> {
@@ -233,10 +241,13 @@ function statementsOf(table: string, sessions: string, dialect: Dialect) {
   const key = `session_key = ${exactParameter}`
   const join = `LEFT JOIN ${sessions} AS stored ON stored.session_key = entry.session_key`
   return {
-    list: (userId: string) => `SELECT entry.id AS id, entry.session_key AS session_key, ${selectDate('entry.created_at')} AS created_at,
+    list: (
+      userId: string,
+      condition: string
+    ) => `SELECT entry.id AS id, entry.session_key AS session_key, ${selectDate('entry.created_at')} AS created_at,
         ${selectDate('entry.last_seen_at')} AS last_seen_at, entry.ip AS ip, entry.user_agent AS user_agent,
         stored.session_key AS stored_key, stored.session_data AS session_data, ${selectDate('stored.expire_date')} AS expire_date
-      FROM ${table} AS entry ${join} WHERE entry.user_id = ${userId} ORDER BY entry.last_seen_at DESC, entry.id DESC`,
+      FROM ${table} AS entry ${join} WHERE entry.user_id = ${userId} ${condition} ORDER BY entry.last_seen_at DESC, entry.id DESC`,
     page: `SELECT entry.id AS id, entry.session_key AS session_key, stored.session_key AS stored_key
       FROM (SELECT id, session_key FROM ${table} WHERE id > ? ORDER BY id LIMIT ${PAGE}) AS entry ${join} ORDER BY entry.id`,
     insert: dialect.insertUnlocked(

@@ -58,7 +58,7 @@ export class SessionsOfUser {
 export async function findById(sessions: UserSessions, userId: string, id: unknown): Promise<FoundSession | null> {
   // JSON has objects that cannot be made text.
   if (typeof id === 'object' || !/^[1-9]\d{0,15}$/.test(String(id))) return null
-  return (await sessions.find(userId)).find((found) => found.id === Number(id)) ?? null
+  return sessions.findById(userId, String(id))
 }
 
 /** Without what must not leave the server. */

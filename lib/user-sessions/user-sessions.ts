@@ -90,6 +90,16 @@ export class UserSessions {
   }
 
   /**
+   * The live session of a user with an id.
+   *
+   * @param id in decimal digits
+   * @throws StoreUnavailable, StoreRefused
+   */
+  async findById(userId: string, id: string): Promise<FoundSession | null> {
+    return this.#sort(userId, await this.#options.table.list(userId, this.#deadline(), id)).found[0] ?? null
+  }
+
+  /**
    * Ends sessions of a user, everywhere.
    *
    * @param cause for the event

@@ -77,6 +77,25 @@ for (const name of databases) {
       t.equal(await ofAda.end(String((await ofAda.list())[0]?.id)), true, 'the text of a form is as good as a number')
     })
 
+    t.test('ends one session without reading the others', async (t) => {
+      const knex = await openUserSessions(t, name)
+      let reads = 0
+      const loads = (text: string) => {
+        reads++
+        return JSON.parse(text)
+      }
+      const { app, login } = await createSite(t, knex, { serializer: { dumps: JSON.stringify, loads } })
+      const [first, , third] = [await login('1'), await login('1'), await login('1')]
+      const [last] = await app.sessions.ofUser(1).list()
+      reads = 0
+      t.equal(await app.sessions.ofUser(1).end(last?.id as number), true)
+      t.equal(reads, 1)
+      t.strictSame((await third.get('/who')).json(), { id: null })
+      t.strictSame((await first.get('/who')).json(), { id: '1' })
+      t.equal((await app.sessions.ofUser(1).list()).length, 2)
+      for (const id of ['2147483648', '9007199254740993', '9'.repeat(16)]) t.equal(await app.sessions.ofUser(1).end(id), false, id)
+    })
+
     t.test('shows no entry without a live session, and none whose session is of another user, and heals them', async (t) => {
       const knex = await openUserSessions(t, name)
       const { app, login } = await createSite(t, knex)
