@@ -13,7 +13,8 @@ import { saltedHmac } from './django/crypto.js'
 import { isSessionKey } from './django/keys.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from './errors.js'
 import { engineName, events } from './events.js'
-import { lifecycleOf, openSession } from './session/facade.js'
+import { kindOf } from './kind-of.js'
+import { lifecycleOf, lifecycleOfArgument, openSession } from './session/facade.js'
 import type { SessionContext } from './session/saving.js'
 import type { Session } from './session/session.js'
 import { ended } from './session/watches.js'
@@ -121,8 +122,15 @@ export class Sessions {
     return isSessionKey(text, this.#context.engine.keyIsData)
   }
 
-  /** Opens the session of a browser by its header `Cookie`, for websockets and other uses outside Fastify requests. */
+  /**
+   * Opens the session of a browser by its header `Cookie`, for websockets and other uses outside Fastify requests.
+   *
+   * @throws TypeError when the header is neither a string nor undefined
+   */
   forCookie(header: string | undefined): Session {
+    if (header !== undefined && typeof header !== 'string') {
+      throw new TypeError(`forCookie: expected the header Cookie as a string, or undefined, got ${kindOf(header)}`)
+    }
     return this.open(readCookie(header, this.cookieName))
   }
 
@@ -175,7 +183,7 @@ export class Sessions {
   watch(session: Session, options: WatchOptions = {}): AbortSignal {
     checkWatch(options)
     const { engine, watches } = this.#context
-    const { key, data } = lifecycleOf(session)
+    const { key, data } = lifecycleOfArgument('watch', session)
     if (engine.keyIsData) throw new InvalidOptions('- engine: expected one that stores sessions for watch(), got signed_cookies')
     if (data.members === null) throw new TypeError('watch(session): expected a session that is loaded: await session.load() first')
     if (key === null) return AbortSignal.abort(ended())

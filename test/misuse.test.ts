@@ -6,6 +6,7 @@ import { inspect } from 'node:util'
 import websocket from '@fastify/websocket'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
+import { createAuth } from '../lib/auth/index.ts'
 import sessions, { MemoryCache, type SessionOptions } from '../lib/index.ts'
 import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
 
@@ -47,6 +48,25 @@ t.test('the name of a key is a string, for every method', async (t) => {
   t.strictSame(session.toObject(), {})
   t.equal(session.modified, false)
   t.strictSame(session.set('', 1).set('__proto__', 2).keys(), ['', '__proto__'], 'any string is one')
+})
+
+t.test('what takes a session, or a header, says so', async (t) => {
+  const { app } = await createSite(t, () => {})
+  const auth = createAuth({ getUser: () => null })
+  for (const value of [undefined, null, {}, 'abc', app]) {
+    for (const [name, call] of [
+      ['watch', () => untyped(app.sessions).watch?.(value)],
+      ['userOf', () => untyped(auth).userOf?.(value)]
+    ] as const) {
+      t.throws(call, { name: 'TypeError', message: new RegExp(`^${name}: expected a session, such as request\\.session, got `) })
+    }
+  }
+  for (const value of [null, 5, {}, ['a=b']]) {
+    t.throws(() => untyped(app.sessions).forCookie?.(value), {
+      name: 'TypeError',
+      message: /^forCookie: expected the header Cookie as a string/
+    })
+  }
 })
 
 t.test('update() takes a plain object', async (t) => {

@@ -1,6 +1,6 @@
 /** The functions for logins, and the check of their options. */
 import type { FastifyRequest } from 'fastify'
-import { lifecycleOf } from '../session/facade.js'
+import { lifecycleOf, lifecycleOfArgument } from '../session/facade.js'
 import { type Check, checkAll, FUNCTION, isText, refuse } from '../settings/check.js'
 import type { Auth, AuthOptions } from './auth.js'
 import { createFreshLoginRequired, createLoginRequired } from './login-required.js'
@@ -23,7 +23,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     logout: followed((request) => logins.logout(request)),
     user: followed(user),
     userId: followed((request) => logins.userId(request)),
-    userOf: (session, request) => lifecycleOf(session).follow(logins.userOf(session, request)),
+    userOf: (session, request) => lifecycleOfArgument('userOf', session).follow(logins.userOf(session, request)),
     updateSessionAuthHash: followed((request, user: User) => logins.updateSessionAuthHash(request, user)),
     sessionsOf: followed((request) => logins.own.list(request)),
     endSession: followed((request, id) => logins.own.end(request, id)),

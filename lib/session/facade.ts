@@ -3,6 +3,7 @@ import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog } from '../contract.js'
 import { EXPIRY_NAME, expiryAge, toStoredExpiry } from '../django/expiry.js'
 import type { Member } from '../django/serializer.js'
+import { kindOf } from '../kind-of.js'
 import { checkData, checkedName } from './arguments.js'
 import { refuseAssignments } from './assignments.js'
 import { ALL_NAMES, answer, keptData } from './compat.js'
@@ -28,6 +29,8 @@ class SessionFacade implements Session {
   }
 
   static readonly lifecycleOf = (session: Session): SessionLifecycle => (session as SessionFacade).#lifecycle
+
+  static readonly isSession = (value: unknown): value is Session => typeof value === 'object' && value !== null && #lifecycle in value
 
   // --- state: never loads ------------------------------------------------------
 
@@ -264,3 +267,14 @@ export function openSession(
 
 /** The lifecycle of a session, which the plugin needs and handlers do not see. */
 export const { lifecycleOf } = SessionFacade
+
+/**
+ * The lifecycle of a session that an application passes.
+ *
+ * @param name the called function, for the error
+ * @throws TypeError for anything else
+ */
+export function lifecycleOfArgument(name: string, session: unknown): SessionLifecycle {
+  if (!SessionFacade.isSession(session)) throw new TypeError(`${name}: expected a session, such as request.session, got ${kindOf(session)}`)
+  return lifecycleOf(session)
+}

@@ -23,7 +23,7 @@ export function storedIp(ip: string | undefined, privacy: IpPrivacy): string {
   const address = plainAddress(ip ?? '')
   if (address === null || privacy === false) return NO_IP
   if (privacy === 'full') return address
-  return isIP(address) === 4 ? address.replace(/\d+$/, '0') : `${groupsOf(address).slice(0, 3).join(':')}::`
+  return isIP(address) === 4 ? address.replace(/\d+$/, '0') : shortened(`${groupsOf(address).slice(0, 3).join(':')}::`)
 }
 
 /** Null for what is no address, as that of a client on a Unix socket. */
@@ -32,15 +32,19 @@ function plainAddress(ip: string): string | null {
   if (isIP(address) !== 6) return isIP(address) === 4 ? address : null
   const groups = groupsOf(address)
   const isMapped = groups.slice(0, 6).join(':') === '0:0:0:0:0:ffff'
-  if (!isMapped) return new URL(`http://[${address}]`).hostname.slice(1, -1)
+  if (!isMapped) return shortened(address)
   const bytes = groups.slice(6).flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff])
   return bytes.join('.')
 }
 
+/** The shortest form of an IPv6 address, without dots. */
+function shortened(address: string): string {
+  return new URL(`http://[${address}]`).hostname.slice(1, -1)
+}
+
 /** The eight groups of an IPv6 address, in hexadecimal without leading zeros. */
 function groupsOf(address: string): string[] {
-  // In its shortest form, without dots.
-  const [start = '', end] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')
+  const [start = '', end] = shortened(address).split('::')
   const split = (part: string) => (part === '' ? [] : part.split(':'))
   if (end === undefined) return split(start)
   const [first, last] = [split(start), split(end)]
