@@ -6,8 +6,9 @@ import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import type { Check } from '../settings/check.js'
 import type { Client } from '../user-sessions/client.js'
-import { findById, toUserSession } from '../user-sessions/sessions-of-user.js'
-import type { FoundSession, SessionLimit, UserSession, UserSessions } from '../user-sessions/user-sessions.js'
+import type { FoundSession, UserSession } from '../user-sessions/finder.js'
+import { idOf, toUserSession } from '../user-sessions/sessions-of-user.js'
+import type { SessionLimit, UserSessions } from '../user-sessions/user-sessions.js'
 import { type AuthUser, sessionOf } from './users.js'
 
 /** The option `maxSessions` of `createAuth`. */
@@ -59,10 +60,13 @@ export class OwnSessions<User extends AuthUser> {
     const session = sessionOf(request)
     const userSessions = userSessionsOf(session, 'endSession')
     const user = await this.#options.user(request)
-    const found = user === null ? null : await findById(userSessions, String(user.id), id)
-    if (user === null || found === null) return false
-    if (found.sessionKey === session.sessionKey) await this.#options.logout(request)
-    else await userSessions.end(String(user.id), [found], { event: 'ended', request })
+    const digits = idOf(id)
+    if (user === null || digits === null) return false
+    const [found] = await userSessions.find(String(user.id), digits)
+    if (found?.sessionKey !== session.sessionKey) {
+      return (await userSessions.end(String(user.id), { id: digits }, { event: 'ended', request })) > 0
+    }
+    await this.#options.logout(request)
     return true
   }
 
@@ -72,9 +76,7 @@ export class OwnSessions<User extends AuthUser> {
     const user = await this.#options.user(request)
     if (user === null) return 0
     const { sessionKey } = session
-    const others = (await userSessions.find(String(user.id))).filter((session) => session.sessionKey !== sessionKey)
-    await userSessions.end(String(user.id), others, { event: 'ended', request })
-    return others.length
+    return userSessions.end(String(user.id), { but: sessionKey }, { event: 'ended', request })
   }
 
   /** Called before a login changes anything. @throws TooManySessions */
@@ -107,7 +109,7 @@ export class OwnSessions<User extends AuthUser> {
     const { isAdmitted, surplus } = await userSessions.admit(session.sessionKey as string, id, clientOf(request), limit, isSignedIn)
     // Another login was faster than this one, since `refuseSurplus` looked.
     if (!isAdmitted) throw new TooManySessions(limit.of)
-    if (surplus.length > 0) await userSessions.end(id, surplus, { event: 'evicted', request })
+    await Promise.all(surplus.map((evicted) => userSessions.end(id, { id: String(evicted.id) }, { event: 'evicted', request })))
   }
 
   /** A verified user is using the session of a request. */

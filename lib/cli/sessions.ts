@@ -1,7 +1,7 @@
 /** The command `sessions`: lists and ends the sessions of a user. */
 import type { Sessions } from '../sessions.js'
 import type { Settings } from '../settings/settings.js'
-import type { UserSession } from '../user-sessions/user-sessions.js'
+import type { UserSession } from '../user-sessions/finder.js'
 import type { Command, Task } from './command.js'
 import { UsageError } from './errors.js'
 import { print, printSentence, styled } from './io.js'

@@ -2,6 +2,6 @@
 import type { Deadline, Engine } from '../contract.js'
 
 export interface BulkEngine extends Engine {
-  /** Deletes sessions as `delete` does, all or none of them. */
-  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void>
+  /** Deletes sessions as `delete` does, all or none of them. Returns the keys of those that were there. */
+  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<string[]>
 }

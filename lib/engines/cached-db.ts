@@ -112,10 +112,10 @@ export class CachedDbEngine implements BulkEngine {
   }
 
   /** First the marks, as in `delete`. */
-  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<string[]> {
     const mark = (until: Deadline) => Promise.all(sessionKeys.map((sessionKey) => this.#invalidate(sessionKey, until)))
     await this.#timeUntil(deadline).spend(mark)
-    await this.#db.deleteAll(sessionKeys, deadline)
+    return this.#db.deleteAll(sessionKeys, deadline)
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {

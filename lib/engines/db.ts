@@ -74,7 +74,7 @@ export class DbEngine implements BulkEngine {
     await this.#rows.delete(sessionKey, deadline)
   }
 
-  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<string[]> {
     return deleteKeys(this.#table.connections, { table: this.#table.table, sessionKeys }, deadline)
   }
 

@@ -83,10 +83,10 @@ export class DjangoCacheEngine implements BulkEngine {
   }
 
   /** As in `cycleKey`. */
-  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+  async deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<string[]> {
     const time = this.#timeUntil(deadline)
     await this.#delete(sessionKeys, time)
-    await this.#followed(sessionKeys, time, this.#db.deleteAll(sessionKeys, deadline))
+    return this.#followed(sessionKeys, time, this.#db.deleteAll(sessionKeys, deadline))
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {

@@ -24,7 +24,7 @@ export interface IndexedEngineOptions {
 }
 
 /** Seconds that a visitor waits for the table of user sessions, at most: longer than a row is locked by another request. */
-const TIMEOUT = 1
+export const FOLLOW_TIMEOUT = 1
 
 export class IndexedEngine implements BulkEngine {
   readonly #engine: BulkEngine
@@ -69,7 +69,7 @@ export class IndexedEngine implements BulkEngine {
   }
 
   /** The entries go by the user that they belong to: `UserSessions` deletes them. */
-  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<void> {
+  deleteAll(sessionKeys: readonly string[], deadline: Deadline): Promise<string[]> {
     return this.#engine.deleteAll(sessionKeys, deadline)
   }
 
@@ -84,7 +84,7 @@ export class IndexedEngine implements BulkEngine {
   }
 
   async #follow(step: (deadline: Deadline) => Promise<void>, deadline: Deadline): Promise<void> {
-    await untraced(() => step(Math.min(deadline, deadlineIn(TIMEOUT)))).catch((error) => this.#warn(error))
+    await untraced(() => step(Math.min(deadline, deadlineIn(FOLLOW_TIMEOUT)))).catch((error) => this.#warn(error))
   }
 
   #warn(error: unknown): void {

@@ -1,6 +1,8 @@
 /** The sessions of one user, for administrators and for applications without `createAuth`. */
+
+import type { FoundSession, UserSession } from './finder.js'
 import { isUserId } from './user-id.js'
-import type { FoundSession, UserSession, UserSessions } from './user-sessions.js'
+import type { UserSessions } from './user-sessions.js'
 
 /** The sessions of one user: `app.sessions.ofUser(id)`. */
 export class SessionsOfUser {
@@ -36,9 +38,8 @@ export class SessionsOfUser {
    * @throws StoreUnavailable, StoreRefused
    */
   async end(id: number | string): Promise<boolean> {
-    const found = await findById(this.#sessions, this.#userId, id)
-    if (found !== null) await this.#sessions.end(this.#userId, [found])
-    return found !== null
+    const digits = idOf(id)
+    return digits !== null && (await this.#sessions.end(this.#userId, { id: digits })) > 0
   }
 
   /**
@@ -47,18 +48,15 @@ export class SessionsOfUser {
    * @returns their number
    * @throws StoreUnavailable, StoreRefused
    */
-  async endAll(): Promise<number> {
-    const found = await this.#sessions.find(this.#userId)
-    await this.#sessions.end(this.#userId, found)
-    return found.length
+  endAll(): Promise<number> {
+    return this.#sessions.end(this.#userId)
   }
 }
 
-/** The session of a user with an id, which may come from a request; null when there is none. */
-export async function findById(sessions: UserSessions, userId: string, id: unknown): Promise<FoundSession | null> {
+/** The id of a session, which may come from a request, in decimal digits. Null for what is none. */
+export function idOf(id: unknown): string | null {
   // JSON has objects that cannot be made text.
-  if (typeof id === 'object' || !/^[1-9]\d{0,15}$/.test(String(id))) return null
-  return sessions.findById(userId, String(id))
+  return typeof id !== 'object' && /^[1-9]\d{0,15}$/.test(String(id)) ? String(id) : null
 }
 
 /** Without what must not leave the server. */
