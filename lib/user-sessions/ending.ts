@@ -54,7 +54,12 @@ export class Ending {
    * @throws StoreUnavailable, StoreRefused
    */
   async end(userId: string, { id, but }: Selection, cause: EndingCause): Promise<number> {
-    const isMeant = ({ sessionKey }: Named) => sessionKey !== but
+    const spared = new Set<number>()
+    const isMeant = ({ id, sessionKey }: Named) => {
+      // It may get another key before the next look, and its entry keeps the id.
+      if (sessionKey === but) spared.add(id)
+      return !spared.has(id)
+    }
     const deadline = this.#deadline()
     const seen = new Set<number>()
     const ended = new Set<number>()

@@ -193,6 +193,26 @@ for (const name of databases) {
   })
 }
 
+for (const name of ['postgres', 'mariadb'] as const) {
+  t.test(`a session whose key changes while the others are ended goes on, on ${name}`, { skip: missing(name) }, async (t) => {
+    const knex = await openUserSessions(t, name)
+    const site = await createSite(t, knex)
+    const [laptop, phone] = [await site.login('1'), await site.login('1')]
+    const tab = laptop.fork()
+    const lock = await knex.transaction()
+    await lock('django_session').where({ session_key: phone.cookie }).forUpdate()
+    const queries = recordQueries(knex)
+    const ending = laptop.get('/end-others')
+    // It has seen both sessions, and waits for the phone's.
+    while (!queries.some((sql) => /NOWAIT|lock_wait/.test(sql))) await setImmediate()
+    await tab.get('/rotate')
+    await lock.rollback()
+    t.equal((await ending).json(), 1)
+    t.strictSame((await tab.get('/who')).json(), { id: '1' })
+    t.strictSame((await phone.get('/who')).json(), { id: null })
+  })
+}
+
 t.test('a login beyond the limit ends the session that was used longest ago, or is refused and changes nothing', async (t) => {
   const knex = await openUserSessions(t, 'sqlite')
   let now = Date.UTC(2026, 10, 28, 12)
