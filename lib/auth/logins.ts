@@ -57,24 +57,27 @@ export class Logins<User extends AuthUser> {
     const entry = entryOf(session, method)
     await this.own.refuseSurplus(session, user)
     await this.#onLogin?.(user, request)
-    const before = session.toObject()
     const hashes = authHashes(Sessions.of(session), user)
     const id = String(user.id)
     const stored = session.get('_auth_user_hash')
     const isSame = userIdOf(session) === id && hashes.some((hash) => isEqual(stored, hash))
-    if (isSame || !session.has('_auth_user_id')) await lifecycleOf(session).cycleKey(id)
-    else await session.flush()
-    session.update({ _auth_user_id: id, _auth_user_backend: this.#backends[0], _auth_user_hash: hashes[0] })
+    // The session of another user ends last: a login that fails leaves it as it is, also where it has been ended meanwhile.
+    const isAnother = !isSame && session.has('_auth_user_id')
+    const next = isAnother ? await Sessions.of(session).open(null, request.log, request).load() : session
+    const before = next.toObject()
+    if (!isAnother) await lifecycleOf(session).cycleKey(id)
+    next.update({ _auth_user_id: id, _auth_user_backend: this.#backends[0], _auth_user_hash: hashes[0] })
     // An attacker who planted the session knows its CSRF secrets. `delete` would do nothing for a secret
     // that is added after this request has loaded the session; a function runs at the save.
-    for (const name of CSRF_NAMES) session.set(name, () => undefined)
-    recordLogin(session, entry)
-    if (rememberMe !== undefined) session.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
+    for (const name of CSRF_NAMES) next.set(name, () => undefined)
+    recordLogin(next, entry)
+    if (rememberMe !== undefined) next.setExpiry(rememberMe ? Sessions.of(session).cookieAge : 0)
     try {
-      await this.own.enter(request, session, user)
+      await this.own.enter(request, next, user)
+      if (isAnother) await lifecycleOf(session).continueAs(lifecycleOf(next))
     } catch (error) {
       // Otherwise the reply of a handler that catches the error would save the login.
-      await undoLogin(session, before)
+      await undoLogin(next, before)
       throw error
     }
     this.#remember(session, Promise.resolve(user))

@@ -15,10 +15,7 @@ const CHANGED = ['_auth_user_id', '_auth_user_backend', '_auth_user_hash', ...CS
  * @throws StoreUnavailable
  */
 export async function undoLogin(session: Session, before: Record<string, unknown>): Promise<void> {
-  const names = Object.keys(before)
-  if (names.length === 0) return session.flush()
+  if (Object.keys(before).length === 0) return session.flush()
   for (const name of CHANGED) session.set(name, before[name])
-  // They are missing where the login has flushed the session of another user.
-  for (const name of names) if (!session.has(name)) session.set(name, before[name])
   await session.save().catch(() => session.flush())
 }

@@ -144,6 +144,23 @@ export class SessionLifecycle {
   }
 
   /**
+   * Deletes the session from the store, and goes on as another one, which is loaded and may be stored already.
+   *
+   * @throws StoreUnavailable
+   */
+  continueAs(next: SessionLifecycle): Promise<void> {
+    const deadline = this.#deadline()
+    this.data.clear()
+    return this.#queue.run(async () => {
+      await this.#flush(deadline, false)
+      this.#key = next.#key
+      this.#snapshot = next.#snapshot
+      this.#cookieIsDue = next.#cookieIsDue
+      this.data.continueAs(next.data)
+    })
+  }
+
+  /**
    * Moves a live session to a new key.
    *
    * @param userId that of a user who is about to sign in, for the event

@@ -173,6 +173,13 @@ export class WorkingCopy {
     this.#share(this.#changes.applyTo(new Map()))
   }
 
+  /** Continues after `restart()` with the data of another one, which is loaded. */
+  continueAs(other: WorkingCopy): void {
+    this.#share(this.#changes.applyTo(other.#members as Members))
+    this.#changes = other.#changes.followedBy(this.#changes)
+    this.#modified = this.#changes.steps.size > 0
+  }
+
   /** Starts a save, which ends with `endSave` or `abortSave`. @throws TypeError if a change inside a value cannot be stored */
   beginSave(): PendingSave {
     if (this.#savesNestedChanges) this.recordNestedChanges()

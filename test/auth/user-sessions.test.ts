@@ -273,6 +273,30 @@ for (const visitorId of [null, '2']) {
   })
 }
 
+for (const [how, end] of [
+  ['in another tab', (_: Site, browser: Browser) => browser.fork().get('/logout')],
+  ['by an administrator', ({ app }: Site) => app.sessions.ofUser('2').endAll()]
+] as const) {
+  t.test(`a login that is refused brings nothing back that was ended meanwhile, ${how}`, { skip: missing('postgres') }, async (t) => {
+    const knex = await openUserSessions(t, 'postgres')
+    const site = await createSite(t, knex, {}, { maxSessions: { of: 1, then: 'refuse' } })
+    const unlimited = await createSite(t, knex)
+    const { browser } = await withCart(site, '2')
+    const lock = await knex.transaction()
+    await lock.raw('SELECT pg_advisory_xact_lock(hashtext(?))', [`${TABLE} 1`])
+    const queries = recordQueries(knex)
+    const login = browser.get('/login/1')
+    while (!queries.some((sql) => sql.includes('pg_try_advisory'))) await setImmediate()
+    await end(site, browser)
+    const winner = await unlimited.login('1')
+    await lock.rollback()
+    t.match((await login).json(), { code: 'FST_SESSION_TOO_MANY_SESSIONS' })
+    t.strictSame((await browser.get('/read')).json(), {})
+    t.strictSame(await knex('django_session').pluck('session_key'), [winner.cookie])
+    t.strictSame(await entryKeys(knex), [winner.cookie])
+  })
+}
+
 t.test('a login that fails signs nobody in, whatever else fails and whatever the handler does', async (t) => {
   const knex = await openUserSessions(t, 'sqlite')
   const failOn = (event: string, table: string) =>
