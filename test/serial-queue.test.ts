@@ -85,13 +85,25 @@ t.test('work beside the operations may run some, and settled() waits for all of 
   t.equal(queue.isSettled, true)
 })
 
-t.test('what has settled is not kept, since the session of a websocket may live for days', async (t) => {
-  const queue = new SerialQueue()
-  const before = queryObjects(Object, { format: 'count' })
-  for (let count = 0; count < 1000; count++) await queue.follow(queue.run(async () => {}))
-  const kept = queryObjects(Object, { format: 'count' }) - before
-  t.ok(kept < 100, `${kept} objects are kept`)
-})
+const ENDS: Record<string, (queue: SerialQueue) => Promise<unknown>> = {
+  'has settled': (queue) => queue.follow(queue.run(async () => {})),
+  'has failed': (queue) => queue.run(fail).catch(() => {}),
+  'has failed before it is awaited': async (queue) => {
+    const failing = queue.follow(fail())
+    await idle()
+    await failing.catch(() => {})
+  }
+}
+
+for (const [end, work] of Object.entries(ENDS)) {
+  t.test(`what ${end} is not kept, since the session of a websocket may live for days`, async (t) => {
+    const queue = new SerialQueue()
+    const before = queryObjects(Object, { format: 'count' })
+    for (let count = 0; count < 1000; count++) await work(queue)
+    const kept = queryObjects(Object, { format: 'count' }) - before
+    t.ok(kept < 100, `${kept} objects are kept`)
+  })
+}
 
 t.test('settled() does not wait when there is nothing', async (t) => {
   t.equal(await new SerialQueue().settled(), undefined)

@@ -4,12 +4,19 @@
  */
 import { Observed } from './observed.js'
 
+interface Failure {
+  promise: Observed<unknown>
+  error: unknown
+}
+
+const isForgotten = ({ promise }: Failure) => !promise.observed
+
 export class SerialQueue {
   #queued = 0
   #last: Promise<unknown> = Promise.resolve()
   #beside = 0
   #allBeside: Promise<unknown> | null = null
-  #forgotten: { promise: Observed<unknown>; error: unknown }[] = []
+  #forgotten: Failure[] = []
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
   get isSettled(): boolean {
@@ -35,7 +42,7 @@ export class SerialQueue {
       await this.#last
       await this.#allBeside
     }
-    const forgotten = this.#forgotten.find(({ promise }) => !promise.observed)
+    const forgotten = this.#forgotten.find(isForgotten)
     this.#forgotten = []
     if (forgotten !== undefined) throw forgotten.error
   }
@@ -50,8 +57,9 @@ export class SerialQueue {
         },
         (error) => {
           this.#end(isQueued)
-          this.#forgotten.push({ promise, error })
           promise.ignore()
+          // Those that are awaited by now are not kept: outside requests a session may live for days, and nothing calls `settled()`.
+          this.#forgotten = [...this.#forgotten.filter(isForgotten), { promise, error }]
           reject(error)
         }
       )
