@@ -15,6 +15,11 @@ export function hasPassed(deadline: Deadline, now = monotonicNow()): boolean {
   return now >= deadline
 }
 
+/** The moment that leaves half of the time that is left until a deadline. */
+export function halfwayTo(deadline: Deadline): Deadline {
+  return (monotonicNow() + deadline) / 2
+}
+
 /**
  * Settles as `answer` does, unless the deadline passes first. Then the answer is abandoned: its operation continues, but
  * nothing waits for it any more.

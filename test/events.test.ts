@@ -8,7 +8,7 @@ import { MemoryCache } from '../lib/caches/memory.ts'
 import { EVENT_NAMES } from '../lib/events.ts'
 import type { SessionBatch, SessionEvents, SessionOperation, SessionOptions } from '../lib/index.ts'
 import { addRoutes, Browser, createApp, secretKey } from './fixtures/app.ts'
-import { databases, missing, openDatabase } from './fixtures/databases.ts'
+import { databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { privateFolder } from './fixtures/folders.ts'
 import { createSite as createUserSessionsSite, openUserSessions, sessionsOf } from './fixtures/user-sessions.ts'
 
@@ -289,6 +289,28 @@ t.test('attempts on a locked row are counted, and the wait for it', { skip: miss
   await flush
   t.match(operation(), { outcome: 'deleted' })
   t.ok(operation().waited > 0 && operation().milliseconds >= operation().waited)
+})
+
+t.test('a logout ends a session that cannot be loaded in time for its event', { skip: missing('postgres') }, async (t) => {
+  const knex = await openDatabase(t, 'postgres')
+  const { app, login } = await createUserSessionsSite(t, knex, { userSessions: false, storeTimeout: 2 })
+  const browser = await login('1')
+  const { cookie } = browser
+  const heard = listen(t, ['ended'])
+  const lock = await knex.transaction()
+  await lock.raw('LOCK TABLE django_session')
+  const queries = recordQueries(knex)
+  const logout = browser.get('/logout')
+  let hasEnded = false
+  logout.finally(() => {
+    hasEnded = true
+  })
+  while (!hasEnded && !queries.some((sql) => sql.includes('DELETE'))) await turn()
+  await lock.rollback()
+  t.equal((await logout).statusCode, 200)
+  t.equal(browser.cookie, null)
+  t.equal(await app.sessions.model.find(cookie as string), null)
+  t.match(heard, [['ended', { reason: 'flush', userId: null }]])
 })
 
 t.test('a failure of the store is an error and an outcome', async (t) => {

@@ -1,6 +1,6 @@
 /** A session in the store: its key, its snapshot as last read or written, and its operations, which run one after another. */
 import type { SessionLog } from '../contract.js'
-import { type Deadline, deadlineIn } from '../deadline.js'
+import { type Deadline, deadlineIn, halfwayTo } from '../deadline.js'
 import { EXPIRY_NAME, fixedDate, hasEnded } from '../django/expiry.js'
 import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
@@ -270,8 +270,8 @@ export class SessionLifecycle {
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
     if (key !== null) {
-      // Only subscribers want to know whose session it is. It is deleted all the same if it cannot be loaded.
-      if (events.ended.hasSubscribers) await this.#load(deadline).catch(() => {})
+      // Only subscribers want to know whose session it is. It is deleted all the same if it cannot be loaded, for which there must be time.
+      if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline)).catch(() => {})
       const isKnown = this.#key !== null
       await this.#exclusively(key, deadline, () => engine.delete(key, deadline))
       watches.ended(key)
