@@ -193,6 +193,24 @@ t.test('a call fails soon after its own deadline, although its batch takes longe
   t.equal(await later, 'b!')
 })
 
+t.test('an overdue call fails once, and not in the async context of a caller', async (t) => {
+  stayAlive(t)
+  const requests = new AsyncLocalStorage<string>()
+  const seen: unknown[] = []
+  const { batches, add } = createBatcher({
+    timedOut: () => {
+      seen.push(requests.getStore())
+      return new Error('timed out')
+    }
+  })
+  const [first, second] = requests.run('request', () => [add('a', deadlineIn(0.01)), add('b', deadlineIn(0.1))] as const)
+  await turn()
+  await t.rejects(first, { message: 'timed out' })
+  await t.rejects(second, { message: 'timed out' })
+  t.strictSame(seen, [undefined, undefined])
+  batches[0]?.finish()
+})
+
 t.test('a call fails soon after its deadline, although earlier batches take longer', async (t) => {
   stayAlive(t)
   const { batches, add } = createBatcher({ maxUnderWay: 1 })

@@ -8,7 +8,8 @@ import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { createAuth } from '../lib/auth/index.ts'
 import sessions, { MemoryCache, type SessionOptions } from '../lib/index.ts'
-import { Browser, createApp, gate, secretKey } from './fixtures/app.ts'
+import { addRoutes, Browser, createApp, gate, secretKey } from './fixtures/app.ts'
+import { openDatabase } from './fixtures/databases.ts'
 
 type Routes = (app: FastifyInstance) => void
 
@@ -92,6 +93,20 @@ t.test('update() takes a plain object', async (t) => {
 })
 
 // --- assignments ------------------------------------------------------------------------------
+
+t.test('a clock that fails fails the request, and neither the next one nor the process', async (t) => {
+  let now = () => new Date()
+  const knex = await openDatabase(t, 'sqlite')
+  const { app } = await createApp(t, { knex, clock: () => now() }, addRoutes)
+  const browser = new Browser(app)
+  await browser.get('/count')
+  now = () => {
+    throw new Error('no time')
+  }
+  t.match((await browser.get('/read')).json(), { statusCode: 500, message: 'no time' })
+  now = () => new Date()
+  t.match((await browser.get('/read')).json(), { count: 1 })
+})
 
 t.test('request.session cannot be assigned, in sloppy code either', async (t) => {
   const assign = new Function('request', 'value', 'request.session = value')

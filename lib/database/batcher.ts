@@ -44,6 +44,8 @@ class Call<Item, Result> {
   readonly deadline: Deadline
   readonly resolve: (result: Result) => void
   readonly reject: (error: unknown) => void
+  /** Whether it was rejected, as its deadline has passed. */
+  isOverdue = false
   /** The traced operations that made the call, if there are any. */
   readonly operations: readonly TracedOperation[] | undefined = served.getStore()
 
@@ -72,7 +74,7 @@ export class Batcher<Item, Result> {
     return new Promise((resolve, reject) => {
       this.#waiting.push(new Call(item, deadline, resolve, reject))
       this.#schedule()
-      this.#watch()
+      if (!this.#isWatched) this.#watch()
     })
   }
 
@@ -88,14 +90,13 @@ export class Batcher<Item, Result> {
     })
   }
 
-  /** Rejects calls whose deadline passes long before that of their batch, or while they wait for earlier batches. */
-  #watch(): void {
-    if (this.#isWatched) return
+  /** Rejects calls whose deadline passes long before that of their batch, or while they wait for earlier batches. Bound, as `#sendNext` is. */
+  readonly #watch = AsyncResource.bind(() => {
     this.#isWatched = true
     // After the I/O of this turn, which may bring the answer.
     const look = () => setImmediate(this.#rejectOverdue)
     setTimeout(look, LOOK_EVERY).unref()
-  }
+  })
 
   readonly #rejectOverdue = () => {
     this.#isWatched = false
@@ -107,10 +108,11 @@ export class Batcher<Item, Result> {
   /** Rejects overdue calls, and returns the others. */
   #withoutOverdue(calls: readonly Call<Item, Result>[], wereSent: boolean): Call<Item, Result>[] {
     const now = monotonicNow() - (wereSent ? GRACE : 0)
-    return calls.filter(({ deadline, reject }) => {
-      const isOverdue = hasPassed(deadline, now)
-      if (isOverdue) reject(this.#options.timedOut(wereSent))
-      return !isOverdue
+    return calls.filter((call) => {
+      if (call.isOverdue) return false
+      call.isOverdue = hasPassed(call.deadline, now)
+      if (call.isOverdue) call.reject(this.#options.timedOut(wereSent))
+      return !call.isOverdue
     })
   }
 

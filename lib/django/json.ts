@@ -153,7 +153,7 @@ function spansOf(text: string): Span[] {
   return spans
 }
 
-/** The inverse of splitObject, in the format of Python. */
+/** The inverse of splitObject, in the format of Python. Names and values that were split stay as they stood in the text. */
 export function joinObject(members: Iterable<readonly [string, JsonMember]>): string {
   let text = ''
   for (const [name, member] of members) {

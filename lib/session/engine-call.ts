@@ -16,11 +16,11 @@ const GRACE = 100
  * @throws StoreUnavailable if it has not ended by then; or the error of the engine
  */
 export function callEngine<T>({ keepsDeadlines }: SessionContext, deadline: Deadline, work: () => Promise<T>): Promise<T> {
-  if (keepsDeadlines) return work()
+  if (keepsDeadlines) return started(work)
   return withDeadline(started(work), deadline + GRACE, () => new StoreUnavailable('the store gave no answer in time'))
 }
 
-/** Starts work of an engine, which may throw instead of rejecting, and return what is no promise. */
+/** Starts work that may throw instead of rejecting, or return what is no promise. */
 export function started<T>(work: () => Promise<T>): Promise<T> {
   try {
     return Promise.resolve(work())

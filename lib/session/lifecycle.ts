@@ -211,11 +211,9 @@ export class SessionLifecycle {
     if (this.data.members === null) await this.#load(deadline)
     const pending = this.data.beginSave()
     try {
-      const replaced = this.#snapshot
-      const { sessionKey, snapshot } = await (replaced === null
+      const { sessionKey, snapshot } = await (this.#snapshot === null
         ? this.#create(pending.members, deadline)
-        : this.#replace(replaced, pending, deadline))
-      if (replaced !== null) this.#context.watches.changed(this.#key as string, snapshot.members)
+        : this.#replace(this.#snapshot, pending, deadline))
       this.#key = sessionKey
       this.#snapshot = snapshot
     } catch (error) {
@@ -273,8 +271,11 @@ export class SessionLifecycle {
       // Only subscribers want to know whose session it is. It is deleted all the same if it cannot be loaded, for which there must be time.
       if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline)).catch(() => {})
       const isKnown = this.#key !== null
-      await this.#exclusively(key, deadline, () => engine.delete(key, deadline))
-      watches.ended(key)
+      // The watches are told in the work itself, which may end when nothing waits for it any more.
+      await this.#exclusively(key, deadline, async () => {
+        await engine.delete(key, deadline)
+        watches.ended(key)
+      })
       if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
       if (!isExpired && isKnown && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
     }
@@ -292,8 +293,11 @@ export class SessionLifecycle {
     if (key === null || snapshot === null) return
     const { engine, watches } = this.#context
     const expireDate = earlier(expireDateOf(this.#context.settings, snapshot.members), this.keepsEnd ? snapshot.expireDate : null)
-    const newKey = await this.#exclusively(key, deadline, () => engine.cycleKey(key, expireDate, snapshot.sessionData, deadline))
-    if (newKey !== key) watches.ended(key)
+    const newKey = await this.#exclusively(key, deadline, async () => {
+      const moved = await engine.cycleKey(key, expireDate, snapshot.sessionData, deadline)
+      if (moved !== key) watches.ended(key)
+      return moved
+    })
     if (newKey === null) throw interrupted(this.#subject(), 'deleted')
     this.#key = newKey
     if (events.rotated.hasSubscribers && newKey !== key) {

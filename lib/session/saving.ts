@@ -173,8 +173,16 @@ export function replace(context: SessionContext, replacement: Replacement, deadl
   const { sessionKey, snapshot, members, record } = replacement
   const replaced = settings.onConflict === 'overwrite' ? null : snapshot.sessionData
   return started(() => engine.save(sessionKey, record, replaced, deadline)).then((result) =>
-    result.outcome === 'saved' ? new Saved(result.sessionKey, new Snapshot(record, members)) : merge(context, replacement, result, deadline)
+    result.outcome === 'saved'
+      ? saved(context, sessionKey, result.sessionKey, new Snapshot(record, members))
+      : merge(context, replacement, result, deadline)
   )
+}
+
+/** Tells the watches of a save, also when nothing waits for it any more. */
+function saved({ watches }: SessionContext, previousKey: string, sessionKey: string, snapshot: Snapshot): Saved {
+  watches.changed(previousKey, snapshot.members)
+  return new Saved(sessionKey, snapshot)
 }
 
 /** @param missed the outcome of the first attempt to save */
@@ -211,7 +219,7 @@ async function merge(
     throw new TypeError(`Expected saveLocked() of the engine to answer with the outcome saved or gone, got ${JSON.stringify(outcome)}`)
   }
   if (misses > 0 && events.merged.hasSubscribers) report('merged', subject, { misses })
-  return new Saved(result.sessionKey, new Snapshot(record, members))
+  return saved(context, sessionKey, result.sessionKey, new Snapshot(record, members))
 }
 
 /** Why a request's changes must not be made on top of what another writer stored; null where they may. */

@@ -2,6 +2,7 @@
  * Runs the asynchronous operations of one session one after another. Keeps the errors of
  * operations that are never awaited, which are to fail the reply instead of the process.
  */
+import { started } from './engine-call.js'
 import { Observed } from './observed.js'
 
 interface Failure {
@@ -27,7 +28,7 @@ export class SerialQueue {
   run<T>(work: () => Promise<void>, result: T): Promise<T>
   /** Starts `work` when the operations before it have settled. @param result the value to resolve with */
   run(work: () => Promise<void>, result?: unknown): Promise<unknown> {
-    return this.#observe(this.#queued++ === 0 ? work() : this.#last.then(work), true, result)
+    return this.#observe(this.#queued++ === 0 ? started(work) : this.#last.then(work), true, result)
   }
 
   /** Follows work that is under way beside the operations, as a login is, which consists of some. */

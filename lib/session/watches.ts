@@ -58,11 +58,6 @@ export class Watches {
     this.#log = options.context.log
   }
 
-  /** Whether a session is watched. */
-  has(sessionKey: string): boolean {
-    return this.#watches.has(sessionKey)
-  }
-
   /**
    * Watches a session. The signal is aborted when it ends, gets another key, or gets another user.
    *

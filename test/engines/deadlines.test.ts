@@ -63,6 +63,27 @@ t.test('a save that waits for another one of its session has the deadline of its
   t.match((await browser.get('/read')).json(), { count: 1, first: true, second: true })
 })
 
+t.test('a logout that ends after its caller has given up is known to watches at once', async (t) => {
+  const door = gate()
+  const { app, browser } = await createSite(
+    t,
+    (engine) => ({
+      delete: async (sessionKey, deadline) => {
+        await door.pass()
+        return engine.delete(sessionKey, deadline + 60_000)
+      }
+    }),
+    0.05
+  )
+  const signal = app.sessions.watch(await app.sessions.open(browser.cookie).load(), { every: 3600 })
+  await t.rejects(app.sessions.open(browser.cookie).flush(), { code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.equal(signal.aborted, false)
+  const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve))
+  door.open()
+  await aborted
+  t.equal(signal.aborted, true)
+})
+
 t.test('an abandoned save keeps others of its session waiting until it has ended, so that none is lost', async (t) => {
   const door = gate()
   let saves = 0
