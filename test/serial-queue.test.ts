@@ -1,5 +1,6 @@
 import { queryObjects } from 'node:v8'
 import t from 'tap'
+import { deadlineIn } from '../lib/deadline.ts'
 import { SerialQueue } from '../lib/session/serial-queue.ts'
 
 /** Lets everything happen that waits for nothing but the event loop; what was rejected and not handled would end the process. */
@@ -55,7 +56,7 @@ t.test('settled() waits for all operations, also those that start in the meantim
       log.push('begun by an operation')
     })
   })
-  const settled = queue.settled().then(() => log.push('settled'))
+  const settled = queue.settled(deadlineIn(60)).then(() => log.push('settled'))
   await idle()
   t.strictSame(log, [])
   open()
@@ -73,12 +74,16 @@ t.test('work beside the operations may run some, and settled() waits for all of 
       await opened
       log.push('end')
       return fail()
-    })()
+    })(),
+    'a login'
   )
-  await queue.follow(queue.run(async () => {}))
+  await queue.follow(
+    queue.run(async () => {}),
+    'a login'
+  )
   await queue.run(async () => {})
   t.equal(queue.isSettled, false)
-  const settled = queue.settled()
+  const settled = queue.settled(deadlineIn(60))
   open()
   await t.rejects(settled, { message: 'failed' })
   t.strictSame(log, ['operation', 'end'])
@@ -86,10 +91,14 @@ t.test('work beside the operations may run some, and settled() waits for all of 
 })
 
 const ENDS: Record<string, (queue: SerialQueue) => Promise<unknown>> = {
-  'has settled': (queue) => queue.follow(queue.run(async () => {})),
+  'has settled': (queue) =>
+    queue.follow(
+      queue.run(async () => {}),
+      'a login'
+    ),
   'has failed': (queue) => queue.run(fail).catch(() => {}),
   'has failed before it is awaited': async (queue) => {
-    const failing = queue.follow(fail())
+    const failing = queue.follow(fail(), 'a login')
     await idle()
     await failing.catch(() => {})
   }
@@ -106,7 +115,7 @@ for (const [end, work] of Object.entries(ENDS)) {
 }
 
 t.test('settled() does not wait when there is nothing', async (t) => {
-  t.equal(await new SerialQueue().settled(), undefined)
+  t.equal(await new SerialQueue().settled(deadlineIn(60)), undefined)
 })
 
 t.test('the error of an operation that nobody awaits does not reach the process, but settled()', async (t) => {
@@ -114,8 +123,8 @@ t.test('the error of an operation that nobody awaits does not reach the process,
   queue.run(fail)
   queue.run(async () => {})
   await idle()
-  await t.rejects(queue.settled(), { message: 'failed' })
-  t.equal(await queue.settled(), undefined, 'it is reported once')
+  await t.rejects(queue.settled(deadlineIn(60)), { message: 'failed' })
+  t.equal(await queue.settled(deadlineIn(60)), undefined, 'it is reported once')
 })
 
 t.test('of several forgotten errors the first one is reported', async (t) => {
@@ -124,8 +133,8 @@ t.test('of several forgotten errors the first one is reported', async (t) => {
   queue.run(async () => {
     throw new Error('another one')
   })
-  await t.rejects(queue.settled(), { message: 'failed' })
-  t.equal(await queue.settled(), undefined)
+  await t.rejects(queue.settled(deadlineIn(60)), { message: 'failed' })
+  t.equal(await queue.settled(deadlineIn(60)), undefined)
 })
 
 t.test('an error that a caller handles is not reported again', async (t) => {
@@ -145,7 +154,7 @@ t.test('an error that a caller handles is not reported again', async (t) => {
   }
   for (const [way, wait] of Object.entries(ways)) {
     const waiting = wait(queue.run(fail))
-    t.equal(await queue.settled(), undefined, way)
+    t.equal(await queue.settled(deadlineIn(60)), undefined, way)
     await waiting
   }
 })

@@ -18,16 +18,16 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
   const logins = new Logins(options)
   const user = (request: FastifyRequest) => logins.user(request)
   return {
-    login: followed((request, user: User, options) => logins.login(request, user, options)),
-    reauthenticate: followed((request, user: User, options) => logins.reauthenticate(request, user, options)),
-    logout: followed((request) => logins.logout(request)),
-    user: followed(user),
-    userId: followed((request) => logins.userId(request)),
-    userOf: (session, request) => lifecycleOfArgument('userOf', session).follow(logins.userOf(session, request)),
-    updateSessionAuthHash: followed((request, user: User) => logins.updateSessionAuthHash(request, user)),
-    sessionsOf: followed((request) => logins.own.list(request)),
-    endSession: followed((request, id) => logins.own.end(request, id)),
-    endOtherSessions: followed((request) => logins.own.endOthers(request)),
+    login: followed('login', (request, user: User, options) => logins.login(request, user, options)),
+    reauthenticate: followed('reauthenticate', (request, user: User, options) => logins.reauthenticate(request, user, options)),
+    logout: followed('logout', (request) => logins.logout(request)),
+    user: followed('user', user),
+    userId: followed('userId', (request) => logins.userId(request)),
+    userOf: (session, request) => lifecycleOfArgument('userOf', session).follow(logins.userOf(session, request), 'userOf'),
+    updateSessionAuthHash: followed('updateSessionAuthHash', (request, user: User) => logins.updateSessionAuthHash(request, user)),
+    sessionsOf: followed('sessionsOf', (request) => logins.own.list(request)),
+    endSession: followed('endSession', (request, id) => logins.own.end(request, id)),
+    endOtherSessions: followed('endOtherSessions', (request) => logins.own.endOthers(request)),
     loginRequired: createLoginRequired(user),
     freshLoginRequired: createFreshLoginRequired(user)
   }
@@ -37,8 +37,8 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
  * Makes the session follow calls of a function. Without a session it throws at once, since nothing would notice the
  * rejection of a call that is not awaited.
  */
-function followed<Args extends unknown[], T>(work: (request: FastifyRequest, ...args: Args) => Promise<T>) {
-  return (request: FastifyRequest, ...args: Args): Promise<T> => lifecycleOf(sessionOf(request)).follow(work(request, ...args))
+function followed<Args extends unknown[], T>(name: string, work: (request: FastifyRequest, ...args: Args) => Promise<T>) {
+  return (request: FastifyRequest, ...args: Args): Promise<T> => lifecycleOf(sessionOf(request)).follow(work(request, ...args), name)
 }
 
 const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {

@@ -103,14 +103,19 @@ export class SessionLifecycle {
     return this.#queue.isSettled
   }
 
-  /** Follows what consists of several operations, as a login does: the reply waits for it, and fails with its error if nothing else does. */
-  follow<T>(work: Promise<T>): Promise<T> {
-    return this.#queue.follow(work)
+  /**
+   * Follows what consists of several operations, as a login does: the reply waits for it, and fails with its error if
+   * nothing else does.
+   *
+   * @param name that of the function, for an error
+   */
+  follow<T>(work: Promise<T>, name: string): Promise<T> {
+    return this.#queue.follow(work, name)
   }
 
-  /** Waits for all that was started. @throws the error of what was never awaited */
+  /** Waits for all that was started. @throws the error of what was never awaited; StoreUnavailable if what is followed does not end */
   settled(): Promise<void> {
-    return this.#queue.settled()
+    return this.#queue.settled(this.#deadline())
   }
 
   // --- operations: the deadline of each counts from its call, and includes waiting for earlier ones ---

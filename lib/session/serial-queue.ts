@@ -2,8 +2,16 @@
  * Runs the asynchronous operations of one session one after another. Keeps the errors of
  * operations that are never awaited, which are to fail the reply instead of the process.
  */
+import { type Deadline, withDeadline } from '../deadline.js'
+import { StoreUnavailable } from '../errors.js'
 import { started } from './engine-call.js'
 import { Observed } from './observed.js'
+
+/** What is under way beside the operations. */
+interface Work {
+  settled: Promise<void>
+  name: string
+}
 
 interface Failure {
   promise: Observed<unknown>
@@ -15,63 +23,76 @@ const isForgotten = ({ promise }: Failure) => !promise.observed
 export class SerialQueue {
   #queued = 0
   #last: Promise<unknown> = Promise.resolve()
-  #beside = 0
-  #allBeside: Promise<unknown> | null = null
+  #beside: Work[] = []
   #forgotten: Failure[] = []
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
   get isSettled(): boolean {
-    return this.#queued === 0 && this.#beside === 0 && this.#forgotten.length === 0
+    return this.#queued === 0 && this.#beside.length === 0 && this.#forgotten.length === 0
   }
 
   run(work: () => Promise<void>): Promise<void>
   run<T>(work: () => Promise<void>, result: T): Promise<T>
   /** Starts `work` when the operations before it have settled. @param result the value to resolve with */
   run(work: () => Promise<void>, result?: unknown): Promise<unknown> {
-    return this.#observe(this.#queued++ === 0 ? started(work) : this.#last.then(work), true, result)
+    return this.#observe(this.#queued++ === 0 ? started(work) : this.#last.then(work), null, result)
   }
 
-  /** Follows work that is under way beside the operations, as a login is, which consists of some. */
-  follow<T>(work: Promise<T>): Promise<T> {
-    this.#beside++
-    return this.#observe(work, false)
+  /**
+   * Follows work that is under way beside the operations, as a login is, which consists of some.
+   *
+   * @param name that of the function, for an error
+   */
+  follow<T>(work: Promise<T>, name: string): Promise<T> {
+    return this.#observe(work, name)
   }
 
-  /** Waits for all that was started. @throws the error of what was never awaited */
-  async settled(): Promise<void> {
-    while (this.#queued > 0 || this.#beside > 0) {
+  /**
+   * Waits for all that was started. The deadline is for the work beside the operations, which have their own.
+   *
+   * @throws the error of what was never awaited; StoreUnavailable
+   */
+  async settled(deadline: Deadline): Promise<void> {
+    while (this.#queued > 0 || this.#beside.length > 0) {
       await this.#last
-      await this.#allBeside
+      await withDeadline(Promise.all(this.#beside.map(({ settled }) => settled)), deadline, () => this.#overdue())
     }
     const forgotten = this.#forgotten.find(isForgotten)
     this.#forgotten = []
     if (forgotten !== undefined) throw forgotten.error
   }
 
-  #observe<T>(working: Promise<T>, isQueued: boolean, result?: T): Promise<T> {
-    const before = this.#allBeside
+  /** @param name that of work beside the operations; null for an operation */
+  #observe<T>(working: Promise<T>, name: string | null, result?: T): Promise<T> {
     const promise = new Observed<T>((resolve, reject) => {
-      const settled = working.then(
+      const settled: Promise<void> = working.then(
         (value) => {
-          this.#end(isQueued)
-          resolve(isQueued ? (result as T) : value)
+          this.#end(name, settled)
+          resolve(name === null ? (result as T) : value)
         },
         (error) => {
-          this.#end(isQueued)
+          this.#end(name, settled)
           promise.ignore()
           // Those that are awaited by now are not kept: outside requests a session may live for days, and nothing calls `settled()`.
           this.#forgotten = [...this.#forgotten.filter(isForgotten), { promise, error }]
           reject(error)
         }
       )
-      if (isQueued) this.#last = settled
-      else this.#allBeside = settled.then(() => before)
+      if (name === null) this.#last = settled
+      else this.#beside.push({ settled, name })
     })
     return promise
   }
 
-  #end(isQueued: boolean): void {
-    if (isQueued) this.#queued--
-    else this.#beside--
+  #end(name: string | null, ended: Promise<void>): void {
+    if (name === null) this.#queued--
+    else this.#beside = this.#beside.filter(({ settled }) => settled !== ended)
+  }
+
+  #overdue(): StoreUnavailable {
+    const names = this.#beside.map(({ name }) => `${name}()`).join(' and ')
+    return new StoreUnavailable(
+      `the reply has waited until storeTimeout for ${names} of createAuth: is an await missing, or does a hook wait for the reply?`
+    )
   }
 }

@@ -1,8 +1,9 @@
 /** Calls of what `createAuth` returns without `await`: the reply waits for them, and fails with their errors. */
 import { setImmediate as turn } from 'node:timers/promises'
+import type { FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import type { Auth, AuthUser } from '../../lib/auth/index.ts'
-import { Browser } from '../fixtures/app.ts'
+import { Browser, warnings } from '../fixtures/app.ts'
 import { createSite, openUserSessions, sessionsOf } from '../fixtures/user-sessions.ts'
 
 const rejections: unknown[] = []
@@ -87,6 +88,26 @@ t.test('a forgotten call on what is no request fails the reply', async (t) => {
   const refusal = { statusCode: 500, message: /^Expected a request as the first argument, got / }
   for (const name of names) t.match((await new Browser(app).get(`/nothing/${name}`)).json(), refusal, name)
   t.strictSame(rejections, [])
+})
+
+t.test('a call that does not end fails the reply at storeTimeout, and the log names it', async (t) => {
+  const getUser = (id: string) => (isAway ? new Promise<never>(() => {}) : { ...ADA, id })
+  let isAway = false
+  const site = await createSite(t, await openUserSessions(t, 'sqlite'), { storeTimeout: 0.1 }, { getUser })
+  site.app.get('/impatient', (request) => Promise.race([site.auth.user(request), turn('gave up')]))
+  const browser = await site.login('1')
+  isAway = true
+  t.match((await browser.get('/impatient')).json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.match(warnings(site.logs).at(-1), { err: { message: /until storeTimeout for user\(\) of createAuth: is an await missing/ } })
+})
+
+t.test('a hook that waits for the reply, which waits for the hook, fails at storeTimeout', async (t) => {
+  const replies = new WeakMap<object, FastifyReply>()
+  const onLogin = async (_: AuthUser, request: Request) => replies.get(request)?.saveSession()
+  const site = await createSite(t, await openUserSessions(t, 'sqlite'), { storeTimeout: 0.1 }, { onLogin })
+  site.app.addHook('onRequest', async (request, reply) => void replies.set(request, reply))
+  t.match((await new Browser(site.app).get('/login/1')).json(), { statusCode: 503, code: 'FST_SESSION_STORE_UNAVAILABLE' })
+  t.match(warnings(site.logs).at(-1), { err: { message: /for login\(\) of createAuth: .+ does a hook wait for the reply\?/ } })
 })
 
 t.test('errors that the handler awaits and handles do not fail the reply', async (t) => {
