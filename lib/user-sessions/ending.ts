@@ -27,8 +27,8 @@ export interface Selection {
   but?: string | null
 }
 
-/** Milliseconds between two looks for the entry of a session that may have moved. */
-const LOOK_PAUSE = 20
+/** Milliseconds between the first two looks for the entry of a session that may have moved. Each pause is twice as long as the one before. */
+const FIRST_PAUSE = 20
 
 export interface EndingOptions {
   finder: Finder
@@ -63,7 +63,7 @@ export class Ending {
     const deadline = this.#deadline()
     const seen = new Set<number>()
     const ended = new Set<number>()
-    for (let moved = deadlineIn(FOLLOW_TIMEOUT); ; ) {
+    for (let moved = deadlineIn(FOLLOW_TIMEOUT), wait = FIRST_PAUSE; ; ) {
       const look = await this.#options.finder.look(userId, id)
       const [found, orphans] = [look.found.filter(isMeant), look.orphans.filter(isMeant)]
       if (found.length > 0) {
@@ -71,11 +71,13 @@ export class Ending {
         for (const { id } of found) seen.add(id)
         for (const { id } of await this.#endAll(found, cause)) ended.add(id)
         moved = deadlineIn(FOLLOW_TIMEOUT)
+        wait = FIRST_PAUSE
       } else if (hasPassed(moved) || orphans.every(({ id }) => ended.has(id))) {
         await this.#forget(userId, orphans)
         return seen.size
       } else {
-        await pause(LOOK_PAUSE)
+        await pause(wait)
+        wait *= 2
       }
     }
   }

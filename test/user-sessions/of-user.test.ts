@@ -151,6 +151,18 @@ for (const name of databases) {
       t.strictSame(await entryKeys(knex), [])
     })
 
+    t.test('looks a few times only for a session whose entry is all that is left', async (t) => {
+      const knex = await openUserSessions(t, name)
+      const { app, login } = await createSite(t, knex)
+      await login('1')
+      await knex('django_session').del()
+      const queries = recordQueries(knex)
+      t.equal(await app.sessions.ofUser(1).endAll(), 0)
+      const looks = queries.filter((sql) => sql.includes('LEFT JOIN')).length
+      t.ok(looks < 10, `${looks} looks`)
+      t.strictSame(await entryKeys(knex), [])
+    })
+
     t.test('shows a user agent that Django stored without what controls a terminal', async (t) => {
       const knex = await openUserSessions(t, name)
       const { app, login } = await createSite(t, knex)
