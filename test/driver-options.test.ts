@@ -6,7 +6,7 @@ import type { SessionRecord } from '../lib/contract.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, type DatabaseName, missing } from './fixtures/databases.ts'
-import { createDbEngine, createTable } from './fixtures/tables.ts'
+import { createDbEngine, createTable, plain } from './fixtures/tables.ts'
 import { unhurried } from './fixtures/unhurried.ts'
 
 const pg = createRequire(import.meta.url)('pg')
@@ -82,7 +82,7 @@ for (const [name, setting] of Object.entries(settings)) {
             await engine.clearExpired()
             const table = createTable(knex, { preparedStatements })
             const keys = await Promise.all(['a', 'b'].map((text) => engine.create(record(text, LATER))))
-            t.strictSame(await Promise.all(keys.map((key) => engine.load(key))), [
+            t.strictSame((await Promise.all(keys.map((key) => engine.load(key)))).map(plain), [
               { sessionData: 'a', expireDate: LATER },
               { sessionData: 'b', expireDate: LATER }
             ])
