@@ -172,7 +172,7 @@ function withUserSessions(engine: Engine, { settings, table, log }: Omit<EngineP
 const claims = new WeakMap<Knex, string>()
 
 /**
- * Refuses a second table of sessions: each of both would take the entries of the other for those of ended sessions.
+ * Refuses a second table of sessions: each would take the entries of the other for those of ended sessions.
  *
  * @throws InvalidOptions
  */

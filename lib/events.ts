@@ -144,7 +144,7 @@ export const batches = tracingChannel(`${PREFIX}batch`) as unknown as Traced<Ses
 /** The operations that a statement serves. Set only if a tracing channel has subscribers. */
 export const served = new AsyncLocalStorage<readonly TracedOperation[]>()
 
-/** Runs `work` as no part of the operation that is traced. */
+/** Runs `work` outside the operation that is traced. */
 export function untraced<T>(work: () => T): T {
   return served.getStore() === undefined ? work() : served.run([], work)
 }

@@ -17,7 +17,7 @@ export class Backoff {
     this.#now = now
   }
 
-  /** Called for each failed attempt, and for each caller who was refused one. Neither counts: the pause grows with the attempts. */
+  /** Called for each attempt that failed, and for each call that was refused one. The pause grows with the attempts that were granted, not with these calls. */
   failed(failure: Error): void {
     this.failure = failure
   }

@@ -58,7 +58,7 @@ export class UserSessionsTable {
   }
 
   /**
-   * The entries of a user, the one that was seen last first.
+   * The entries of a user, last seen first.
    *
    * @param id that of the only entry to return, in decimal digits
    * @throws StoreUnavailable, StoreRefused

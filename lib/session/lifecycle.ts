@@ -104,8 +104,8 @@ export class SessionLifecycle {
   }
 
   /**
-   * Follows what consists of several operations, as a login does: the reply waits for it, and fails with its error if
-   * nothing else does.
+   * Follows work of several operations, such as a login: the reply waits for it, and fails with its error if nothing
+   * else handles it.
    *
    * @param name that of the function, for an error
    */
@@ -149,7 +149,7 @@ export class SessionLifecycle {
   }
 
   /**
-   * Deletes the session from the store, and goes on as another one, which is loaded and may be stored already.
+   * Deletes the session from the store, and continues as another one, which is loaded and may be stored already.
    *
    * @throws StoreUnavailable
    */
@@ -273,10 +273,10 @@ export class SessionLifecycle {
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
     if (key !== null) {
-      // Only subscribers want to know whose session it is. It is deleted all the same if it cannot be loaded, for which there must be time.
+      // Subscribers want to know whose session it is. If it cannot be loaded, it is deleted all the same, so that loading must leave time for it.
       if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline)).catch(() => {})
       const isKnown = this.#key !== null
-      // The watches are told in the work itself, which may end when nothing waits for it any more.
+      // The watches are told inside the work, which may end after its caller has given up.
       await this.#exclusively(key, deadline, async () => {
         await engine.delete(key, deadline)
         watches.ended(key)

@@ -1,4 +1,4 @@
-/** What a session that was read from the store is worth, and what is said of one that is not used. */
+/** Judges a session that was read from the store, and logs why one is not used. */
 import type { SessionLog, StoredSession } from '../contract.js'
 import { SuspiciousSession, UnknownKey } from '../errors.js'
 import { events } from '../events.js'
@@ -23,7 +23,7 @@ export function liveSnapshot(context: SessionContext, stored: StoredSession | nu
   return null
 }
 
-/** No session, where the engine could not be loaded from because of what is stored. @throws any other error */
+/** Logs that what is stored is forged or damaged, and returns null: it counts as no session. @throws any other error */
 export function unlessForged(error: unknown, subject: Subject, log: SessionLog): null {
   if (!(error instanceof SuspiciousSession)) throw error
   log.warn({ code: error.code }, error.message)

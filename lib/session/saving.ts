@@ -51,7 +51,7 @@ export class Snapshot implements StoredSession {
     this.#stored = stored
   }
 
-  /** Asked of the row, which parses its date only then. */
+  /** Parsed by the row when something asks for it: most requests do not. */
   get expireDate(): Date {
     return this.#stored.expireDate
   }
@@ -179,7 +179,7 @@ export function replace(context: SessionContext, replacement: Replacement, deadl
   )
 }
 
-/** Tells the watches of a save, also when nothing waits for it any more. */
+/** Tells the watches of a save, also after its caller has given up. */
 function saved({ watches }: SessionContext, previousKey: string, sessionKey: string, snapshot: Snapshot): Saved {
   watches.changed(previousKey, snapshot.members)
   return new Saved(sessionKey, snapshot)

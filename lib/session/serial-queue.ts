@@ -7,7 +7,7 @@ import { StoreUnavailable } from '../errors.js'
 import { started } from './engine-call.js'
 import { Observed } from './observed.js'
 
-/** What is under way beside the operations. */
+/** Work that is under way beside the operations. */
 interface Work {
   settled: Promise<void>
   name: string

@@ -106,7 +106,7 @@ export class Ending {
     return ended
   }
 
-  /** Tells the watches, and who subscribes to events, that a session was ended. */
+  /** Tells the watches and the subscribers of the event that a session was ended. */
   #tell({ sessionKey, members }: FoundSession, { event, request }: EndingCause): void {
     this.#options.context.watches.ended(sessionKey)
     if (!events[event].hasSubscribers) return
