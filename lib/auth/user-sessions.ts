@@ -98,12 +98,11 @@ export class OwnSessions<User extends AuthUser> {
     const userSessions = userSessionsOf(session, 'maxSessions')
     await session.save()
     if (limit === null) await userSessions.enter(session.sessionKey as string, String(user.id), clientOf(request))
-    else await this.#admit(request, session, user, limit)
+    else await this.#admit(userSessions, request, session, user, limit)
   }
 
-  async #admit(request: FastifyRequest, session: Session, user: User, limit: SessionLimit): Promise<void> {
+  async #admit(userSessions: UserSessions, request: FastifyRequest, session: Session, user: User, limit: SessionLimit): Promise<void> {
     const sessions = Sessions.of(session)
-    const userSessions = userSessionsOf(session, 'maxSessions')
     const id = String(user.id)
     const isSignedIn = ({ members }: FoundSession) => this.#options.isSignedIn(sessions, user, members)
     const { isAdmitted, surplus } = await userSessions.admit(session.sessionKey as string, id, clientOf(request), limit, isSignedIn)

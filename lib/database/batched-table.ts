@@ -13,7 +13,7 @@ import type { Retries } from './use.js'
 
 // Classes, since V8 allocates literals that outlive a call to the database in the old generation, where they keep alive what they refer to.
 
-class Delete {
+class Keyed {
   readonly sessionKey: string
 
   constructor(sessionKey: string) {
@@ -21,7 +21,7 @@ class Delete {
   }
 }
 
-class Read extends Delete {
+class Read extends Keyed {
   readonly now: Date
 
   constructor(sessionKey: string, now: Date) {
@@ -30,7 +30,7 @@ class Read extends Delete {
   }
 }
 
-class Create extends Delete {
+class Create extends Keyed {
   readonly row: StoredRow
 
   constructor(sessionKey: string, row: StoredRow) {
@@ -67,13 +67,13 @@ export class BatchedTable implements SessionRows<StoredRow> {
   readonly #reads: Batcher<Read, StoredSession | null>
   readonly #saves: Batcher<Save, boolean>
   readonly #creates: Batcher<Create, boolean>
-  readonly #deletes: Batcher<Delete, boolean>
+  readonly #deletes: Batcher<Keyed, boolean>
 
   constructor(table: SessionTable) {
     this.#table = table
     this.#sql = statementsOf(table)
     // A statement reports one outcome per row, so that a batch has each key once.
-    const keyOf = ({ sessionKey }: Delete) => sessionKey
+    const keyOf = ({ sessionKey }: Keyed) => sessionKey
     this.#reads = createBatcher<Read, StoredSession | null>({
       alone: ({ sessionKey, now }, deadline) => table.findLive(sessionKey, now, deadline),
       together: (items, deadline) => this.#findLive(items, deadline)
@@ -91,7 +91,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
       },
       keyOf
     })
-    this.#deletes = createBatcher<Delete, boolean>({
+    this.#deletes = createBatcher<Keyed, boolean>({
       alone: ({ sessionKey }, deadline) => table.delete(sessionKey, deadline),
       together: (items, deadline) => this.#write(this.#sql.delete, items, [items.map(keyOf)], deadline),
       keyOf
@@ -131,7 +131,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
   }
 
   delete(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return this.#deletes.add(new Delete(sessionKey), deadline)
+    return this.#deletes.add(new Keyed(sessionKey), deadline)
   }
 
   async #findLive(items: readonly Read[], deadline: Deadline): Promise<(StoredSession | null)[]> {
@@ -146,7 +146,7 @@ export class BatchedTable implements SessionRows<StoredRow> {
   /** Whether the row of each item was written. */
   async #write(
     sql: string,
-    items: readonly Delete[],
+    items: readonly Keyed[],
     columns: (string | null)[][],
     deadline: Deadline,
     retries = REPEATED

@@ -26,6 +26,11 @@ export interface IndexedEngineOptions {
 /** Seconds that a visitor waits for the table of user sessions, at most: longer than a row is locked by another request. */
 export const FOLLOW_TIMEOUT = 1
 
+/** The deadline of a statement on the table of user sessions, of which a visitor waits for the outcome. @param latest that of the whole operation */
+export function followDeadline(latest: Deadline): Deadline {
+  return Math.min(latest, deadlineIn(FOLLOW_TIMEOUT))
+}
+
 export class IndexedEngine implements BulkEngine {
   readonly #engine: BulkEngine
   readonly #index: UserSessionsTable
@@ -84,7 +89,7 @@ export class IndexedEngine implements BulkEngine {
   }
 
   async #follow(step: (deadline: Deadline) => Promise<void>, deadline: Deadline): Promise<void> {
-    await untraced(() => step(Math.min(deadline, deadlineIn(FOLLOW_TIMEOUT)))).catch((error) => this.#warn(error))
+    await untraced(() => step(followDeadline(deadline))).catch((error) => this.#warn(error))
   }
 
   #warn(error: unknown): void {

@@ -2,6 +2,7 @@
 import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
 import type { SessionContext } from './saving.js'
+import { started } from './started.js'
 
 /**
  * The time after its deadline in which a call may still end by itself, in milliseconds. Its own error
@@ -16,15 +17,7 @@ const GRACE = 100
  * @throws StoreUnavailable if it has not ended by then; or the error of the engine
  */
 export function callEngine<T>({ keepsDeadlines }: SessionContext, deadline: Deadline, work: () => Promise<T>): Promise<T> {
-  if (keepsDeadlines) return started(work)
-  return withDeadline(started(work), deadline + GRACE, () => new StoreUnavailable('the store gave no answer in time'))
-}
-
-/** Starts work that may throw instead of rejecting, or return what is no promise. */
-export function started<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return Promise.resolve(work())
-  } catch (error) {
-    return Promise.reject(error)
-  }
+  const working = started(work)
+  if (keepsDeadlines) return working
+  return withDeadline(working, deadline + GRACE, () => new StoreUnavailable('the store gave no answer in time'))
 }

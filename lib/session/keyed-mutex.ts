@@ -1,6 +1,6 @@
 import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
-import { started } from './engine-call.js'
+import { started } from './started.js'
 
 /**
  * A mutex for each key. Writes of one session in this process take turns, so that each works on the

@@ -4,8 +4,8 @@
  */
 import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
-import { started } from './engine-call.js'
 import { Observed } from './observed.js'
+import { started } from './started.js'
 
 /** Work that is under way beside the operations. */
 interface Work {

@@ -1,8 +1,8 @@
 /** Ends sessions of a user, everywhere. */
 import type { UserSessionsTable } from '../database/user-sessions-table.js'
-import { deadlineIn, hasPassed } from '../deadline.js'
+import { type Deadline, deadlineIn, hasPassed } from '../deadline.js'
 import type { BulkEngine } from '../engines/bulk.js'
-import { FOLLOW_TIMEOUT } from '../engines/indexed.js'
+import { FOLLOW_TIMEOUT, followDeadline } from '../engines/indexed.js'
 import { StoreUnavailable } from '../errors.js'
 import { events } from '../events.js'
 import { callEngine } from '../session/engine-call.js'
@@ -120,10 +120,10 @@ export class Ending {
     const { table, context } = this.#options
     const sessionKeys = orphans.map(({ sessionKey }) => sessionKey)
     const warn = (error: unknown) => context.log.warn({ err: error }, 'Entries of ended sessions stay in the table of user sessions')
-    await table.deleteAll(userId, sessionKeys, deadlineIn(Math.min(1, context.settings.storeTimeout))).catch(warn)
+    await table.deleteAll(userId, sessionKeys, followDeadline(this.#deadline())).catch(warn)
   }
 
-  #deadline() {
+  #deadline(): Deadline {
     return deadlineIn(this.#options.context.settings.storeTimeout)
   }
 }

@@ -1,6 +1,7 @@
 import type { Entry, Sighting, UserSessionsTable } from '../database/user-sessions-table.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
 import type { BulkEngine } from '../engines/bulk.js'
+import { followDeadline } from '../engines/indexed.js'
 import type { SessionContext } from '../session/saving.js'
 import type { Session } from '../session/session.js'
 import { type Client, type IpPrivacy, storedIp, storedUserAgent } from './client.js'
@@ -72,7 +73,7 @@ export class UserSessions {
     this.#recentlySeen.add(sessionKey)
     const { table } = this.#options
     const sighting = this.#sightingOf(client)
-    const deadline = this.#hintDeadline()
+    const deadline = followDeadline(this.#deadline())
     const write = async () =>
       (await table.insert(sessionKey, userId, sighting, deadline)) || table.update(sessionKey, userId, sighting, deadline)
     await write().catch((error) => this.#warn(error))
@@ -148,11 +149,6 @@ export class UserSessions {
 
   #deadline(): Deadline {
     return deadlineIn(this.#context.settings.storeTimeout)
-  }
-
-  /** A visitor waits for sessions, and not for long for entries of the table beside them. */
-  #hintDeadline(): Deadline {
-    return deadlineIn(Math.min(1, this.#context.settings.storeTimeout))
   }
 
   #warn(error: unknown): void {
