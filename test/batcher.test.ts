@@ -1,7 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { Batcher, type BatcherOptions } from '../lib/database/batcher.ts'
 import { deadlineIn } from '../lib/deadline.ts'
+import { alive } from './fixtures/alive.ts'
 import { gate } from './fixtures/app.ts'
 
 /** A batcher whose batches wait until they are let go. */
@@ -24,12 +25,6 @@ function createBatcher(options: Partial<BatcherOptions<string, string>> = {}) {
     ...options
   })
   return { batches, add: (item: string, deadline = deadlineIn(60)) => batcher.add(item, deadline), started: () => started.reached }
-}
-
-/** Keeps the process alive, as a connection to the database does. */
-function stayAlive(t: Test): void {
-  const timer = setInterval(() => {}, 1000)
-  t.teardown(() => clearInterval(timer))
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -183,18 +178,16 @@ t.test('a call whose deadline passed before it was sent fails, and the others go
 })
 
 t.test('a call fails soon after its own deadline, although its batch takes longer', async (t) => {
-  stayAlive(t)
   const { batches, add } = createBatcher()
   const sooner = add('a', deadlineIn(0.01))
   const later = add('b')
   await turn()
-  await t.rejects(sooner, { message: 'no answer in time' })
+  await alive(t.rejects(sooner, { message: 'no answer in time' }))
   batches[0]?.finish()
   t.equal(await later, 'b!')
 })
 
 t.test('an overdue call fails once, and not in the async context of a caller', async (t) => {
-  stayAlive(t)
   const requests = new AsyncLocalStorage<string>()
   const seen: unknown[] = []
   const { batches, add } = createBatcher({
@@ -205,18 +198,17 @@ t.test('an overdue call fails once, and not in the async context of a caller', a
   })
   const [first, second] = requests.run('request', () => [add('a', deadlineIn(0.01)), add('b', deadlineIn(0.1))] as const)
   await turn()
-  await t.rejects(first, { message: 'timed out' })
-  await t.rejects(second, { message: 'timed out' })
+  await alive(t.rejects(first, { message: 'timed out' }))
+  await alive(t.rejects(second, { message: 'timed out' }))
   t.strictSame(seen, [undefined, undefined])
   batches[0]?.finish()
 })
 
 t.test('a call fails soon after its deadline, although earlier batches take longer', async (t) => {
-  stayAlive(t)
   const { batches, add } = createBatcher({ maxUnderWay: 1 })
   const first = add('a')
   await turn()
-  await t.rejects(add('b', deadlineIn(0.01)), { message: 'timed out' })
+  await alive(t.rejects(add('b', deadlineIn(0.01)), { message: 'timed out' }))
   batches[0]?.finish()
   t.equal(await first, 'a!')
   await turn()

@@ -4,9 +4,10 @@ import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
 import { migrationSource } from '../lib/migrations.ts'
+import { plain } from '../lib/testing/engine-contract.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, type DatabaseName, missing } from './fixtures/databases.ts'
-import { createDbEngine, createTable, plain } from './fixtures/tables.ts'
+import { createDbEngine, createTable } from './fixtures/tables.ts'
 import { unhurried } from './fixtures/unhurried.ts'
 
 const pg = createRequire(import.meta.url)('pg')

@@ -6,9 +6,10 @@ import type { SessionRecord } from '../lib/contract.ts'
 import type { Columns } from '../lib/database/columns.ts'
 import { deadlineIn } from '../lib/deadline.ts'
 import { migrationSource } from '../lib/migrations.ts'
+import { plain } from '../lib/testing/engine-contract.ts'
 import { engineContract } from '../lib/testing.ts'
 import { createDatabase, holdUpdates, missing, openDatabase, recordQueries, waitsForLock } from './fixtures/databases.ts'
-import { createDbEngine, createRows, createTable, plain, soon } from './fixtures/tables.ts'
+import { createDbEngine, createRows, createTable, soon } from './fixtures/tables.ts'
 import { unhurried } from './fixtures/unhurried.ts'
 
 const skip = missing('mariadb')

@@ -9,6 +9,7 @@ import { MemoryCache } from '../lib/caches/memory.ts'
 import type { Session, SessionOptions } from '../lib/index.ts'
 import { Watches } from '../lib/session/watches.ts'
 import { resolveSettings } from '../lib/settings/settings.ts'
+import { alive } from './fixtures/alive.ts'
 import { createApp, gate, secretKey } from './fixtures/app.ts'
 import { databases, missing, openDatabase, recordQueries } from './fixtures/databases.ts'
 import { createCodec } from './fixtures/engines.ts'
@@ -31,12 +32,6 @@ async function login(app: { sessions: { open(): Session } }): Promise<Session> {
   const session = app.sessions.open().update({ _auth_user_id: '7', _auth_user_backend: 'ours' })
   await session.save()
   return session
-}
-
-/** The timer of the watch keeps no process alive, so this does. */
-async function alive<T>(event: Promise<T>): Promise<T> {
-  const timer = setInterval(() => {}, 1000)
-  return event.finally(() => clearInterval(timer))
 }
 
 async function aborted(signal: AbortSignal | undefined): Promise<void> {

@@ -22,7 +22,7 @@ const at = (seconds: number): Date => new Date(START.getTime() + seconds * 1000)
 const record = (sessionData: string, expireDate = at(100)): SessionRecord => ({ sessionData, expireDate, data: () => ({ sessionData }) })
 
 /** A stored session as a plain object: the engine may return an instance of a class. */
-const plain = (stored: StoredSession | null) => stored && { sessionData: stored.sessionData, expireDate: stored.expireDate }
+export const plain = (stored: StoredSession | null) => stored && { sessionData: stored.sessionData, expireDate: stored.expireDate }
 
 /** A deadline that no call of these tests should miss. */
 const soon = () => deadlineIn(60)

@@ -6,6 +6,7 @@ import { newSessionKey } from '../../lib/django/keys.ts'
 import type { BulkEngine } from '../../lib/engines/bulk.ts'
 import { CachedDbEngine } from '../../lib/engines/cached-db.ts'
 import { SessionCache } from '../../lib/engines/session-cache.ts'
+import { alive } from '../fixtures/alive.ts'
 import { addKeyRoutes, Browser, createApp, gate } from '../fixtures/app.ts'
 import { openDatabase, recordQueries } from '../fixtures/databases.ts'
 import { createDbEngine } from '../fixtures/tables.ts'
@@ -227,24 +228,27 @@ t.test('after a save whose old copy could not be taken away, this process reads 
   t.equal(queries.length, 0, 'the cache is in use again')
 })
 
+/** Resolves when an entry of the cache has been replaced. @param refused the key of one that cannot be */
+function nextReplacement(cache: FlakyCache, refused?: string): Promise<void> {
+  return new Promise((resolve) => {
+    const { replace } = cache
+    cache.replace = async (key, ...args) => {
+      if (key === refused) throw new Error('READONLY')
+      const answer = await replace.call(cache, key, ...args)
+      resolve()
+      return answer
+    }
+  })
+}
+
 t.test('an old copy that could not be taken away is taken away for other processes too, though nobody uses the session', async (t) => {
   const { engine, engineOn, database, cache } = await createEngine(t)
   const key = await engine.create(record('an admin'))
   cache.failing = true
   await engine.save(key, record('nobody'), 'an admin')
-  const repeated = new Promise<void>((resolve) => {
-    const { replace } = cache
-    cache.replace = async (...args) => {
-      const answer = await replace.apply(cache, args)
-      resolve()
-      return answer
-    }
-  })
+  const repeated = nextReplacement(cache)
   cache.failing = false
-  // What is repeated keeps no process alive.
-  const alive = setInterval(() => {}, 1000)
-  await repeated
-  clearInterval(alive)
+  await alive(repeated)
   t.equal((await unhurried(engineOn(database)).load(key))?.sessionData, 'nobody')
 })
 
@@ -255,19 +259,9 @@ t.test('a session that the cache refuses for good does not keep others from bein
   cache.failing = true
   await engine.save(refused, record('nobody'), 'refused')
   await engine.save(other, record('nobody'), 'an admin')
-  const repeated = new Promise<void>((resolve) => {
-    const { replace } = cache
-    cache.replace = async (key, ...args) => {
-      if (key === refused) throw new Error('READONLY')
-      const answer = await replace.call(cache, key, ...args)
-      resolve()
-      return answer
-    }
-  })
+  const repeated = nextReplacement(cache, refused)
   cache.failing = false
-  const alive = setInterval(() => {}, 1000)
-  await repeated
-  clearInterval(alive)
+  await alive(repeated)
   t.notMatch(await cache.get(other), 'an admin')
 })
 

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createAddress } from '../fixtures/address.ts'
+import { type Address, createAddress } from '../fixtures/address.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
@@ -43,6 +43,15 @@ async function switchOver({ first, second }: Pair): Promise<void> {
   await first.start()
 }
 
+/** A planned switchover: the second address leads to the other server at once, which then replays nothing, and the first one 3 s later. */
+async function moveOneByOne(pair: Pair, [late, early]: readonly Address[]): Promise<void> {
+  await switchOver(pair)
+  await pair.first.query('SELECT pg_wal_replay_pause()')
+  early?.moveTo(pair.second.port)
+  await pause(3000)
+  late?.moveTo(pair.second.port)
+}
+
 const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: primary becomes read-only, address moves, connections stay',
@@ -74,13 +83,7 @@ const onAddresses: Cell[] = [
       const pair = await startPair(scope, true)
       const addresses = await Promise.all([0, 1].map(() => createAddress(scope.test, pair.first.port)))
       const sites = addresses.map(({ port }) => postgresSite(pair.first.urlAt(port)))
-      const fault = async () => {
-        await switchOver(pair)
-        await pair.first.query('SELECT pg_wal_replay_pause()')
-        addresses[1]?.moveTo(pair.second.port)
-        await pause(3000)
-        addresses[0]?.moveTo(pair.second.port)
-      }
+      const fault = () => moveOneByOne(pair, addresses)
       return observe(scope, { migrate: sites[0]?.knex, sites, fault, after: 4000 })
     }
   },
@@ -238,11 +241,7 @@ const onAddresses: Cell[] = [
       const ports = await Promise.all(addresses.map(({ port }) => startPgBouncer(scope, port, 'transaction')))
       const sites = ports.map((port) => postgresSite(pair.first.urlAt(port), { preparedStatements: false }))
       const fault = async () => {
-        await switchOver(pair)
-        await pair.first.query('SELECT pg_wal_replay_pause()')
-        addresses[1]?.moveTo(pair.second.port)
-        await pause(3000)
-        addresses[0]?.moveTo(pair.second.port)
+        await moveOneByOne(pair, addresses)
         await reconnect(ports[0] as number)
       }
       return observe(scope, { migrate: { client: 'pg', connection: pair.first.urlAt() }, sites, fault, after: 4000 })
