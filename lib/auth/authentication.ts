@@ -31,7 +31,7 @@ export function recordReauthentication(session: Session, entry: Entry): void {
   ])
 }
 
-/** Whether the last login or re-authentication of a session is less than so many seconds ago. */
+/** Whether the user of a session has logged in or authenticated again within the last `seconds`. */
 export function isFresh(session: Session, seconds: number): boolean {
   const { members } = lifecycleOf(session).data
   const now = Sessions.of(session).now()

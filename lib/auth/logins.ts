@@ -119,7 +119,7 @@ export class Logins<User extends AuthUser> {
     return this.#verify(await session.load(), request)
   }
 
-  /** Whether a session with these members would have a user. */
+  /** Whether members are those of a login of the user that still counts: the backend is accepted, and the hash is right. */
   #isSignedIn(sessions: Sessions, user: User, members: Members): boolean {
     const stored = members.get('_auth_user_hash')?.value
     const isAccepted = this.#backends.some((accepted) => accepted === members.get('_auth_user_backend')?.value)

@@ -15,7 +15,7 @@ function wordOf(error: unknown): string | undefined {
   return REDIS_ERRORS.includes(errorClass.name) ? /^[A-Z]+/.exec(message)?.[0] : undefined
 }
 
-/** Whether it is worth waiting. */
+/** Whether a command may succeed later, on another server or on the same one. */
 export function isPassing(error: unknown): boolean {
   return Object(error).constructor.name === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
 }

@@ -28,7 +28,7 @@ export class Backoff {
     this.#pause = FIRST_PAUSE
   }
 
-  /** Whether an attempt may be made now, after a failure. If so, no other one may until the next pause is over. */
+  /** Grants the next attempt after a failure, and starts the pause before the one after it. Returns false during the pause. */
   claim(): boolean {
     const now = this.#now()
     if (now < this.#next) return false

@@ -9,7 +9,7 @@ import { userIdOf } from './user-id.js'
 
 /** A session of a user. */
 export interface UserSession {
-  /** Names it among those of its user. Not the session key, which never leaves the server. */
+  /** The number of the session in the table. Not the session key, which never leaves the server. */
   readonly id: number
   /** The login, or its first request here where Django does not use django-allauth. */
   readonly createdAt: Date
@@ -23,7 +23,7 @@ export interface UserSession {
   readonly endsAt: Date
 }
 
-/** What names a session, whatever becomes of its key. */
+/** The id of a session, which stays when its key changes, and its present key. */
 export type Named = Pick<FoundSession, 'id' | 'sessionKey'>
 
 /** A session of a user, with what must not leave the server. */
@@ -32,7 +32,7 @@ export interface FoundSession extends UserSession {
   readonly members: Members
 }
 
-/** What a look at the table has shown. */
+/** The entries of a user, sorted. */
 export interface Sight {
   /** The live sessions of the user, the one that was used last first. */
   found: FoundSession[]
