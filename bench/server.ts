@@ -45,15 +45,15 @@ export function sessionData(bytes: number): Record<string, unknown> {
 export interface StartOptions {
   database: string
   payload: number
-  /** Is given what the process prints, instead of the terminal. */
-  output?: (text: string) => void
+  /** The open file for what the process prints. Default: the terminal. */
+  output?: number
 }
 
 export async function startServer(contender: Contender, { database, payload, output }: StartOptions): Promise<Server> {
   const port = await freePort()
   const [command, ...args] = pinned(contender.spread ? 'all' : 'server', contender.command)
   const child = spawn(command, args, {
-    stdio: output === undefined ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'pipe', 'pipe', 'ipc'],
+    stdio: ['ignore', output ?? 'inherit', output ?? 'inherit', 'ipc'],
     env: {
       ...process.env,
       NODE_ENV: 'production',
@@ -63,7 +63,6 @@ export async function startServer(contender: Contender, { database, payload, out
       ...contender.env
     }
   })
-  if (output !== undefined) for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', output)
   await new Promise<void>((resolve, reject) => {
     child.once('message', () => resolve())
     child.once('exit', (status) => reject(new Error(`${contender.name} ended with status ${status}`)))

@@ -1,7 +1,11 @@
 /** What the checks work with: a browser, gates for handlers, and one contender on its database. */
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import pg from 'pg'
 import { type Server, startServer } from '../server.ts'
 import type { Checked } from './contenders.ts'
@@ -11,6 +15,8 @@ import { startWire, type Wire } from './wire.ts'
 export const REPLY_LIMIT = 8000
 /** What a browser keeps of a cookie: bytes of its name and value (RFC 6265bis, 5.6). */
 const COOKIE_LIMIT = 4096
+/** The process prints to a file: what it prints before a reply is there when the reply comes, which a pipe does not promise. */
+const PRINTED = 'printed'
 
 export interface Reply {
   /** 0 where no whole reply came. */
@@ -134,34 +140,39 @@ export class Bench {
   readonly #server: Server
   readonly #gates: Gates
   readonly #admin: pg.Client | null
-  readonly #printed: string[]
+  readonly #folder: string
 
-  private constructor(parts: { contender: Checked; wire: Wire; server: Server; gates: Gates; admin: pg.Client | null; printed: string[] }) {
+  private constructor(parts: { contender: Checked; wire: Wire; server: Server; gates: Gates; admin: pg.Client | null; folder: string }) {
     this.contender = parts.contender
     this.wire = parts.wire
     this.#server = parts.server
     this.#gates = parts.gates
     this.#admin = parts.admin
-    this.#printed = parts.printed
+    this.#folder = parts.folder
   }
 
   /** 'cut off': the database is not reachable at the start. */
   static async start(contender: Checked, { variant, databaseUrl, gates }: { variant: Variant; databaseUrl: string; gates: Gates }) {
     const wire = await startWire(databaseUrl)
     wire.refuses = variant === 'cut off'
-    const printed: string[] = []
+    const folder = await mkdtemp(join(tmpdir(), 'bench-scoreboard-'))
     const admin = contender.table === null ? null : new pg.Client(databaseUrl)
     await admin?.connect()
+    const printed = await open(join(folder, PRINTED), 'a')
     try {
       const server = await startServer(
         { ...contender, spread: true, env: { VARIANT: variant } },
-        { database: wire.url, payload: 0, output: (text) => printed.push(text) }
+        { database: wire.url, payload: 0, output: printed.fd }
       )
-      return new Bench({ contender, wire, server, gates, admin, printed })
+      return new Bench({ contender, wire, server, gates, admin, folder })
     } catch (error) {
+      const output = readPrinted(folder)
       wire.stop()
       await admin?.end()
-      throw new Error(`${(error as Error).message}: ${printed.join('')}`)
+      await rm(folder, { recursive: true })
+      throw new Error(`${(error as Error).message}: ${output}`)
+    } finally {
+      await printed.close()
     }
   }
 
@@ -194,7 +205,7 @@ export class Bench {
 
   /** What the process has printed. */
   get output(): string {
-    return this.#printed.join('')
+    return readPrinted(this.#folder)
   }
 
   /** @param where conditions in SQL */
@@ -236,8 +247,11 @@ export class Bench {
     this.wire.stop()
     await this.#server.stop()
     await this.#admin?.end()
+    await rm(this.#folder, { recursive: true })
   }
 }
+
+const readPrinted = (folder: string) => readFileSync(join(folder, PRINTED), 'utf8')
 
 /** Null for what a driver or a pool asks on its own account. */
 function kindOf(sql: string, table: string): string | null {
