@@ -1,5 +1,5 @@
 /**
- * Drives the example site with a real browser: `node --import tsx test/browser/site.ts`
+ * Drives the example site with a real browser: `npm run unit -- --timeout=900 test/browser/site.ts`
  * after `npm run build`. SCREENSHOTS names a folder for pictures of every page.
  */
 import './visitors.ts'

@@ -1,6 +1,6 @@
 /**
  * A real Django and this package, side by side. Not part of `npm test`, since it needs Django:
- * `node --import tsx test/fixtures/with-postgres.ts node --import tsx test/live/run.ts`.
+ * `npm run unit -- test/live/run.ts`.
  * PYTHON names the interpreter that has Django, its database drivers, and redis (for Django 3.2 also django-redis);
  * NGINX the proxy; ALLAUTH the folder with django-allauth and its Django, as .ci/run fetches it.
  */
