@@ -132,13 +132,17 @@ export class Batcher<Item, Result> {
     return taken
   }
 
-  async #send(calls: readonly Call<Item, Result>[]): Promise<void> {
+  #send(calls: readonly Call<Item, Result>[]): void {
     this.#underWay.add(calls)
-    if (calls.length === 1) await this.#sendAlone(calls[0] as Call<Item, Result>)
-    else if (calls.some(({ operations }) => operations !== undefined)) await this.#trace(calls)
-    else await this.#sendTogether(calls)
-    this.#underWay.delete(calls)
-    this.#schedule()
+    this.#carryOut(calls).then(() => {
+      this.#underWay.delete(calls)
+      this.#schedule()
+    })
+  }
+
+  #carryOut(calls: readonly Call<Item, Result>[]): Promise<void> {
+    if (calls.length === 1) return this.#sendAlone(calls[0] as Call<Item, Result>)
+    return calls.some(({ operations }) => operations !== undefined) ? this.#trace(calls) : this.#sendTogether(calls)
   }
 
   #trace(calls: readonly Call<Item, Result>[]): Promise<void> {

@@ -119,8 +119,8 @@ export class ConnectionPool {
     }
   }
 
-  async release(connection: Connection): Promise<void> {
-    await this.client.releaseConnection(connection)
+  release(connection: Connection): Promise<void> {
+    return this.client.releaseConnection(connection)
   }
 
   /** Whether the connection has to be asked whether it takes writes. One in a transaction was chosen by the application. */
