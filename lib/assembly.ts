@@ -69,15 +69,15 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   }
 }
 
-/** Opens a database. `close` destroys a Knex instance that was created here from a configuration, but not one of the application. */
+/** Opens a database for operations of `timeout` seconds. `close` destroys a Knex instance that was created here from a configuration, but not one of the application. */
 export async function openKnex(
   database: Knex | Knex.Config | undefined,
-  connectTimeout: number
+  timeout: number
 ): Promise<{ knex: Knex | null; close: () => Promise<void> }> {
   const nothing = async () => {}
   if (database === undefined) return { knex: null, close: nothing }
   if (typeof database === 'function') return { knex: database, close: nothing }
-  const knex = await createKnex(tuned(database), connectTimeout)
+  const knex = await createKnex(tuned(database), timeout)
   return { knex, close: () => knex.destroy() }
 }
 

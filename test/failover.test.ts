@@ -1,5 +1,7 @@
 /** The database cannot be used for a while: visitors wait, and after `storeTimeout` they are told so. Nothing is asked of it without a pause. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import { up } from '../migrations/20261121000000_create_django_session.js'
@@ -28,6 +30,11 @@ async function createMigrated(t: Test, server: (typeof servers)[number]): Promis
   t.teardown(() => direct.destroy())
   await up(direct)
   return { direct, url: new URL(config.connection as string) }
+}
+
+/** Resolves when the server has been connected to so many times. */
+function connections(server: Server, count: number): Promise<void> {
+  return new Promise((resolve) => server.on('connection', () => --count === 0 && resolve()))
 }
 
 /** Resolves when the pool has failed to connect so many times from now on. */
@@ -85,6 +92,27 @@ for (const server of servers) {
       t.equal(failovers.length, 1)
       // Those that had asked for a connection before the first attempt failed get one attempt each.
       t.ok(address.connects - before < 70, `${address.connects - before} attempts in two seconds`)
+    })
+
+    t.test('and accepts connections without an answer: a request tries another one before storeTimeout', async (t) => {
+      const address = await createAddress(t, target)
+      url.port = String(address.port)
+      // Of its own, since the time limit of connecting is an option of the driver.
+      const knex = { client: CLIENTS[server], connection: url.href, pool: { min: 0, max: 4 } }
+      const { browser, logs } = await createSite(t, knex, { storeTimeout: 15 })
+      await browser.get('/count')
+      const silent = createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1')
+      await once(silent, 'listening')
+      t.teardown(() => silent.close())
+      const second = connections(silent, 2)
+      address.moveTo((silent.address() as AddressInfo).port)
+      address.cut()
+      const reading = browser.get('/read')
+      await Promise.race([second, reading])
+      address.moveTo(target)
+      address.cut()
+      t.strictSame((await reading).json(), { count: 1 })
+      t.equal(logs.filter(({ msg }) => /trying again/.test(String(msg))).length, 1)
     })
 
     t.test('before it was ever reached: 503 at once, since the address may be wrong', async (t) => {

@@ -36,9 +36,16 @@ async function askServer(connection: MysqlConnection): Promise<{ server: string;
   return { server: JSON.stringify(names), isReadOnly: read_only !== 'OFF', isClustered: wsrep_on === 'ON' }
 }
 
+/** A node of Galera that is cut off from its cluster refuses each statement but those that ask for its state and its settings. */
+async function askCluster(connection: MysqlConnection): Promise<void> {
+  const [ready] = mysql.rows(await ask(connection, 'query', { sql: "SHOW STATUS LIKE 'wsrep_ready'" }))
+  if (String(ready?.Value) !== 'ON') throw Object.assign(new Error('the node is not ready'), { errno: 1047, sqlState: '08S01' })
+}
+
 async function greet(connection: MysqlConnection, isOurs: boolean): Promise<void> {
   const { server, isReadOnly, isClustered } = await askServer(connection)
   servers.set(connection, server)
+  if (isClustered) await askCluster(connection)
   // Some users may write to a server that is read-only: this is refused to all others.
   if (isReadOnly) for (const sql of ['START TRANSACTION READ WRITE', 'ROLLBACK']) await ask(connection, 'query', { sql })
   // Otherwise a node of Galera that lags reads old rows, and deletes none of a session that another node has made or moved.

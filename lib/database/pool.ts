@@ -128,19 +128,21 @@ export class ConnectionPool {
     return !this.#welcome.has(connection) && !this.client.transacting
   }
 
-  /** The connection takes writes. */
+  /** The server of the connection says that it takes writes. */
   welcome(connection: Connection): void {
     this.#welcome.add(connection)
-    this.#backoff.succeeded()
+  }
+
+  /** A statement was carried out. */
+  succeeded(isNewConnection: boolean): void {
+    this.#backoff.succeeded(isNewConnection)
   }
 
   /** There is no connection that takes writes. */
   failed(error: Error): void {
-    if (this.#backoff.failure === null) {
-      this.#log?.warn({ err: error }, 'The database takes no writes, or no connections: trying again')
-      if (events.failover.hasSubscribers) events.failover.publish({ error })
-    }
-    this.#backoff.failed(error)
+    if (!this.#backoff.failed(error)) return
+    this.#log?.warn({ err: error }, 'The database takes no writes, or no connections: trying again')
+    if (events.failover.hasSubscribers) events.failover.publish({ error })
   }
 
   /** Closes the connection after its release, instead of handing it out again. */

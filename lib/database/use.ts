@@ -58,9 +58,11 @@ export class Use {
       try {
         connection = await this.#pool.acquire()
         const send = this.#senderOn(connection)
-        if (this.#pool.isNew(connection)) await this.#welcome(connection)
+        const isNew = this.#pool.isNew(connection)
+        if (isNew) await this.#welcome(connection)
         const result = await work(send)
         if (this.#retries.whenLost && this.#pool.wasDemoted(connection)) throw outOfDate()
+        this.#pool.succeeded(isNew)
         return result
       } catch (thrown) {
         const error = connection === undefined ? this.#unreachable(thrown as DriverError) : thrown
