@@ -69,6 +69,12 @@ export async function assemble(settings: Settings, log: SessionLog): Promise<Par
   }
 }
 
+/**
+ * The longest time limit of connecting, in seconds. A server that accepts a connection but never answers must leave an operation
+ * time for the server that takes its place.
+ */
+const LONGEST_CONNECT = 2
+
 /** Opens a database for operations of `timeout` seconds. `close` destroys a Knex instance that was created here from a configuration, but not one of the application. */
 export async function openKnex(
   database: Knex | Knex.Config | undefined,
@@ -77,7 +83,7 @@ export async function openKnex(
   const nothing = async () => {}
   if (database === undefined) return { knex: null, close: nothing }
   if (typeof database === 'function') return { knex: database, close: nothing }
-  const knex = await createKnex(tuned(database), timeout)
+  const knex = await createKnex(tuned(database), Math.min(timeout / 3, LONGEST_CONNECT))
   return { knex, close: () => knex.destroy() }
 }
 

@@ -10,15 +10,15 @@ export const isOurs = (client: object) => ours.has(client)
 /**
  * Creates a Knex instance from a configuration. It connects at the first use.
  *
- * @param timeout the time for an operation, in seconds. Connecting gets a part of it, unless the configuration has its own limit.
+ * @param connectTimeout the time limit of connecting, in seconds, unless the configuration has one
  * @throws Error if the package of the driver is missing, or the connection URL cannot be decoded
  */
-export async function createKnex(config: Knex.Config, timeout: number): Promise<Knex> {
+export async function createKnex(config: Knex.Config, connectTimeout: number): Promise<Knex> {
   const { default: create } = await import('knex')
   try {
     // This package reports each failure as an error. Knex would print it as well, with a stack.
     const knex = create({ ...config, log: { warn() {}, error() {}, ...config.log } })
-    boundConnects(knex, Math.min(timeout / 3, LONGEST_CONNECT))
+    boundConnects(knex, connectTimeout)
     ours.add(knex.client)
     return withPlainHost(knex)
   } catch (error) {
@@ -26,13 +26,7 @@ export async function createKnex(config: Knex.Config, timeout: number): Promise<
   }
 }
 
-/**
- * The longest time limit of connecting, in seconds. A server that accepts a connection but never answers must leave an operation
- * time for the server that takes its place.
- */
-const LONGEST_CONNECT = 2
-
-/** Sets the time limit of connecting. Without one, such a server would keep the socket for ever. */
+/** Sets the time limit of connecting. Otherwise a server that accepts a connection but never answers would keep the socket for ever. */
 function boundConnects({ client }: Knex, seconds: number): void {
   const option = dialectOf(client.driverName)?.connectTimeout
   if (!option) return
