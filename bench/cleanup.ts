@@ -1,9 +1,8 @@
 /**
  * `npm run bench:cleanup`: removes expired sessions while others read and write, in small
  * batches as this package does and by one DELETE as Django does, of equal tables, and
- * prints a table. Ten million expired sessions on PostgreSQL and a million on SQLite and
- * MariaDB, or `--rows` and a tenth; `--only postgres,sqlite,mariadb`. Ends with status 1
- * where a session was removed that should not have been, or stayed that should not have.
+ * prints a table. Ends with status 1 where a session was removed that should not have
+ * been, or stayed that should not have.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -11,7 +10,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import createKnex, { type Knex } from 'knex'
 import { tuned } from '../lib/database/dialects.ts'
 import type { SessionTable } from '../lib/database/session-table.ts'
@@ -19,11 +18,22 @@ import { migrationSource } from '../lib/migrations.ts'
 import { PostgresServer } from '../test/fixtures/postgres.ts'
 import { createRows, createTable, soon } from '../test/fixtures/tables.ts'
 import type { Job, Outcome } from './cleaner.ts'
+import { commandLine, count, folder, names, refuse } from './command-line.ts'
 import { decimal, table } from './report.ts'
 
-const { values } = parseArgs({
-  options: { rows: { type: 'string', default: '10000000' }, only: { type: 'string' }, out: { type: 'string' } }
-})
+const DATABASES = ['postgres', 'sqlite', 'mariadb'] as const
+const program = {
+  command: 'npm run bench:cleanup -- [options]',
+  about: 'Removes expired sessions in batches and by one DELETE, while others read and write.',
+  options: {
+    rows: count(100, 10_000_000, 'Expired sessions on PostgreSQL; SQLite and MariaDB have a tenth of them'),
+    only: names(DATABASES, 'Databases'),
+    out: folder('Where cleanup.txt is written (default: bench/partial)')
+  }
+}
+const values = commandLine(program)
+const wanted = DATABASES.filter((name) => values.only.has(name) && (name !== 'mariadb' || process.env.MARIADB_URL !== undefined))
+if (wanted.length === 0) refuse(program, '--only: expected MARIADB_URL to be set, since mariadb is all that is wanted')
 
 const NOW = new Date()
 const LATER = new Date(NOW.getTime() + 14 * 86_400_000)
@@ -68,7 +78,7 @@ const SPREAD = { before: [-31_536_000, -60], after: [60, 1_209_600] } as const
 async function postgres(rows: number): Promise<Target> {
   const server = await PostgresServer.start('max_wal_size=4GB', 'shared_buffers=1GB')
   const admin = createKnex({ client: 'pg', connection: server.urlOf('postgres') })
-  const [expired, live] = [rows, rows / 10]
+  const [expired, live] = [rows, Math.floor(rows / 10)]
   const config = (name: string) => ({ client: 'pg', connection: server.urlOf(name) })
   await admin.raw('CREATE DATABASE base')
   await fill(config('base'), (kind, ends) => {
@@ -94,7 +104,7 @@ async function postgres(rows: number): Promise<Target> {
 
 async function sqlite(rows: number): Promise<Target> {
   const folder = await mkdtemp(join(tmpdir(), 'bench-cleanup-'))
-  const [expired, live] = [rows / 10, rows / 100]
+  const [expired, live] = [Math.floor(rows / 10), Math.floor(rows / 100)]
   return {
     title: 'SQLite',
     expired,
@@ -115,7 +125,7 @@ async function sqlite(rows: number): Promise<Target> {
 
 async function mariadb(rows: number): Promise<Target> {
   const admin = createKnex({ client: 'mysql2', connection: process.env.MARIADB_URL as string })
-  const [expired, live] = [rows / 10, rows / 100]
+  const [expired, live] = [Math.floor(rows / 10), Math.floor(rows / 100)]
   const databases: string[] = []
   return {
     title: 'MariaDB',
@@ -277,13 +287,9 @@ const makers = { postgres, sqlite, mariadb }
 const results: Result[] = []
 const [loadBefore = 0] = loadavg()
 if (loadBefore > 0.5) console.error(`Others keep ${loadBefore.toFixed(1)} processors busy: the figures will be wide of the mark.`)
-for (const [name, make] of Object.entries(makers)) {
-  if (values.only !== undefined && !values.only.split(',').includes(name)) continue
-  if (name === 'mariadb' && process.env.MARIADB_URL === undefined) {
-    console.error('MariaDB is skipped: MARIADB_URL is not set')
-    continue
-  }
-  const target = await make(Number(values.rows))
+if (values.only.has('mariadb') && !wanted.includes('mariadb')) console.error('MariaDB is skipped: MARIADB_URL is not set')
+for (const name of wanted) {
+  const target = await makers[name](values.rows)
   try {
     for (const way of WAYS) {
       const result = await measure(target, way)

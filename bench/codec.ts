@@ -4,10 +4,17 @@
  */
 import { Codec, STORE_SALT } from '../dist/django/codec.js'
 import { jsonSerializer } from '../dist/django/serializer.js'
+import { commandLine } from './command-line.ts'
 import { createCodec } from './contenders/django-codec.ts'
 import { decimal, table } from './report.ts'
 import { sessionData } from './server.ts'
 import { median } from './statistics.ts'
+
+commandLine({
+  command: 'npm run bench:codec',
+  about: 'Compares the codec with one that is written by hand.',
+  options: {}
+})
 
 const ROUNDS = 31
 const MICROSECONDS = 10_000

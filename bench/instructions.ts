@@ -3,23 +3,20 @@
  * the speed of the machine change: of the server's main thread in user space, garbage
  * collection included. V8 compiles in other threads, at times that differ from run to run:
  * what those cost is printed apart.
- *
- * To look at a part: `--database postgres`, `--only ours,batched`, `--route read`, `--connections 50`.
- * `--repeat 3` measures each figure with three processes, `--dist folder` measures another build of this package.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { countedInstructions, hasCallgrind, type Instructions, startCounting, underCallgrind, untilQuiet } from './callgrind.ts'
 import { openClosedLoop } from './closed-loop.ts'
+import { commandLine, count as countOption, folder as folderOption, names, refuse } from './command-line.ts'
 import { compileContenders } from './compiled.ts'
 import { type Contender, contenders } from './contenders.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import { decimal, table } from './report.ts'
 import { checkBehaviour, createSessions, startServer } from './server.ts'
 import { median } from './statistics.ts'
-import { type Cell, isWanted, type Route } from './suites.ts'
+import type { Cell, Route } from './suites.ts'
 
 const WARM_UP = 9000
 /** Counting slows the server down, so that more requests meet in a batch: code is compiled for that too before the figures begin. */
@@ -51,40 +48,55 @@ const groups: readonly Group[] = [
   { name: 'sqlite', title: 'SQLite', ours: 'ours-sqlite', limit: 'batched-sqlite', others: ['fs-knex-sqlite-wal', 'bare'] }
 ]
 
+const contendersOf = ({ ours, limit, others }: Group) => [ours, limit, ...others]
+
 /** Thousands of instructions of one request: a figure for each count, none where a contender does not do what is measured. */
 type Figures = readonly number[]
 const thousands = (instructions: number) => instructions / COUNTED / 1000
 
-const { values } = parseArgs({
+const program = {
+  command: 'npm run bench:instructions -- [options]',
+  about: 'Counts the instructions of a request, with valgrind.',
   options: {
-    database: { type: 'string' },
-    only: { type: 'string' },
-    route: { type: 'string' },
-    connections: { type: 'string' },
-    repeat: { type: 'string', default: '1' },
-    dist: { type: 'string', default: join(import.meta.dirname, '../dist') }
+    database: names(
+      groups.map(({ name }) => name),
+      'Databases'
+    ),
+    only: names([...new Set(groups.flatMap(contendersOf))], 'Contenders'),
+    route: names(ROUTES, 'Routes'),
+    connections: names(CONNECTIONS.map(String), 'Requests at a time'),
+    repeat: countOption(1, 1, 'Processes that measure each figure'),
+    dist: folderOption('Another build of this package (default: dist)')
   }
-})
+}
+const values = commandLine(program)
+const cells = ROUTES.flatMap((route) => CONNECTIONS.map((connections): Cell => ({ route, connections }))).filter(
+  ({ route, connections }) => values.route.has(route) && values.connections.has(String(connections))
+)
+/** Without sessions there is nothing else to measure. */
+const does = (name: string, { route }: Cell) => name !== 'bare' || route === 'untouched'
+const chosen = groups
+  .map((group) => ({
+    group,
+    names: contendersOf(group).filter((name) => values.only.has(name) && cells.some((cell) => does(name, cell)))
+  }))
+  .filter(({ group, names }) => values.database.has(group.name) && names.length > 0)
+if (chosen.length === 0) refuse(program, `expected a contender that does what is to be measured, got ${process.argv.slice(2).join(' ')}`)
 if (!hasCallgrind) {
   console.error(
     'Instructions are counted by valgrind, which does not run here. To install it on Debian and Ubuntu: apt-get install valgrind'
   )
   process.exit(1)
 }
-const cells = ROUTES.flatMap((route) => CONNECTIONS.map((connections): Cell => ({ route, connections }))).filter(
-  ({ route, connections }) => isWanted(values.route, route) && isWanted(values.connections, String(connections))
-)
-const chosen = groups.filter(({ name }) => isWanted(values.database, name))
-if (cells.length === 0 || chosen.length === 0) throw new Error('Nothing to measure: no route, connections or database has such a name')
 
 const folder = await mkdtemp(join(tmpdir(), 'bench-instructions-'))
 let postgres: Postgres | undefined
 try {
-  const compile = await compileContenders(folder, resolve(values.dist))
+  const compile = await compileContenders(folder, resolve(values.dist ?? join(import.meta.dirname, '../dist')))
   postgres = await startPostgres()
-  for (const group of chosen) {
+  for (const { group, names } of chosen) {
     const results = new Map<string, Figures[]>()
-    for (const name of [group.ours, group.limit, ...group.others].filter((name) => isWanted(values.only, name))) {
+    for (const name of names) {
       results.set(name, await measure(contenders.get(name) as Contender, postgres, compile))
     }
     console.log(`\n${report(group, results)}`)
@@ -104,7 +116,7 @@ async function measure(contender: Contender, postgres: Postgres, compile: Compil
   const results: Figures[] = []
   for (const cell of cells) {
     const figures: number[] = []
-    const processes = name === 'bare' && cell.route !== 'untouched' ? 0 : Number(values.repeat)
+    const processes = does(name, cell) ? values.repeat : 0
     for (let process = 0; process < processes; process++) {
       const cookies = cell.route === 'logout' ? await make(REQUESTS) : sessions
       const counts = await count(compile(contender, ...NODE_OPTIONS), database, cell, cookies)

@@ -1,18 +1,16 @@
-/**
- * Where the server's time goes: `npm run bench:profile -- read`, with `--only name` of
- * another contender, `--connections`, `--seconds` (not of logouts) and `--top`.
- */
+/** Where the server's time goes: `npm run bench:profile -- read`. */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { contenders, withNodeOptions } from './contenders.ts'
+import { commandLine, count, oneOf } from './command-line.ts'
+import { type Contender, contenders, withNodeOptions } from './contenders.ts'
 import { load, WARM_UP } from './load.ts'
 import { startPostgres } from './postgres.ts'
 import { pin } from './processes.ts'
 import { decimal, table } from './report.ts'
 import { createSessions, startServer } from './server.ts'
+import { ROUTES } from './suites.ts'
 
 interface CallFrame {
   functionName: string
@@ -26,18 +24,18 @@ interface Profile {
   timeDeltas: number[]
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
+const { route, ...values } = commandLine({
+  command: 'npm run bench:profile -- [options] [route]',
+  about: "Shows where the server's time goes.",
   options: {
-    only: { type: 'string', default: 'ours' },
-    connections: { type: 'string', default: '50' },
-    seconds: { type: 'string', default: '5' },
-    top: { type: 'string', default: '10' }
+    route: { ...oneOf(ROUTES, 'read', 'The route'), operand: true },
+    only: oneOf([...contenders.keys()], 'ours', 'The contender'),
+    connections: count(1, 50, 'Requests at a time'),
+    seconds: count(1, 5, 'How long it is measured, unless by logouts'),
+    top: count(1, 10, 'Lines of each table')
   }
 })
-const [route = 'read'] = positionals
-const contender = contenders.get(values.only)
-if (contender === undefined) throw new Error(`Expected one of ${[...contenders.keys()].join(', ')}`)
+const contender = contenders.get(values.only) as Contender
 
 /** A session can be logged out once: this many take a second or more. */
 const LOGOUTS = 20_000
@@ -53,7 +51,7 @@ try {
   const send = async (options: { connections: number; seconds: number }) =>
     load({ origin: server.origin, paths: [`/${route}`], cookies: await createSessions(server, once ? LOGOUTS : 1000), once, ...options })
   await send(WARM_UP)
-  const { requests, seconds } = await send({ connections: Number(values.connections), seconds: Number(values.seconds) })
+  const { requests, seconds } = await send(values)
   await server.stop()
   print(await readProfile(folder), requests, seconds)
 } finally {
@@ -88,9 +86,9 @@ function print({ nodes, samples, timeDeltas }: Profile, requests: number, second
   const top = (sums: Map<string, number>) =>
     [...sums]
       .sort(([, one], [, other]) => other - one)
-      .slice(0, Number(values.top))
+      .slice(0, values.top)
       .map(([name, time]) => [name, decimal((time / total) * 100, 1), decimal(time / requests, 2)])
-  console.log(`${contender?.title}, /${route}, ${values.connections} at a time, ${requests} requests: own time\n`)
+  console.log(`${contender.title}, /${route}, ${values.connections} at a time, ${requests} requests: own time\n`)
   console.log(`${table(['frame', '% of busy', 'us per request'], top(byFrame))}\n`)
   console.log(table(['by origin', '% of busy', 'us per request'], top(byOrigin)))
 }

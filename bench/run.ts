@@ -1,15 +1,13 @@
 /**
  * `npm run bench`: measures this package and its peers side by side on this machine,
  * prints a table, compares with the goals, and writes results.json and chart.svg.
- *
- * `--quick` takes two minutes. To look at a part: `--suite sqlite,delay`, `--only ours,prepared`,
- * `--route read`, `--connections 1,50`, `--rounds 9`, `--seconds 2`, `--out folder`.
  */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { chart } from './chart.ts'
+import { commandLine, count, flag, folder, names, refuse } from './command-line.ts'
+import { contenders } from './contenders.ts'
 import { compareWithGoals } from './goals.ts'
 import { generator } from './load.ts'
 import { measureSuite } from './measure.ts'
@@ -17,34 +15,39 @@ import { startPostgres } from './postgres.ts'
 import { pin, pinning } from './processes.ts'
 import { goalTable, resultTable } from './report.ts'
 import type { CellResult } from './statistics.ts'
-import { isWanted, quickSuites, type Suite, suites } from './suites.ts'
+import { quickSuites, ROUTES, type Suite, suites } from './suites.ts'
 
-const { values } = parseArgs({
+const CONNECTIONS = ['1', '10', '50', '200']
+const program = {
+  command: 'npm run bench -- [options]',
+  about: 'Measures this package and its peers side by side, and compares with the goals.',
   options: {
-    quick: { type: 'boolean', default: false },
-    suite: { type: 'string' },
-    only: { type: 'string' },
-    route: { type: 'string' },
-    connections: { type: 'string' },
-    rounds: { type: 'string' },
-    seconds: { type: 'string', default: '1' },
-    out: { type: 'string' }
+    quick: flag('What two minutes are enough for, instead of an hour'),
+    suite: names(
+      suites.map(({ name }) => name),
+      'Suites'
+    ),
+    only: names([...contenders.keys()], 'Contenders'),
+    route: names(ROUTES, 'Routes'),
+    connections: names(CONNECTIONS, 'Requests at a time'),
+    rounds: count(1, undefined, 'Rounds (default: what the suite has)'),
+    seconds: count(1, 1, 'Of each contender in each round'),
+    out: folder('Where results.json and chart.svg are written (default: bench, or bench/partial if they are a part)')
   }
-})
+}
+const values = commandLine(program)
 const { quick } = values
 
-const known = quick ? quickSuites : suites
-const chosen: Suite[] = known
-  .filter(({ name }) => isWanted(values.suite, name))
+const chosen: Suite[] = (quick ? quickSuites : suites)
+  .filter(({ name }) => values.suite.has(name))
   .map((suite) => ({
     ...suite,
-    rounds: Number(values.rounds ?? suite.rounds),
-    contenders: suite.contenders.filter((name) => isWanted(values.only, name)),
-    cells: suite.cells.filter(
-      ({ route, connections }) => isWanted(values.route, route) && isWanted(values.connections, String(connections))
-    )
+    rounds: values.rounds ?? suite.rounds,
+    contenders: suite.contenders.filter((name) => values.only.has(name)),
+    cells: suite.cells.filter(({ route, connections }) => values.route.has(route) && values.connections.has(String(connections)))
   }))
-if (chosen.length === 0) throw new Error(`Expected suites of ${known.map(({ name }) => name).join(', ')}, got ${values.suite}`)
+  .filter(({ contenders, cells }) => contenders.length > 0 && cells.length > 0)
+if (chosen.length === 0) refuse(program, `expected options that some suite fits, got ${process.argv.slice(2).join(' ')}`)
 const rounds = Math.min(...chosen.map((suite) => suite.rounds))
 
 function progress(text: string): void {
@@ -66,14 +69,19 @@ const machine = {
 }
 // A part of the figures must not take the place of all.
 const partial = join(import.meta.dirname, 'partial')
-const isWhole = !quick && [values.suite, values.only, values.route, values.connections].every((value) => value === undefined)
+const isWhole =
+  !quick &&
+  values.suite.size === suites.length &&
+  values.only.size === contenders.size &&
+  values.route.size === ROUTES.length &&
+  values.connections.size === CONNECTIONS.length
 const out = values.out ?? (isWhole ? import.meta.dirname : partial)
 
 const cells: CellResult[] = []
 try {
   for (const suite of chosen) {
     try {
-      cells.push(...(await measureSuite(suite, { postgres, seconds: Number(values.seconds), progress })))
+      cells.push(...(await measureSuite(suite, { postgres, seconds: values.seconds, progress })))
     } catch (error) {
       console.error(`\n${suite.title} was not measured:`, error)
       process.exitCode = 1

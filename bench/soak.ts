@@ -1,10 +1,9 @@
 /**
  * `npm run bench:soak`: what a request with a session holds in memory, and a million
- * requests (`--requests`) after which the heap must be what it was. Ends with status 1
- * where it grew.
+ * requests after which the heap must be what it was. Ends with status 1 where it grew.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
+import { commandLine, count } from './command-line.ts'
 import { contenders, withNodeOptions } from './contenders.ts'
 import { load } from './load.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
@@ -13,11 +12,16 @@ import { decimal, table } from './report.ts'
 import { checkBehaviour, createSessions, type Memory, type Server, startServer } from './server.ts'
 import { median } from './statistics.ts'
 
-const { values } = parseArgs({ options: { requests: { type: 'string', default: '1000000' } } })
-const total = Number(values.requests)
+const { requests: total } = commandLine({
+  command: 'npm run bench:soak -- [options]',
+  about: 'Measures the heap: what a request with a session holds, and what is left after many requests.',
+  options: { requests: count(1, 1_000_000, 'Requests after which the heap must be what it was') }
+})
 const HELD = 1000
 const BLOCKS = 12
 const CONNECTIONS = 50
+/** The first blocks still compile. */
+const WARM_UP_BLOCKS = 2
 /** Bytes: what collections leave behind differs by as much. One object that stays of each request takes 24 times that in a million. */
 const NOISE = 1_000_000
 
@@ -79,14 +83,14 @@ async function soak(server: Server): Promise<boolean> {
   const cookies = await createSessions(server, 1000)
   const points: { requests: number; heap: number }[] = []
   let requests = 0
-  while (requests < total) {
+  // A slope takes two points.
+  while (requests < total || points.length < WARM_UP_BLOCKS + 2) {
     requests += await block(server, cookies, total / BLOCKS)
     const { heap } = await server.memory()
     points.push({ requests, heap })
     console.log(`${String(requests).padStart(9)} requests, heap ${decimal(heap / 1e6, 2)} MB`)
   }
-  // The first blocks still compile.
-  const growth = slope(points.slice(2))
+  const growth = slope(points.slice(WARM_UP_BLOCKS))
   const isFlat = growth * requests < NOISE
   console.log(`\nafter warming up the heap grew by ${decimal(growth, 2)} bytes per request: ${isFlat ? 'flat' : 'A LEAK'}`)
   return isFlat

@@ -1,5 +1,6 @@
 /** What is measured: which contenders, on which routes, how many requests at a time, and where the database is. */
-export type Route = 'untouched' | 'read' | 'write' | 'new' | 'logout'
+export const ROUTES = ['untouched', 'read', 'write', 'new', 'logout'] as const
+export type Route = (typeof ROUTES)[number]
 
 /** What is measured at the same time, in turns. */
 export interface Cell {
@@ -52,7 +53,7 @@ export const suites: readonly Suite[] = [
       'django-sync',
       'django'
     ],
-    cells: cells(['untouched', 'read', 'write', 'new', 'logout'], [1, 10, 50, 200]),
+    cells: cells(ROUTES, [1, 10, 50, 200]),
     payload: PAYLOAD,
     rounds: ROUNDS
   },
@@ -102,8 +103,3 @@ export const quickSuites: readonly Suite[] = [
     rounds: 3
   }
 ]
-
-/** Whether a list of the command line, separated by commas, names it. Without a list all is wanted. */
-export function isWanted(list: string | undefined, name: string): boolean {
-  return list === undefined || list.split(',').includes(name)
-}

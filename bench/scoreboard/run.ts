@@ -1,17 +1,25 @@
-/**
- * `npm run scoreboard`: asks this package and its peers the same questions, prints a table,
- * and writes bench/scoreboard.md. With names of contenders it asks those, and writes nothing.
- */
+/** `npm run scoreboard`: asks this package and its peers the same questions, prints a table, and writes bench/scoreboard.md. */
 import { writeFile } from 'node:fs/promises'
 import pg from 'pg'
+import { commandLine, names } from '../command-line.ts'
 import { checked, versions } from './contenders.ts'
 import { page, terminalTable } from './page.ts'
 import { runChecks } from './scoreboard.ts'
 
-const names = process.argv.slice(2)
-const unknown = names.filter((wanted) => !checked.some(({ name }) => name === wanted))
-if (unknown.length > 0) throw new Error(`Expected names of ${checked.map(({ name }) => `"${name}"`).join(', ')}, got ${unknown.join(', ')}`)
-const chosen = checked.filter(({ name }) => names.length === 0 || names.includes(name))
+const { contenders } = commandLine({
+  command: 'npm run scoreboard -- [contenders]',
+  about: 'Asks this package and its peers the same questions. It writes bench/scoreboard.md where it asks them all.',
+  options: {
+    contenders: {
+      ...names(
+        checked.map(({ name }) => name),
+        'Contenders'
+      ),
+      operand: true
+    }
+  }
+})
+const chosen = checked.filter(({ name }) => contenders.has(name))
 
 const url = process.env.POSTGRES_URL
 if (url === undefined) throw new Error('POSTGRES_URL is not set: use npm run scoreboard')
@@ -26,7 +34,7 @@ async function postgresVersion(): Promise<string> {
 
 const columns = await runChecks(chosen, url)
 console.log(terminalTable(columns))
-if (names.length === 0) {
+if (chosen.length === checked.length) {
   await writeFile(new URL('../scoreboard.md', import.meta.url), page(columns, [await postgresVersion(), ...versions(chosen)]))
   console.log('\nWritten: bench/scoreboard.md')
 }
