@@ -187,6 +187,12 @@ t.test('the log names the kind of an error of Redis, and nothing else of it', { 
   }
 })
 
+t.test('the log says that a client of node-redis was never connected', async (t) => {
+  const { app, logs } = await createSite(t, new RedisCache(createNodeRedis({ url: 'redis://127.0.0.1:1' })))
+  t.match((await new Browser(app).get('/count')).json(), UNAVAILABLE)
+  t.match(JSON.stringify(logs), 'the cache failed (ClientClosedError): its client is closed. Is await client.connect() missing?')
+})
+
 /** The cache, and how many of its commands have failed so far. */
 function counted(cache: Cache) {
   let failures = 0

@@ -9,15 +9,22 @@ const PASSING = ['LOADING', 'READONLY', 'MASTERDOWN', 'CLUSTERDOWN', 'TRYAGAIN']
 /** The class of node-redis' error for commands that waited for a node of a cluster, when the client has found another one in its place. */
 const NODE_REPLACED = 'DisconnectsClientError'
 
+/** The class of node-redis' error for every command of a client that was not connected, or has been closed. */
+const CLIENT_CLOSED = 'ClientClosedError'
+
+/** Errors of node-redis have their own classes, and all the same `name`. */
+function classOf(error: unknown): string {
+  return Object(error).constructor?.name ?? 'Object'
+}
+
 /** The word that begins an error of Redis. */
 function wordOf(error: unknown): string | undefined {
-  const { message, constructor: errorClass } = Object(error)
-  return REDIS_ERRORS.includes(errorClass.name) ? /^[A-Z]+/.exec(message)?.[0] : undefined
+  return REDIS_ERRORS.includes(classOf(error)) ? /^[A-Z]+/.exec((error as Error).message)?.[0] : undefined
 }
 
 /** Whether a command may succeed later, on another server or on the same one. */
 export function isPassing(error: unknown): boolean {
-  return Object(error).constructor.name === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
+  return classOf(error) === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
 }
 
 /**
@@ -27,6 +34,7 @@ export function isPassing(error: unknown): boolean {
  * @param what the subject of the sentence
  */
 export function cacheFailure(what: string, error: unknown): StoreUnavailable {
-  const { code, name } = Object(error)
-  return new StoreUnavailable(`${what} failed (${code ?? wordOf(error) ?? name})`)
+  const { code, name = 'Error' } = Object(error)
+  const hint = classOf(error) === CLIENT_CLOSED ? ': its client is closed. Is await client.connect() missing?' : ''
+  return new StoreUnavailable(`${what} failed (${code ?? wordOf(error) ?? (name === 'Error' ? classOf(error) : name)})${hint}`)
 }
