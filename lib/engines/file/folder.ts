@@ -36,31 +36,35 @@ export function makeDefaultFolder(): string {
  */
 export function checkFolder(folder: string): number {
   const stats = usable(folder)
-  if (stats === null) refuse('a folder that exists and can be written to', folder, 'cannot be used')
+  if (typeof stats === 'string') refuse('a folder that exists and can be written to', folder, stats)
   if (currentUser() !== undefined && (stats.mode & 0o007) !== 0) {
-    const problem = `is ${describe(stats)}. The names of its files are session keys: chmod o= it`
+    // No chmod is advised: users may share the folder, as they share /tmp.
+    const problem = `is ${describe(stats)}. The names of its files are session keys`
     refuse('a folder that other users cannot look into', folder, problem)
   }
   return stats.uid
 }
 
-function usable(folder: string): Stats | null {
+/** The folder, or what is wrong with it. */
+function usable(folder: string): Stats | string {
   try {
-    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
     const stats = statSync(folder)
-    return stats.isDirectory() ? stats : null
-  } catch {
-    return null
+    if (!stats.isDirectory()) return `is ${describe(stats)}`
+    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+    return stats
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    return code === 'ENOENT' ? 'does not exist' : `cannot be used by this process (${code})`
   }
 }
 
 function describe(stats: Stats): string {
   if (stats.isSymbolicLink()) return 'a symbolic link'
   if (!stats.isDirectory()) return 'not a folder'
-  return `a folder of user ${stats.uid} with mode 0${(stats.mode & 0o777).toString(8)}`
+  return `a folder of user ${stats.uid} with mode 0${(stats.mode & 0o7777).toString(8)}`
 }
 
 function refuse(expected: string, folder: string, problem: string): never {
-  const advice = 'Give filePath a folder for the user of this process only (mode 0700)'
+  const advice = 'Give filePath a folder of its own, for the user of this process only (mode 0700)'
   throw new InvalidOptions(`- filePath: expected ${expected}, but ${JSON.stringify(folder)} ${problem}. ${advice}`)
 }
