@@ -3,12 +3,23 @@
  * asked and answered, and what the sessions hold in the end, it tells what was promised and not kept.
  */
 
+/** What a session holds. Each write adds its number to both lists at once: one without the other is half a state. */
+export interface Content {
+  visitor: number
+  life: number
+  writes: number[]
+  twin: number[]
+}
+
 /** One request and its answer. */
 export interface Visit {
   visitor: number
   /** The visitor's sessions are numbered: each login begins another one. */
   life: number
-  what: 'login' | 'count' | 'read' | 'logout'
+  /** A login is the first write. */
+  what: 'login' | 'write' | 'read' | 'logout'
+  /** The number of a write, which no other has. */
+  id?: number
   /** The process that was asked. */
   process: number
   /** Milliseconds since the beginning. */
@@ -16,17 +27,23 @@ export interface Visit {
   end: number
   /** The status of the answer; 0 for none. 200 says that it happened, 400 that it did not, everything else says nothing. */
   status: number
-  /** What a read saw: the counter of the session, or null for an anonymous visitor. */
-  seen?: number | null
-  /** After a logout that was acknowledged, the old cookie is tried again. */
-  isAfterLogout?: boolean
+  /** What a read saw; null for an anonymous visitor. */
+  seen?: Content | null
 }
 
 /** What a session holds in the end, read by its last cookie; null for none. */
 export interface End {
   visitor: number
   life: number
-  count: number | null
+  seen: Content | null
+}
+
+/** Milliseconds since the beginning. */
+export interface Times {
+  /** When the fault was over: from then on there was a server. */
+  fault: number
+  /** When the visitors began no more requests. */
+  stop: number
 }
 
 export interface Verdict {
@@ -35,81 +52,120 @@ export interface Verdict {
   errors: number
   /** Seconds, over all visitors together, without an answer of 200. */
   gap: number
-  /** Acknowledged logins and counts that are gone in the end. */
+  /** Processes that answered no request by 200 which began after the fault. */
+  down: number
+  /** Writes that were acknowledged, or seen once, and are gone in the end. */
   lost: number
-  /** Acknowledged logouts whose session is there in the end. */
+  /** Logouts that were acknowledged, or seen once, and whose session is there in the end. */
   undone: number
   /** Reads with a good cookie that were answered as for nobody. */
   anonymous: number
-  /** Reads that saw an older state than was acknowledged before they began, or a session that had been ended. */
+  /** Reads that saw an older state than was known before they began, or a session that had been ended. */
   stale: number
-  /** More than was ever asked for, or the session of another: never, whatever fails. */
+  /** For how many seconds, at most, a stale read's newer state had been known. */
+  behind: number
+  /** What was never asked for, or twice what was asked for once, half a write, or the session of another: never, whatever fails. */
   wrong: number
 }
 
-export function judge(visits: readonly Visit[], ends: readonly End[]): Verdict {
-  const lives = new Map<string, Visit[]>()
-  for (const visit of visits) {
-    const key = `${visit.visitor}/${visit.life}`
-    const life = lives.get(key)
-    if (life === undefined) lives.set(key, [visit])
-    else life.push(visit)
+export function judge(visits: readonly Visit[], ends: readonly End[], { fault, stop }: Times): Verdict {
+  const verdict: Verdict = {
+    answers: visits.length,
+    errors: visits.filter((visit) => !happened(visit)).length,
+    gap: gapOf(visits, stop),
+    down: downOf(visits, fault),
+    ...NOTHING
   }
-  const verdict: Verdict = { answers: visits.length, errors: errorsOf(visits), gap: gapOf(visits), ...NOTHING }
-  for (const life of lives.values()) judgeReads(life, verdict)
-  for (const { visitor, life, count } of ends) judgeEnd(lives.get(`${visitor}/${life}`) ?? [], count, verdict)
+  const names = new Map([...visits, ...ends].map(({ visitor, life }) => [`${visitor}/${life}`, { visitor, life }]))
+  for (const name of names.values()) {
+    const isOfIt = ({ visitor, life }: Name) => visitor === name.visitor && life === name.life
+    // A session without a cookie to read it by is gone.
+    judgeLife(name, visits.filter(isOfIt), ends.find(isOfIt)?.seen ?? null, verdict)
+  }
   return verdict
 }
 
-const NOTHING = { lost: 0, undone: 0, anonymous: 0, stale: 0, wrong: 0 }
+type Name = Pick<Visit, 'visitor' | 'life'>
+
+const NOTHING = { lost: 0, undone: 0, anonymous: 0, stale: 0, behind: 0, wrong: 0 }
 
 const happened = ({ status }: Visit) => status === 200
 /** A request that was refused with 400 changed nothing. */
 const mayHaveHappened = ({ status }: Visit) => status !== 400
-const writes = ({ what }: Visit) => what === 'login' || what === 'count'
+const isLogout = ({ what }: Visit) => what === 'logout'
 
-const errorsOf = (visits: readonly Visit[]) => visits.filter((visit) => !happened(visit)).length
-
-function gapOf(visits: readonly Visit[]): number {
-  const ends = visits
-    .filter(happened)
-    .map(({ end }) => end)
-    .sort((a, b) => a - b)
-  const gaps = ends.slice(1).map((end, index) => end - (ends[index] as number))
-  return Math.max(0, ...gaps) / 1000
+function gapOf(visits: readonly Visit[], stop: number): number {
+  const answers = visits.filter((visit) => happened(visit) && visit.end < stop).map(({ end }) => end)
+  // An outage may begin at once, or last to the end.
+  const moments = [0, ...answers, stop].sort((a, b) => a - b)
+  return Math.max(...moments.map((moment, index) => moment - (moments[index - 1] ?? 0))) / 1000
 }
 
-/** A visitor has one request at a time, so that what was acknowledged before a read began must be in it. */
-function judgeReads(life: readonly Visit[], verdict: Verdict): void {
-  let least = 0
-  let most = 0
-  let mayBeEnded = false
-  for (const visit of life) {
-    if (writes(visit)) {
-      if (happened(visit)) least++
-      if (mayHaveHappened(visit)) most++
-    } else if (visit.what === 'logout') {
-      mayBeEnded ||= mayHaveHappened(visit)
-    } else if (happened(visit)) {
-      const seen = visit.seen ?? null
-      if (visit.isAfterLogout) verdict.stale += seen === null ? 0 : 1
-      else if (seen === null) verdict.anonymous += mayBeEnded ? 0 : 1
-      else if (seen < least) verdict.stale++
-      else if (seen > most) verdict.wrong++
-      // What was seen once must stay.
-      if (seen !== null && !visit.isAfterLogout) least = Math.max(least, seen)
-    }
+function downOf(visits: readonly Visit[], fault: number): number {
+  const asked = new Set(visits.map(({ process }) => process))
+  const served = new Set(visits.filter((visit) => happened(visit) && visit.start >= fault).map(({ process }) => process))
+  // Where nobody was asked, nothing is known to work.
+  return Math.max(asked.size, 1) - served.size
+}
+
+/** What must and may be seen at some time. */
+interface Expected {
+  /** When each write became known. */
+  must: ReadonlyMap<number, number>
+  may: ReadonlySet<number>
+  /** When it became known that the session had been ended; Infinity for never. */
+  ended: number
+  mayBeEnded: boolean
+}
+
+/** What was known before the observation began is in it, and what was not asked before it ended is not. */
+function expected(life: readonly Visit[], start: number, end: number): Expected {
+  const asked = life.filter((visit) => visit.start < end && mayHaveHappened(visit))
+  const known = life.filter((visit) => visit.end <= start && happened(visit))
+  const may = new Set(asked.flatMap(({ id }) => id ?? []))
+  const must = new Map<number, number>()
+  // What was seen once must stay.
+  for (const visit of known.sort((a, b) => a.end - b.end)) {
+    for (const id of visit.seen?.writes ?? [visit.id]) if (id !== undefined && may.has(id) && !must.has(id)) must.set(id, visit.end)
   }
+  const hasAsked = (moment: number) => life.some((visit) => isLogout(visit) && visit.start < moment && mayHaveHappened(visit))
+  const endings = known.filter((visit) => isLogout(visit) || (visit.seen === null && hasAsked(visit.end)))
+  return { must, may, ended: Math.min(...endings.map(({ end }) => end)), mayBeEnded: hasAsked(end) }
 }
 
-function judgeEnd(life: readonly Visit[], count: number | null, verdict: Verdict): void {
-  const least = life.filter((visit) => writes(visit) && happened(visit)).length
-  const most = life.filter((visit) => writes(visit) && mayHaveHappened(visit)).length
-  const logouts = life.filter(({ what }) => what === 'logout')
-  if (logouts.some(happened)) {
-    if (count !== null) verdict.undone++
-  } else if (count === null) {
-    if (!logouts.some(mayHaveHappened)) verdict.lost += least
-  } else if (count < least) verdict.lost += least - count
-  else if (count > most) verdict.wrong++
+function judgeLife(name: Name, life: readonly Visit[], end: Content | null, verdict: Verdict): void {
+  for (const { start, end, seen } of life.filter((visit) => visit.what === 'read' && happened(visit)))
+    judgeRead(name, expected(life, start, end), start, seen ?? null, verdict)
+  judgeEnd(name, expected(life, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY), end, verdict)
+}
+
+function judgeRead(name: Name, { must, may, ended, mayBeEnded }: Expected, start: number, seen: Content | null, verdict: Verdict): void {
+  if (seen === null) {
+    if (!mayBeEnded) verdict.anonymous++
+    return
+  }
+  if (isImpossible(name, may, seen)) verdict.wrong++
+  const newer = Math.min(ended, ...missing(must, seen).map((id) => must.get(id) as number))
+  if (newer === Number.POSITIVE_INFINITY) return
+  verdict.stale++
+  verdict.behind = Math.max(verdict.behind, (start - newer) / 1000)
+}
+
+function judgeEnd(name: Name, { must, may, ended, mayBeEnded }: Expected, seen: Content | null, verdict: Verdict): void {
+  if (seen === null) {
+    if (!mayBeEnded) verdict.lost += must.size
+    return
+  }
+  if (isImpossible(name, may, seen)) verdict.wrong++
+  if (ended === Number.POSITIVE_INFINITY) verdict.lost += missing(must, seen).length
+  else verdict.undone++
+}
+
+const missing = (must: Expected['must'], { writes }: Content) => [...must.keys()].filter((id) => !writes.includes(id))
+
+function isImpossible({ visitor, life }: Name, may: ReadonlySet<number>, seen: Content): boolean {
+  const isOfAnother = seen.visitor !== visitor || seen.life !== life
+  const isHalf = String(seen.writes) !== String(seen.twin)
+  const isTwice = new Set(seen.writes).size < seen.writes.length
+  return isOfAnother || isHalf || isTwice || seen.writes.some((id) => !may.has(id))
 }

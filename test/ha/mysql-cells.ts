@@ -5,7 +5,7 @@ import { createAddress } from '../fixtures/address.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
 import { startGalera, startReplicas } from './mariadb.ts'
-import { type Cell, KEPT, observe, pool, UNNOTICED } from './observe.ts'
+import { type Cell, observe, pool, unnoticed } from './observe.ts'
 import type { Scope } from './scope.ts'
 
 const mariadbSite = (connection: string): SiteOptions => ({ knex: { client: 'mysql2', connection, pool }, storeTimeout: 10 })
@@ -27,7 +27,7 @@ const mariadbOnly: Cell[] = [
   {
     name: 'MariaDB: primary becomes read_only, address moves, connections stay',
     isShort: true,
-    goals: { ...KEPT, errors: 0 },
+    goals: unnoticed(2),
     run: async (scope) => {
       const { first, second, catchUp } = await startReplicas(scope)
       const address = await createAddress(scope.test, first.port)
@@ -44,7 +44,7 @@ const mariadbOnly: Cell[] = [
   {
     name: 'Galera: an application on each of two nodes, of which one lags',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(2),
     run: (scope) =>
       onGalera(scope, async ([first]) => {
         await first?.query(
@@ -56,7 +56,7 @@ const mariadbOnly: Cell[] = [
   {
     name: 'Galera: a node is cut off from its cluster, the address of its application moves 6 s later',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(8),
     run: (scope) =>
       onGalera(
         scope,
@@ -71,7 +71,7 @@ const mariadbOnly: Cell[] = [
   {
     name: 'Galera: kill -9 of a node, the address of its application moves',
     isShort: false,
-    goals: KEPT,
+    goals: unnoticed(8),
     run: (scope) =>
       onGalera(
         scope,
@@ -112,7 +112,8 @@ const mysqlOnly: Cell[] = [
   {
     name: 'MySQL: read_only for 3 s, connections stay',
     isShort: false,
-    goals: UNNOTICED,
+    needs: 'MYSQL_URL',
+    goals: unnoticed(5.5),
     run: async (scope) => {
       const { first, urlAt } = await onMysql(scope)
       const site = mariadbSite(urlAt(portOf(MYSQL_URL)))
@@ -127,7 +128,8 @@ const mysqlOnly: Cell[] = [
   {
     name: 'MySQL with a replica: primary becomes read_only, address moves, connections stay',
     isShort: false,
-    goals: UNNOTICED,
+    needs: 'MYSQL_URL',
+    goals: unnoticed(2),
     run: async (scope) => {
       const { first, second, urlAt } = await onMysql(scope)
       const address = await createAddress(scope.test, portOf(MYSQL_URL))
@@ -146,4 +148,4 @@ const mysqlOnly: Cell[] = [
   }
 ]
 
-export const mysqlCells: readonly Cell[] = [...mariadbOnly, ...(MYSQL_URL === undefined ? [] : mysqlOnly)]
+export const mysqlCells: readonly Cell[] = [...mariadbOnly, ...mysqlOnly]

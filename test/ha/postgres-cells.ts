@@ -6,7 +6,7 @@ import { type Address, createAddress } from '../fixtures/address.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
-import { type Cell, KEPT, observe, PROGRAM, pool, UNNOTICED } from './observe.ts'
+import { type Cell, kept, observe, PROGRAM, pool, unnoticed } from './observe.ts'
 import { type Pair, type PostgresNode, startPair } from './postgres.ts'
 import { reconnect, startHaproxy, startPgBouncer } from './proxies.ts'
 import type { Scope } from './scope.ts'
@@ -56,7 +56,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: primary becomes read-only, address moves, connections stay',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(2),
     run: (scope) =>
       onPair(scope, async ({ first, second }, moveTo) => {
         await makeReadOnly(first)
@@ -67,7 +67,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: planned switchover, address follows 3 s late',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(5.5),
     run: (scope) =>
       onPair(scope, async (pair, moveTo) => {
         await switchOver(pair)
@@ -78,7 +78,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: one of two applications is led to a standby that lags, for 3 s',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(5),
     run: async (scope) => {
       const pair = await startPair(scope, true)
       const addresses = await Promise.all([0, 1].map(() => createAddress(scope.test, pair.first.port)))
@@ -90,7 +90,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: kill -9 of the primary, synchronous standby',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2.5),
     run: (scope) =>
       onPair(scope, async ({ first, second }, moveTo) => {
         await first.crash()
@@ -102,7 +102,7 @@ const onAddresses: Cell[] = [
     (isReceived): Cell => ({
       name: `PostgreSQL: kill -9 during COMMITs that the synchronous standby ${isReceived ? 'has received' : 'never receives'}`,
       isShort: !isReceived,
-      goals: UNNOTICED,
+      goals: unnoticed(3),
       run: (scope) =>
         onPair(scope, async ({ first, second }, moveTo) => {
           // Otherwise what is sent waits in a socket, which the standby reads to its end when it goes on.
@@ -120,7 +120,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: kill -9 of the primary, asynchronous standby that lags 1.5 s',
     isShort: false,
-    goals: { wrong: 0 },
+    goals: { gap: 2.5, errors: 2 },
     run: (scope) =>
       onPair(
         scope,
@@ -141,7 +141,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: primary hangs, standby promoted, connections stay (storeTimeout 2)',
     isShort: true,
-    goals: KEPT,
+    goals: kept(4, 24),
     run: (scope) =>
       onPair(
         scope,
@@ -156,7 +156,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: both read-only for 4 s, longer than storeTimeout (2 s)',
     isShort: true,
-    goals: KEPT,
+    goals: kept(6.5, 48),
     run: (scope) =>
       onPair(
         scope,
@@ -171,7 +171,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: address leads to the standby and back, five times',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2.5),
     run: (scope) =>
       onPair(scope, async ({ first, second }, moveTo, cut) => {
         for (let round = 0; round < 5; round++) {
@@ -186,7 +186,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: standby that is promoted while the primary dies under 64 visitors',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2.5),
     run: async (scope) => {
       const pair = await startPair(scope, true)
       const address = await createAddress(scope.test, pair.first.port)
@@ -196,32 +196,32 @@ const onAddresses: Cell[] = [
         await pair.second.promote()
         address.moveTo(pair.second.port)
       }
-      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000, visitors: 64 })
+      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000, visitors: { count: 64 } })
     }
   },
   {
     name: 'HAProxy without shutdown-sessions: planned switchover',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(2.5),
     run: (scope) => behindHaproxy(scope, false)
   },
   {
     name: 'HAProxy with shutdown-sessions: planned switchover',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2.5),
     run: (scope) => behindHaproxy(scope, true)
   },
   {
     name: 'PgBouncer, transactions: prepared statements left on',
     isShort: true,
     // They are given up at the second loss.
-    goals: { ...KEPT, errors: 10 },
+    goals: kept(2, 10),
     run: (scope) => behindPgBouncer(scope, 'transaction', {}, async () => {})
   },
   {
     name: 'PgBouncer, transactions: planned switchover, address follows 1 s late, RECONNECT',
     isShort: true,
-    goals: UNNOTICED,
+    goals: unnoticed(3),
     run: (scope) =>
       behindPgBouncer(scope, 'transaction', { preparedStatements: false }, async (pair, moveTo, pooler) => {
         await switchOver(pair)
@@ -234,7 +234,7 @@ const onAddresses: Cell[] = [
     name: 'PgBouncer, transactions: that of one of two applications leads to a standby that lags, for 3 s',
     isShort: false,
     // PgBouncer keeps the news that a server is a standby to itself: what is read before the first refused write may be old.
-    goals: { errors: 0, lost: 0, undone: 0, wrong: 0 },
+    goals: { gap: 4, errors: 0, lost: 0, undone: 0 },
     run: async (scope) => {
       const pair = await startPair(scope, true)
       const addresses = await Promise.all([0, 1].map(() => createAddress(scope.test, pair.first.port)))
@@ -250,7 +250,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PgBouncer, sessions: kill -9 of the primary',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(3.5),
     run: (scope) =>
       behindPgBouncer(scope, 'session', {}, async ({ first, second }, moveTo) => {
         await first.crash()
@@ -261,7 +261,7 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: rolling deployment of two processes, each drained before it ends',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2),
     run: async (scope) => {
       const { first } = await startPair(scope, false)
       const site = postgresSite(first.urlAt())
@@ -279,12 +279,12 @@ const onAddresses: Cell[] = [
   {
     name: 'PostgreSQL: 8 processes with 10 connections each, 13 allowed',
     isShort: false,
-    goals: UNNOTICED,
+    goals: unnoticed(2),
     run: async (scope) => {
       const { first } = await startPair(scope, false, ['max_connections=14', 'superuser_reserved_connections=1', 'max_wal_senders=3'])
       const site = postgresSite(first.urlAt())
       const sites = Array.from({ length: 8 }, () => site)
-      return observe(scope, { migrate: site.knex, sites, fault: async () => {}, after: 5000, visitors: 40 })
+      return observe(scope, { migrate: site.knex, sites, fault: async () => {}, after: 5000, visitors: { count: 40 } })
     }
   }
 ]
@@ -293,7 +293,7 @@ const onAddresses: Cell[] = [
 const nameCell: Cell = {
   name: 'PostgreSQL: the name of the server cannot be resolved for 5 s, connections are cut',
   isShort: false,
-  goals: UNNOTICED,
+  goals: unnoticed(7.5),
   run: async (scope) => {
     const hosts = join(await scope.folder(), 'hosts')
     const name = (host: string) => writeFile(hosts, `127.0.0.1 ${host}\n`)
@@ -307,7 +307,7 @@ const nameCell: Cell = {
       await pause(5000)
       await name('database.invalid')
     }
-    const env = { ...process.env, LD_PRELOAD: 'libnss_wrapper.so', NSS_WRAPPER_HOSTS: hosts }
+    const env = { LD_PRELOAD: 'libnss_wrapper.so', NSS_WRAPPER_HOSTS: hosts }
     const migrate = { client: 'pg', connection: first.urlAt() }
     return observe(scope, { migrate, sites: [site, site], env, fault, after: 3000 })
   }
@@ -317,7 +317,7 @@ const nameCell: Cell = {
 const functionCell: Cell = {
   name: 'PostgreSQL: a connection function that finds the primary, kill -9',
   isShort: false,
-  goals: UNNOTICED,
+  goals: unnoticed(2.5),
   run: async (scope) => {
     const pair = await startPair(scope, true)
     const site = { hosts: [pair.first.urlAt(), pair.second.urlAt()], storeTimeout: 10 }

@@ -1,6 +1,7 @@
 /**
  * Failovers on real servers: `.ci/ha` runs all cells, `.ci/run ha` the short ones, and `node --import tsx test/ha/run.ts
- * NAME...` those whose names contain one of the texts. Prints a table, and fails where a cell misses its goals.
+ * NAME...` those whose names contain one of the texts. Prints a table, and fails where a cell misses its goals, and
+ * where a text is in no name.
  */
 
 import type { Verdict } from './history.ts'
@@ -12,46 +13,58 @@ import { Scope } from './scope.ts'
 
 const cells: readonly Cell[] = [...postgresCells, ...mysqlCells, ...redisCells]
 
-const [which = 'short', ...more] = process.argv.slice(2)
+/** What a cell needs that is not here; null for nothing. */
+const missingFor = ({ needs }: Cell) => (needs !== undefined && process.env[needs] === undefined ? needs : null)
 
-const isChosen = ({ name, isShort }: Cell) =>
-  which === 'all' || (which === 'short' ? isShort : [which, ...more].some((text) => name.includes(text)))
-
-function missed(verdict: Verdict, goals: Goals): string[] {
-  return Object.entries(goals)
-    .filter(([name, goal]) => verdict[name as keyof Goals] > goal)
-    .map(([name]) => name)
+/** @throws where there is nothing to run for one of the texts */
+function chosen([which = 'short', ...more]: readonly string[]): readonly Cell[] {
+  if (which === 'short') return cells.filter(({ isShort }) => isShort)
+  const found = which === 'all' ? [...cells] : [which, ...more].flatMap((text) => named(text))
+  for (const cell of found.filter(missingFor)) console.error(`Left out, without ${cell.needs}: ${cell.name}`)
+  const runnable = found.filter((cell) => missingFor(cell) === null)
+  if (runnable.length === 0) throw new Error('Nothing is left to run')
+  return [...new Set(runnable)]
 }
 
-let failed = 0
-console.log(
-  '| Set-up and fault | Answers | Errors | Seconds without | Lost | Undone | Anonymous | Stale | |\n|---|---|---|---|---|---|---|---|---|'
-)
-for (const cell of cells.filter(isChosen)) {
+function named(text: string): readonly Cell[] {
+  const found = cells.filter(({ name }) => name.includes(text))
+  if (found.length > 0) return found
+  throw new Error(`No name contains "${text}". Expected all, short, or parts of these names:\n${cells.map(({ name }) => name).join('\n')}`)
+}
+
+function missed(verdict: Verdict, goals: Goals): string[] {
+  return Object.entries({ ...goals, wrong: 0, down: 0 })
+    .filter(([name, goal]) => verdict[name as keyof Verdict] > goal)
+    .map(([name, goal]) => `${name} ${verdict[name as keyof Verdict]}, not ${goal}`)
+}
+
+async function run(cell: Cell): Promise<boolean> {
   const scope = new Scope()
   try {
     const verdict = await cell.run(scope)
     const bad = missed(verdict, cell.goals)
-    if (bad.length > 0) failed++
-    const { answers, errors, gap, lost, undone, anonymous, stale } = verdict
-    const columns = [
-      cell.name,
-      answers,
-      errors,
-      gap.toFixed(1),
-      lost,
-      undone,
-      anonymous,
-      stale,
-      bad.length > 0 ? `too many: ${bad.join(', ')}` : 'ok'
-    ]
-    console.log(`| ${columns.join(' | ')} |`)
+    const { answers, errors, gap, lost, undone, anonymous, stale, behind } = verdict
+    const figures = [answers, errors, gap.toFixed(1), lost, undone, anonymous, stale, behind.toFixed(1)]
+    console.log(`| ${[cell.name, ...figures, bad.length > 0 ? `too many: ${bad.join('; ')}` : 'ok'].join(' | ')} |`)
+    return bad.length === 0
   } catch (error) {
-    failed++
     console.log(`| ${cell.name} | failed |`)
     console.error(error)
+    return false
   } finally {
     await scope.end()
   }
 }
+
+let toRun: readonly Cell[]
+try {
+  toRun = chosen(process.argv.slice(2))
+} catch (error) {
+  console.error((error as Error).message)
+  process.exit(2)
+}
+const heads = ['Set-up and fault', 'Answers', 'Errors', 'Seconds without', 'Lost', 'Undone', 'Anonymous', 'Stale', 'Behind', '']
+console.log(`| ${heads.join(' | ')} |\n|${'---|'.repeat(heads.length)}`)
+let failed = 0
+for (const cell of toRun) if (!(await run(cell))) failed++
 process.exit(failed > 0 ? 1 : 0)
