@@ -7,6 +7,7 @@ import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
 import { type Cell, kept, observe, PROGRAM, pool, unnoticed } from './observe.ts'
+import { SITE_ENV, severalAddresses } from './page.ts'
 import { type Pair, type PostgresNode, startPair } from './postgres.ts'
 import { reconnect, startHaproxy, startPgBouncer } from './proxies.ts'
 import type { Scope } from './scope.ts'
@@ -313,21 +314,45 @@ const nameCell: Cell = {
   }
 }
 
-/** Found by Knex's `connection` as a function. */
-const functionCell: Cell = {
-  name: 'PostgreSQL: a connection function that finds the primary, kill -9',
-  isShort: false,
-  goals: unnoticed(2.5),
-  run: async (scope) => {
-    const pair = await startPair(scope, true)
-    const site = { hosts: [pair.first.urlAt(), pair.second.urlAt()], storeTimeout: 10 }
-    const fault = async () => {
-      await pair.first.crash()
-      await pair.second.promote()
-    }
-    return observe(scope, { migrate: { client: 'pg', connection: pair.first.urlAt() }, sites: [site, site], fault, after: 5000 })
-  }
+/** The program of the documentation, which finds the primary by Knex's `connection` as a function. */
+async function byFunction(scope: Scope, fault: (pair: Pair) => Promise<void>, storeTimeout: number): Promise<Verdict> {
+  const pair = await startPair(scope, true)
+  const urls = [pair.first.urlAt(), pair.second.urlAt()] as const
+  const program = await severalAddresses(scope, urls, storeTimeout)
+  const migrate = { client: 'pg', connection: pair.first.urlAt() }
+  return observe(scope, { migrate, sites: [{}, {}], program, env: SITE_ENV, fault: () => fault(pair), after: 5000 })
 }
+
+const functionCells: Cell[] = [
+  {
+    name: 'PostgreSQL: a connection function that finds the primary, kill -9',
+    isShort: false,
+    goals: unnoticed(2.5),
+    run: (scope) =>
+      byFunction(
+        scope,
+        async ({ first, second }) => {
+          await first.crash()
+          await second.promote()
+        },
+        10
+      )
+  },
+  {
+    name: 'PostgreSQL: a connection function that finds the primary, which hangs (storeTimeout 2)',
+    isShort: false,
+    goals: kept(4, 24),
+    run: (scope) =>
+      byFunction(
+        scope,
+        async ({ first, second }) => {
+          await first.signal('SIGSTOP')
+          await second.promote()
+        },
+        2
+      )
+  }
+]
 
 async function behindHaproxy(scope: Scope, shutsSessions: boolean): Promise<Verdict> {
   const pair = await startPair(scope, true)
@@ -355,4 +380,4 @@ async function behindPgBouncer(
   })
 }
 
-export const postgresCells: readonly Cell[] = [...onAddresses, nameCell, functionCell]
+export const postgresCells: readonly Cell[] = [...onAddresses, nameCell, ...functionCells]

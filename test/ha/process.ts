@@ -1,6 +1,5 @@
-/** An application of a cell: with a cache on Redis, or with a `connection` that looks for the primary. */
+/** An application of a cell, with or without a cache on Redis. */
 import { Cluster, Redis } from 'ioredis'
-import createKnex, { type Knex } from 'knex'
 import { createClient, createCluster, createSentinel } from 'redis'
 import { RedisCache } from '../../lib/caches/redis.ts'
 import { createSiteApp, type SiteOptions, serveParent } from '../fixtures/site-app.ts'
@@ -13,37 +12,11 @@ export interface RedisPlace {
 }
 
 export interface ProcessOptions extends SiteOptions {
-  /** URLs of PostgreSQL servers, of which one is the primary. */
-  hosts?: string[]
   /** What the cache is on. */
   redis?: RedisPlace
 }
 
-const { hosts, redis, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
-
-/** Looks for the primary every half second, and calls the connections expired that lead elsewhere. */
-async function followPrimary(urls: readonly string[]): Promise<Knex.Config['connection']> {
-  const probes = urls.map((url) => ({
-    url,
-    knex: createKnex({ client: 'pg', connection: url, pool: { min: 0, max: 1 }, log: { warn() {} } })
-  }))
-  let primary = urls[0] as string
-  const look = async () => {
-    for (const { url, knex } of probes) {
-      const answer = await knex
-        .raw('SELECT pg_is_in_recovery() AS is_standby')
-        .timeout(400)
-        .catch(() => null)
-      if (answer?.rows[0].is_standby === false) primary = url
-    }
-  }
-  await look()
-  setInterval(look, 500).unref()
-  return () => {
-    const connectionString = primary
-    return { connectionString, expirationChecker: () => connectionString !== primary }
-  }
-}
+const { redis, ...options } = JSON.parse(process.argv[2] as string) as ProcessOptions
 
 const nodesAt = (ports: readonly number[]) => ports.map((port) => ({ host: '127.0.0.1', port }))
 const rootNodesAt = (ports: readonly number[]) => ports.map((port) => ({ url: `redis://127.0.0.1:${port}` }))
@@ -76,11 +49,8 @@ async function cacheOn({ client, kind, ports }: RedisPlace): Promise<RedisCache>
 
 const app = await createSiteApp({
   ...options,
-  ...(hosts === undefined
-    ? {}
-    : { knex: { client: 'pg', connection: await followPrimary(hosts), pool: { min: 0, max: 10 } } as Knex.Config }),
   ...(redis === undefined ? {} : { cache: await cacheOn(redis) })
 })
 await serveParent(app)
-// Clients of Redis and the search for the primary.
+// Clients of Redis go on.
 process.exit(0)

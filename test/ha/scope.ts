@@ -19,8 +19,8 @@ export class Scope {
   }
 
   /** A folder of its own, which is removed. */
-  async folder(): Promise<string> {
-    const folder = await mkdtemp(join(tmpdir(), 'sessions-ha-'))
+  async folder(parent = tmpdir()): Promise<string> {
+    const folder = await mkdtemp(join(parent, 'sessions-ha-'))
     this.teardown(() => rm(folder, { recursive: true, force: true }))
     return folder
   }
