@@ -1,4 +1,5 @@
 /** The command `check`: finds problems of a database and its secret key, and says how to solve them. */
+import type { Knex } from 'knex'
 import type { Connections } from '../database/connections.js'
 import { inspectionOf, readClock, readColumns, readIndexes } from '../database/inspection.js'
 import { readServerFacts } from '../database/server-inspection.js'
@@ -15,8 +16,8 @@ import { checkTable } from './checks/table.js'
 import { checkTimeouts } from './checks/timeouts.js'
 import { checkUserSessions } from './checks/user-sessions.js'
 import type { Command, Task } from './command.js'
-import { connect } from './database.js'
-import { describe } from './errors.js'
+import { connectAgainst } from './database.js'
+import { describe, UsageError } from './errors.js'
 import { type Io, print, styled, widthOf } from './io.js'
 import { readSecrets, type Secrets } from './secret.js'
 import { openDatabase, openSessions, Reader, settingsOf } from './store.js'
@@ -39,51 +40,80 @@ async function run(task: Task): Promise<number> {
   const { options, io } = task
   const timeouts = timeoutsOf(options)
   const secrets = await readSecrets(options, io.env)
-  const processes = integer(options, 'processes', 1)
-  const findings = [...(await checkDatabase(task, secrets, timeouts, processes)), ...checkSecret(secrets)]
+  const surroundings = await surroundingsOf(task)
+  const findings: Finding[] = []
+  try {
+    for await (const found of checkDatabase(task, secrets, timeouts, surroundings)) findings.push(...found)
+  } catch (error) {
+    findings.push(finding('fail', 'database', describe(error)))
+  } finally {
+    await surroundings.against?.destroy()
+  }
+  findings.push(...checkSecret(secrets))
   const failed = findings.some(({ status }) => status === 'fail')
   if (options.json) print(io.stdout, JSON.stringify({ ok: !failed, findings }))
   else printFindings(findings, io)
   return failed ? 1 : 0
 }
 
-/** Stops at the first check without which the further ones make no sense. */
-async function checkDatabase(task: Task, secrets: Secrets | null, timeouts: Timeouts, processes: number | undefined): Promise<Finding[]> {
-  const { options, io } = task
-  const { table } = options
-  const database = openDatabase(task)
-  try {
-    const server = await checkServers(task, database, processes)
-    // All that follows would wait for a server that takes writes.
-    if (server.some(({ status, check }) => status === 'fail' && check === 'server')) return server
-    const clock = checkClock(await probeClock(() => readClock(database), io.clock))
-    const columns = await readColumns(database, table)
-    if (columns.length === 0) {
-      return [...server, clock, finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
-    }
-    const beside = checkUserSessions(await readColumns(database, USER_SESSIONS_TABLE), await readIndexes(database, USER_SESSIONS_TABLE))
-    const schema = [...checkTable(table, inspectionOf(database), columns, await readIndexes(database, table)), ...beside]
-    // Rows cannot be read if a column is missing.
-    if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return [...server, clock, ...schema]
-    return [...server, clock, ...schema, ...(await checkSessions(task, secrets, inspectionOf(database).hasTimeZones, timeouts))]
-  } catch (error) {
-    return [finding('fail', 'database', describe(error))]
+/** What the options say that is around the server. */
+interface Surroundings {
+  /** Connections of the pools of all processes together. */
+  pools: number | null
+  /** Another address. */
+  against: Knex | null
+}
+
+/** @throws UsageError */
+async function surroundingsOf({ knex, options }: Task): Promise<Surroundings> {
+  const processes = integer(options, 'processes', 1)
+  for (const name of ['processes', 'against'] as const) {
+    if (options[name] !== undefined && openDatabase({ knex }).dialect.isInProcess)
+      throw new UsageError(`--${name}: expected a database on a server, and this one runs in this process`)
+  }
+  return {
+    pools: processes === undefined ? null : processes * knex.client.pool.max,
+    against: options.against === undefined ? null : await connectAgainst(options.against, '--against', knex)
   }
 }
 
-async function checkServers(task: Task, database: Connections, processes: number | undefined): Promise<Finding[]> {
+/** Stops at the first check without which the further ones make no sense. */
+async function* checkDatabase(
+  task: Task,
+  secrets: Secrets | null,
+  timeouts: Timeouts,
+  surroundings: Surroundings
+): AsyncGenerator<Finding[]> {
   const { options, io } = task
-  const facts = await readServerFacts(database, options.table)
-  const findings = checkServer(facts, processes === undefined ? null : processes * database.knex.client.pool.max)
-  if (options.against === undefined || facts === null) return findings
-  const { knex } = await connect({ ...options, 'database-url': options.against, knexfile: undefined }, io.env)
+  const { table } = options
+  const database = openDatabase(task)
+  const server = await checkServers(database, table, surroundings)
+  yield server
+  // All that follows would wait for a server that takes writes.
+  if (server.some(({ status, check }) => status === 'fail' && check === 'server')) return
+  yield [checkClock(await probeClock(() => readClock(database), io.clock))]
+  const columns = await readColumns(database, table)
+  if (columns.length === 0) {
+    yield [finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
+    return
+  }
+  const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
+  yield schema
+  yield checkUserSessions(await readColumns(database, USER_SESSIONS_TABLE), await readIndexes(database, USER_SESSIONS_TABLE))
+  // Rows cannot be read if a column is missing.
+  if (schema.some(({ status, check }) => status === 'fail' && check === 'columns')) return
+  yield await checkSessions(task, secrets, inspectionOf(database).hasTimeZones, timeouts)
+}
+
+async function checkServers(database: Connections, table: string, { pools, against }: Surroundings): Promise<Finding[]> {
+  if (database.dialect.isInProcess) return []
+  const facts = await readServerFacts(database, table)
+  const findings = checkServer(facts, pools)
+  if (against === null) return findings
   try {
-    const there = await readServerFacts(openDatabase({ ...task, knex }), options.table)
-    return there === null ? findings : [...findings, checkAgainst(facts, there)]
+    return [...findings, checkAgainst(facts, await readServerFacts(openDatabase({ knex: against }), table))]
   } catch (error) {
     return [...findings, finding('fail', 'against', describe(error))]
-  } finally {
-    await knex.destroy()
   }
 }
 

@@ -33,11 +33,28 @@ export async function connect(options: Options, env: NodeJS.ProcessEnv, createsF
   }
   // Hooks of the application that change names and rows would break Knex's own migration tables.
   const { migrations, seeds, postProcessResponse, wrapIdentifier, ...connection } = config
-  const knex = await createKnex({ ...connection, log: SILENT }, CONNECT_TIMEOUT)
+  const knex = await open(connection)
   const driver = knex.client.driverName
   if (!DRIVERS.includes(driver)) throw new Error(`expected a Knex client of ${DRIVERS.join(', ')}, got ${driver}`)
   return { knex, newFile }
 }
+
+const EXAMPLES: Record<string, string> = { pg: 'postgres://user@host/name', mysql2: 'mysql://user@host/name' }
+
+/**
+ * Connects to another address of the kind of server that a Knex instance is for.
+ *
+ * @param option its name, for errors
+ * @throws UsageError
+ */
+export async function connectAgainst(url: string, option: string, { client }: Knex): Promise<Knex> {
+  const config = serverConfig(url, option)
+  if (config === null || config.client !== client.driverName)
+    throw new UsageError(`${option}: expected ${EXAMPLES[client.driverName]}, as the database`)
+  return open(config)
+}
+
+const open = (config: Knex.Config) => createKnex({ ...config, log: SILENT }, CONNECT_TIMEOUT)
 
 /** Knex logs every error that it throws, with the SQL. */
 const SILENT = { warn() {}, error() {}, deprecate() {}, debug() {} }
@@ -59,15 +76,22 @@ const SERVER_SCHEMES = ['postgres', 'postgresql', 'mysql', 'mariadb']
 
 /** @param source the origin of the URL, for errors. They must not repeat the URL, which may hold a password. */
 function configOfUrl(url: string, source: string): Knex.Config {
-  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase()
-  if (scheme !== undefined && SERVER_SCHEMES.includes(scheme)) {
-    if (!isDecodable(url)) {
-      throw new UsageError(`${source}: the URL cannot be parsed. Percent-encode %, /, ?, #, @ and : in the user and the password`)
-    }
-    return { client: scheme.startsWith('postgres') ? 'pg' : 'mysql2', connection: url }
-  }
-  const filename = sqlitePath(scheme, url, source)
+  const config = serverConfig(url, source)
+  if (config !== null) return config
+  const filename = sqlitePath(schemeOf(url), url, source)
   return { client: 'better-sqlite3', connection: { filename }, useNullAsDefault: true }
+}
+
+const schemeOf = (url: string) => /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase() ?? ''
+
+/** Null for a URL of no server. */
+function serverConfig(url: string, source: string): Knex.Config | null {
+  const scheme = schemeOf(url)
+  if (!SERVER_SCHEMES.includes(scheme)) return null
+  if (!isDecodable(url)) {
+    throw new UsageError(`${source}: the URL cannot be parsed. Percent-encode %, /, ?, #, @ and : in the user and the password`)
+  }
+  return { client: scheme.startsWith('postgres') ? 'pg' : 'mysql2', connection: url }
 }
 
 function isDecodable(url: string): boolean {
@@ -81,8 +105,8 @@ function isDecodable(url: string): boolean {
 }
 
 /** The path in a URL of SQLite. It begins after the third slash, as in SQLAlchemy, dj-database-url and Rails. */
-function sqlitePath(scheme: string | undefined, url: string, source: string): string {
-  const path = SQLITE_PATHS[scheme ?? '']?.(url) ?? ''
+function sqlitePath(scheme: string, url: string, source: string): string {
+  const path = SQLITE_PATHS[scheme]?.(url) ?? ''
   if (path === ':memory:') throw new UsageError(`${source}: a database in memory is gone when the command ends: name a file`)
   if (path !== '') return path
   throw new UsageError(

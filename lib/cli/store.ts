@@ -27,7 +27,7 @@ export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessio
 }
 
 /** Opens the database to inspect the table itself. */
-export function openDatabase({ knex }: Task): Connections {
+export function openDatabase({ knex }: Pick<Task, 'knex'>): Connections {
   return createConnections(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 

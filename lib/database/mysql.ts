@@ -24,8 +24,11 @@ interface MysqlConnection {
   constructor: new (options: { config: object }) => MysqlConnection
 }
 
-/** The names of a server, of which MySQL and MariaDB have one each besides its address, and what decides about writes. */
-const ABOUT_SERVER = "SHOW VARIABLES WHERE Variable_name IN ('hostname', 'port', 'server_uid', 'server_uuid', 'read_only', 'wsrep_on')"
+/** The variables that tell a server from others: besides its address MySQL and MariaDB have one each. */
+export const SERVER_NAMES = ['hostname', 'port', 'server_uid', 'server_uuid']
+
+/** Besides these names, what decides about writes. */
+const ABOUT_SERVER = `SHOW VARIABLES WHERE Variable_name IN ('${SERVER_NAMES.join("', '")}', 'read_only', 'wsrep_on')`
 
 /** The server of each connection that was greeted. */
 const servers = new WeakMap<MysqlConnection, string>()

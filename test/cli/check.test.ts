@@ -1,10 +1,13 @@
-import type { Knex } from 'knex'
+import { randomBytes } from 'node:crypto'
+import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { Finding } from '../../lib/cli/checks/finding.ts'
 import { STORE_SALT } from '../../lib/django/codec.ts'
 import { TimestampSigner } from '../../lib/django/signing.ts'
 import { insertRow, openPlace, type Place, run, type Surroundings, sessionKeys } from '../fixtures/command.ts'
 import { type DatabaseName, databases, missing } from '../fixtures/databases.ts'
+import { PostgresServer } from '../fixtures/postgres.ts'
+import { createProxy } from '../fixtures/proxy.ts'
 import { djangoStatements } from '../fixtures/schema.ts'
 
 const NOW = new Date()
@@ -320,12 +323,14 @@ t.test('the newest sessions are compared with the timeouts of the application', 
   ])
 })
 
+/** `status message` of the findings of one check. */
+const messages = (report: Report, which: string): string[] =>
+  report.findings.filter(({ check }) => check === which).map(({ status, message }) => `${status} ${message}`)
+
 for (const name of ['postgres', 'mariadb'] as const) {
   t.test(`the server on ${name}`, { skip: missing(name) }, async (t) => {
     const place = await openTable(t, name)
     const [, url] = place.database as [string, string]
-    const messages = (report: Report, which: string) =>
-      report.findings.filter(({ check }) => check === which).map(({ status, message }) => `${status} ${message}`)
 
     t.test('the pools of all processes are compared with the connections that it allows', async (t) => {
       t.match(messages(await check(place, {}, '--processes', '2'), 'connections'), [/^ok the pools have 20 connections together/])
@@ -336,14 +341,106 @@ for (const name of ['postgres', 'mariadb'] as const) {
       t.match(await run(['check', '--processes', 'two', ...place.database]), { status: 2, stderr: /--processes: expected a whole number/ })
     })
 
+    t.test('the limit of a user counts, where it is lower', async (t) => {
+      const user = `limited_${randomBytes(4).toString('hex')}`
+      const [create, drop] =
+        name === 'postgres'
+          ? [`CREATE ROLE ${user} LOGIN PASSWORD 'limited' CONNECTION LIMIT 7`, `DROP ROLE ${user}`]
+          : [`CREATE USER '${user}'@'127.0.0.1' IDENTIFIED BY 'limited' WITH MAX_USER_CONNECTIONS 7`, `DROP USER '${user}'@'127.0.0.1'`]
+      await place.knex.raw(create)
+      t.teardown(() => place.knex.raw(drop))
+      // The user may not see the database of the test.
+      const pathname = name === 'postgres' ? '/postgres' : '/'
+      const address = Object.assign(new URL(url), { username: user, password: 'limited', pathname }).href
+      const limited = { knex: place.knex, database: ['--database-url', address] }
+      t.match(messages(await check(limited, {}, '--processes', '1'), 'connections'), [
+        /^warn the pools have 10 connections together, and the server allows 7:/
+      ])
+    })
+
     t.test('another address', async (t) => {
-      t.match(messages(await check(place, {}, '--against', url), 'against'), [/^warn the other address takes writes, too/])
+      const against = async (address: string) => messages(await check(place, {}, '--against', address), 'against')
+      t.strictSame(await against(url), ['ok the other address leads to the same database'])
+      t.strictSame(await against((await createProxy(t, url)).url), ['ok the other address leads to the same database'])
+      const [, other] = (await openTable(t, name)).database as [string, string]
+      t.match(await against(other), [/^warn the other address leads to another database that takes writes, too/])
       const nobody = new URL(url)
       nobody.port = '1'
-      t.match(messages(await check(place, {}, '--against', nobody.href), 'against'), [/^fail .*ECONNREFUSED/])
+      const report = await check(place, {}, '--against', nobody.href)
+      t.match(messages(report, 'against'), [/^fail .*ECONNREFUSED/])
+      t.ok(
+        report.findings.some(({ check }) => check === 'columns'),
+        'all else is checked'
+      )
+    })
+
+    t.test('no address of such a server', async (t) => {
+      const expected = name === 'postgres' ? 'postgres://user@host/name' : 'mysql://user@host/name'
+      const otherKind = name === 'postgres' ? 'mysql://user@host/name' : 'postgres://user@host/name'
+      for (const address of ['', 'nonsense', 'sqlite:nonsense.sqlite3', otherKind]) {
+        const result = await run(['check', `--against=${address}`, ...place.database])
+        t.strictSame(result, {
+          status: 2,
+          stdout: '',
+          stderr: `fastify-django-sessions: --against: expected ${expected}, as the database. See --help\n`
+        })
+      }
     })
   })
 }
+
+t.test('options about a server are refused where there is none', async (t) => {
+  const { database } = await openTable(t, 'sqlite')
+  for (const option of ['--processes=2', '--against=postgres://user@host/name']) {
+    const result = await run(['check', option, ...database])
+    t.match(result, { status: 2, stdout: '', stderr: new RegExp(`${option.split('=')[0]}: expected a database on a server`) })
+  }
+})
+
+t.test('whether commits wait for a standby, and whether it is there', { skip: missing('postgres') }, async (t) => {
+  const primary = await PostgresServer.start('fsync=off', 'max_connections=50', 'reserved_connections=5')
+  t.teardown(() => primary.stop())
+  const standby = await primary.startStandby()
+  t.teardown(() => standby.stop())
+  const knex = createKnex({ client: 'pg', connection: primary.urlOf('postgres') })
+  t.teardown(() => knex.destroy())
+  for (const statement of [...djangoStatements.postgres, "CREATE ROLE site LOGIN PASSWORD 'site'"]) await knex.raw(statement)
+  const standbys = async () =>
+    (await knex.raw('SELECT sync_state FROM pg_stat_replication')).rows.map((row: { sync_state: string }) => row.sync_state).join()
+  /** @param names of standbys @param state what the one of the test is then */
+  const waitFor = async (names: string, state: string) => {
+    await knex.raw(`ALTER SYSTEM SET synchronous_standby_names = '${names}'`)
+    await knex.raw('SELECT pg_reload_conf()')
+    while ((await standbys()) !== state);
+  }
+  const at = (address: string): Place => ({ knex, database: ['--database-url', address] })
+  const here = at(primary.urlOf('postgres'))
+  const replication = async (place: Place) => messages(await check(place), 'replication')
+
+  while ((await standbys()) !== 'async');
+  t.match(await replication(here), [/^warn 1 standby, and commits wait for none: a failover loses/])
+  await waitFor('*', 'sync')
+  t.strictSame(await replication(here), ['ok 1 standby, and commits wait for one: a failover loses nothing'])
+  const user = Object.assign(new URL(primary.urlOf('postgres')), { username: 'site', password: 'site' })
+  const stranger = await check(at(user.href))
+  t.match(messages(stranger, 'replication'), [/^warn 1 standby, and whether one of them is synchronous is not visible to this user/])
+  t.match(messages(stranger, 'database'), [/^fail .*permission denied/], 'what was found before is said all the same')
+  await waitFor('another', 'async')
+  const hanging = await check(here)
+  t.match(messages(hanging, 'replication'), [/^fail 1 standby, and commits wait for one, but none is synchronous: every write hangs/])
+  t.equal(hanging.status, 1)
+  await waitFor('ANY 2 (*)', 'quorum')
+  t.match(await replication(here), [/^fail 1 standby, and commits wait for 2, but only 1 is synchronous: every write hangs/])
+
+  const report = await check(here, {}, '--processes', '4', '--against', standby.urlOf('postgres'))
+  t.match(messages(report, 'connections'), [/the server allows 42$/])
+  t.match(messages(report, 'against'), [/^ok the other address leads to a server that is read-only/])
+  t.strictSame(await replication(at(standby.urlOf('postgres'))), [], 'nothing is committed there')
+
+  await standby.stop()
+  while ((await standbys()) !== '');
+  t.match(await replication(here), [/^fail 0 standbys, and commits wait for 2, but none is synchronous/])
+})
 
 t.test('a server that is read-only is said to be at once, and nothing else is asked', { skip: missing('postgres') }, async (t) => {
   const place = await openTable(t, 'postgres')

@@ -4,8 +4,7 @@ import { counted } from '../text.js'
 import { type Finding, finding } from './finding.js'
 
 /** @param pools connections of all processes together; null where their number is not given */
-export function checkServer(facts: ServerFacts | null, pools: number | null): Finding[] {
-  if (facts === null) return []
+export function checkServer(facts: ServerFacts, pools: number | null): Finding[] {
   return [
     checkRole(facts),
     ...checkReplication(facts),
@@ -25,17 +24,23 @@ export function checkRole({ isReadOnly }: ServerFacts): Finding {
   )
 }
 
-function checkReplication({ replication }: ServerFacts): Finding[] {
-  if (replication === null || replication.standbys === 0) return []
+function checkReplication({ replication, isReadOnly }: ServerFacts): Finding[] {
+  // Nothing is committed on a standby.
+  if (replication === null || isReadOnly) return []
+  const { required, synchronous } = replication
+  if (required === 0 && replication.standbys === 0) return []
   const standbys = counted(replication.standbys, 'standby')
-  if (replication.isSynchronous) return [finding('ok', 'replication', `${standbys}, and commits wait for one: a failover loses nothing`)]
-  return [
-    finding(
-      'warn',
-      'replication',
-      `${standbys}, and commits wait for none: a failover loses the last writes, logouts among them. Set synchronous_standby_names`
-    )
-  ]
+  const told = (status: Finding['status'], message: string) => [finding(status, 'replication', `${standbys}, and ${message}`)]
+  if (required === 0)
+    return told('warn', 'commits wait for none: a failover loses the last writes, logouts among them. Set synchronous_standby_names')
+  if (synchronous === null)
+    return told('warn', 'whether one of them is synchronous is not visible to this user: check as one who has pg_read_all_stats')
+  const wait = `commits wait for ${required === 1 ? 'one' : required}`
+  if (synchronous >= required) return told('ok', `${wait}: a failover loses nothing`)
+  return told(
+    'fail',
+    `${wait}, but ${synchronous === 0 ? 'none' : `only ${synchronous}`} is synchronous: every write hangs. Start the standbys that synchronous_standby_names names, or change it`
+  )
 }
 
 /** The bits of wsrep_sync_wait for reads, and for UPDATE and DELETE. */
@@ -79,14 +84,9 @@ function checkPools({ maxConnections }: ServerFacts, pools: number | null): Find
 
 /** Compares the server with the one of another address, which should be its standby, its pooler, or another node. */
 export function checkAgainst(here: ServerFacts, there: ServerFacts): Finding {
-  if (there.isReadOnly)
-    return finding('ok', 'against', 'the other address leads to a server that is read-only, which sessions are not read from')
-  if (there.isPooled || here.isPooled) return finding('ok', 'against', 'the other address takes writes, through a pooler')
-  if (here.cluster !== null && here.cluster === there.cluster)
-    return finding('ok', 'against', 'the other address leads to a node of the same cluster')
-  return finding(
-    'warn',
-    'against',
-    'the other address takes writes, too: if it is not the same server, then each of them has sessions that the other one does not know'
-  )
+  const told = (status: Finding['status'], message: string) => finding(status, 'against', `the other address leads to ${message}`)
+  if (there.identity === here.identity) return told('ok', `the same database${there.isPooled ? ', through a pooler' : ''}`)
+  if (there.isReadOnly) return told('ok', 'a server that is read-only, which sessions are not read from')
+  if (here.galera !== null && here.galera.cluster === there.galera?.cluster) return told('ok', 'a node of the same cluster')
+  return told('warn', 'another database that takes writes, too: each of them has sessions that the other one does not know')
 }
