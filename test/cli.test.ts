@@ -1,5 +1,8 @@
 /** The command as a process of its own: what it takes from there, and knexfiles, in whose folder it works. */
 import { spawn } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import createKnex from 'knex'
 import t from 'tap'
@@ -13,8 +16,8 @@ const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 t.setTimeout(300_000)
 
 /** Starts the built command; `result` when it has ended. */
-function start(args: string[], env: NodeJS.ProcessEnv = {}, cwd = process.cwd()) {
-  const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { ...process.env, NODE_OPTIONS: '', NODE_ENV: '', ...env } })
+function start(args: string[], env: NodeJS.ProcessEnv = {}, cwd = process.cwd(), command = CLI) {
+  const child = spawn(process.execPath, [command, ...args], { cwd, env: { ...process.env, NODE_OPTIONS: '', NODE_ENV: '', ...env } })
   const output = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text) => {
@@ -86,6 +89,8 @@ const FOLDER = {
     migrations: { directory: './no-such-folder', tableName: 'app_migrations' }
   }`,
   'mysql.cjs': `module.exports = { client: 'mysql', connection: {} }`,
+  'nowhere.mjs': `export default { client: 'pg' }`,
+  'memory.mjs': `export default { client: 'better-sqlite3', connection: { filename: ':memory:' }, useNullAsDefault: true }`,
   'empty.mjs': 'export default {}',
   'broken.mjs': 'this is no JavaScript',
   'oracle.mjs': `import Client from 'knex/lib/dialects/postgres/index.js'
@@ -141,6 +146,8 @@ t.test('a knexfile', async (t) => {
   const mistakes: [file: string, status: number, message: RegExp, args?: string[]][] = [
     ['broken.mjs', 1, /broken\.mjs cannot be loaded: /],
     ['mysql.cjs', 2, /client: expected pg, better-sqlite3 or mysql2, got "mysql": install mysql2 and use client: 'mysql2'/],
+    ['nowhere.mjs', 2, /connection: expected the database to connect to, got nothing/],
+    ['memory.mjs', 2, /a database in memory is gone when the command ends/],
     ['empty.mjs', 2, /empty\.mjs has no Knex configuration with a client.+--env NAME/],
     ['one.cjs', 2, /has no configuration for staging/, ['--env', 'staging']],
     ['oracle.mjs', 1, /expected a Knex client of pg, better-sqlite3, mysql2, got oracledb/]
@@ -150,6 +157,17 @@ t.test('a knexfile', async (t) => {
   for (const [file, status, message, args = []] of mistakes) {
     fails(t, await runHere(['migrate', '--knexfile', `${folder}/${file}`, ...args]), status, message)
   }
+})
+
+t.test('without Knex it says what to install', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'no-knex-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const [root, { dependencies }] = [process.cwd(), JSON.parse(readFileSync('package.json', 'utf8'))]
+  for (const name of ['package.json', 'dist', 'migrations']) cpSync(join(root, name), join(folder, name), { recursive: true })
+  mkdirSync(join(folder, 'node_modules/@fastify'), { recursive: true })
+  for (const name of Object.keys(dependencies)) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  const { result } = start(['migrate', '--database-url', 'postgres://user@localhost/site'], {}, folder, join(folder, 'dist/cli.js'))
+  fails(t, await result, 1, /: the package knex is missing: npm install knex\n/)
 })
 
 t.test('paths of options are relative to the current folder, and those in a knexfile to its own', async (t) => {
@@ -185,8 +203,8 @@ t.test('URLs of SQLite name files as in Django and Rails', async (t) => {
     ['sqlite:///with%20a%20space%C3%A9.sqlite3', `${folder}/with a spaceé.sqlite3`],
     ['sqlite:100%.sqlite3', `${folder}/100%.sqlite3`],
     ['sqlite:///100%.sqlite3', `${folder}/100%.sqlite3`],
-    ['plain path - of 2.sqlite3', `${folder}/plain path - of 2.sqlite3`],
-    ['C:\\site.sqlite3', `${folder}/C:\\site.sqlite3`],
+    ['sqlite:plain path - of 2.sqlite3', `${folder}/plain path - of 2.sqlite3`],
+    ['sqlite:C:\\site.sqlite3', `${folder}/C:\\site.sqlite3`],
     ['file:relative.sqlite3', `${folder}/relative.sqlite3`],
     [`file://localhost${pathToFileURL(folder).pathname}/local.sqlite3`, `${folder}/local.sqlite3`]
   ] as const) {

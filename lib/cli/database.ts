@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Knex } from 'knex'
-import { clientProblem, DRIVERS } from '../database/dialects.js'
+import { configProblem, DRIVERS } from '../database/dialects.js'
 import { createKnex } from '../database/open.js'
 import type { Options } from './arguments.js'
 import { CommandError, firstLine, UsageError } from './errors.js'
@@ -27,6 +27,9 @@ export interface Connected {
 export async function connect(options: Options, env: NodeJS.ProcessEnv, createsFile = false): Promise<Connected> {
   const config = await configOf(options, env)
   const newFile = missingFile(config)
+  if (newFile !== null && !existsSync(dirname(newFile))) {
+    throw new CommandError(`the folder ${dirname(newFile)} of the SQLite file does not exist: check the path`)
+  }
   // SQLite creates an empty file for any name, also for a mistyped one.
   if (!createsFile && newFile !== null) {
     throw new CommandError(`the SQLite file ${newFile} does not exist: check its path, or run migrate first, which creates it`)
@@ -67,8 +70,10 @@ async function configOf(options: Options, env: NodeJS.ProcessEnv): Promise<Knex.
   throw new UsageError('expected the database as --database-url URL, --knexfile FILE, or DATABASE_URL in the environment')
 }
 
+/** @throws UsageError for a database in memory */
 function missingFile({ connection }: Knex.Config): string | null {
   const filename = (connection as Knex.Sqlite3ConnectionConfig | undefined)?.filename
+  if (filename === ':memory:') throw new UsageError('a database in memory is gone when the command ends: name a file')
   return filename === undefined || existsSync(filename) ? null : resolve(filename)
 }
 
@@ -107,17 +112,17 @@ function isDecodable(url: string): boolean {
 /** The path in a URL of SQLite. It begins after the third slash, as in SQLAlchemy, dj-database-url and Rails. */
 function sqlitePath(scheme: string, url: string, source: string): string {
   const path = SQLITE_PATHS[scheme]?.(url) ?? ''
-  if (path === ':memory:') throw new UsageError(`${source}: a database in memory is gone when the command ends: name a file`)
   if (path !== '') return path
   throw new UsageError(
     `${source}: expected postgres://user@host/name, mysql://user@host/name, or a SQLite file, as sqlite:PATH, sqlite:///relative/path or sqlite:////absolute/path`
   )
 }
 
-/** Functions that read the path from a URL, by scheme ('' for none). They return undefined if the URL names no file. */
+/**
+ * Functions that read the path from a URL, by scheme. They return undefined if the URL names no file. A text without a
+ * scheme is no path: it may be a mistyped URL of a server, and errors repeat a path.
+ */
 const SQLITE_PATHS: Record<string, (url: string) => string | undefined> = {
-  // A colon and an @ look like a login, so this is a mistyped URL of a server. A path would be repeated in errors.
-  '': (url) => (/:.*@/.test(url) ? undefined : url),
   sqlite: sqliteUrlPath,
   sqlite3: sqliteUrlPath,
   file(url) {
@@ -154,8 +159,8 @@ async function readKnexfile(file: string, name: string | undefined, env: NodeJS.
   }
   const config = (all[environment] ?? all) as Knex.Config
   if ('client' in config) {
-    const problem = clientProblem(config.client)
-    if (problem !== null) throw new UsageError(`--knexfile: client: ${problem}`)
+    const problem = configProblem(config)
+    if (problem !== null) throw new UsageError(`--knexfile: ${problem}`)
     return config
   }
   throw new UsageError(

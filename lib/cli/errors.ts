@@ -28,9 +28,20 @@ function reasonOf({ message, cause }: DriverError): string {
   return cause === undefined ? message : `${message} (${driverMessage(cause as DriverError)})`
 }
 
+/** Messages of drivers that have no code, and nothing of the URL in them. */
+const FIXED_MESSAGES: readonly RegExp[] = [
+  /^The server does not support SSL connections$/,
+  /^There was an error establishing an SSL connection$/,
+  /^SASL: [\w-]+: client password must be a (?:non-empty )?string$/,
+  /^timeout expired$/
+]
+
 /** The message of the database. An error without a code of a database comes from the socket, and its message names hosts: then the code. */
 function driverMessage({ code, message }: DriverError): string {
-  if (code === undefined) return 'no reason given'
+  if (code === undefined) {
+    const isFixed = FIXED_MESSAGES.some((fixed) => fixed.test(message))
+    return isFixed ? message : "the driver's message is not shown, since it may repeat the URL"
+  }
   return /^(?:[0-9FHPX][0-9A-Z]{4}|SQLITE_\w+|ER_\w+)$/.test(code) ? firstLine(withoutSql(message)) : code
 }
 

@@ -42,3 +42,10 @@ export function clientProblem(client: unknown): string | null {
   const advice = driver === undefined ? '' : `: install ${driver} and use client: '${driver}'`
   return `${expected}, got ${JSON.stringify(client)}${advice}`
 }
+
+/** The problem with a Knex configuration that has a client: Knex itself reports it wrongly, or not before the first query. */
+export function configProblem(config: { client?: unknown; connection?: unknown; connectionPool?: unknown }): string | null {
+  const problem = clientProblem(config.client)
+  if (problem !== null) return `client: ${problem}`
+  return (config.connection ?? config.connectionPool) == null ? 'connection: expected the database to connect to, got nothing' : null
+}

@@ -11,11 +11,11 @@ export const isOurs = (client: object) => ours.has(client)
  * Creates a Knex instance from a configuration. It connects at the first use.
  *
  * @param connectTimeout the time limit of connecting, in seconds, unless the configuration has one
- * @throws Error if the package of the driver is missing, or the connection URL cannot be decoded
+ * @throws Error if the package of Knex or of the driver is missing, or the connection URL cannot be decoded
  */
 export async function createKnex(config: Knex.Config, connectTimeout: number): Promise<Knex> {
-  const { default: create } = await import('knex')
   try {
+    const { default: create } = await import('knex')
     // This package reports each failure as an error. Knex would print it as well, with a stack.
     const knex = create({ ...config, log: { warn() {}, error() {}, ...config.log } })
     boundConnects(knex, connectTimeout)
@@ -49,8 +49,8 @@ function withPlainHost(knex: Knex): Knex {
 }
 
 function explained(error: Error): Error {
-  const [, driver] = /npm install (\S+)/.exec(error.message) ?? []
-  if (driver !== undefined) return new Error(`the package ${driver} is missing: npm install ${driver}`)
+  const [, missing] = /(?:^Cannot find (?:package|module) '(?=knex')|npm install )([^\s']+)/.exec(error.message) ?? []
+  if (missing !== undefined) return new Error(`the package ${missing} is missing: npm install ${missing}`)
   if (error instanceof URIError) return new Error('the connection URL cannot be decoded: write %25 for a % in its user or password')
   return error
 }

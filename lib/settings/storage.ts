@@ -1,6 +1,6 @@
 /** Checks of the options for where sessions are stored: `engine`, `knex`, `cache` and `djangoCache`. */
 import type { Engine } from '../contract.js'
-import { clientProblem, DRIVERS } from '../database/dialects.js'
+import { configProblem, DRIVERS } from '../database/dialects.js'
 import type { DjangoCache } from '../engines/django-cache.js'
 import { BOOLEAN, type Check, checkSome, isNumberFrom, isObject, isText, refuse } from './check.js'
 import type { EngineClass, EngineName, SessionOptions } from './options.js'
@@ -85,10 +85,8 @@ function methodProblems(name: 'engine' | 'cache' | 'djangoCache', value: unknown
 function knexProblems(knex: unknown): string[] {
   if (!isObject(knex)) return []
   if (knex.client !== undefined) {
-    const problem = clientProblem(knex.client)
-    if (problem !== null) return [`knex.client: ${problem}`]
-    const hasConnection = (knex.connection ?? knex.connectionPool) != null
-    return hasConnection ? [] : ['knex.connection: expected the database to connect to, got nothing']
+    const problem = configProblem(knex)
+    return problem === null ? [] : [`knex.${problem}`]
   }
   const environments = Object.keys(knex).filter((name) => isObject(knex[name]) && 'client' in knex[name])
   if (environments.length === 0) return [`knex: expected ${STORAGE_CHECKS.knex[0]}, got an object that has no client`]

@@ -103,7 +103,6 @@ t.test('of several that run at once one migrates, and none leaves a lock behind'
 t.test('a SQLite file', async (t) => {
   const folder = t.testdir()
   for (const [form, url, name] of [
-    ['a path', `${folder}/a.sqlite3`, 'a.sqlite3'],
     ['sqlite:', `sqlite:${folder}/b.sqlite3`, 'b.sqlite3'],
     ['sqlite:////', `sqlite:///${pathToFileURL(`${folder}/c.sqlite3`).pathname}`, 'c.sqlite3'],
     ['file:', pathToFileURL(`${folder}/d d.sqlite3`).href, 'd d.sqlite3']
@@ -114,6 +113,13 @@ t.test('a SQLite file', async (t) => {
     t.teardown(() => knex.destroy())
     t.not(await readSchema(knex), null, form)
   }
+})
+
+t.test('a SQLite file in a folder that does not exist', async (t) => {
+  const folder = `${t.testdir()}/none`
+  const result = await run(['migrate', '--database-url', `sqlite:${folder}/a.sqlite3`])
+  fails(t, result, 1, /: the folder .+ of the SQLite file does not exist: check the path\n/)
+  t.ok(result.stderr.includes(folder))
 })
 
 t.test('a table in another schema', { skip: missing('postgres') }, async (t) => {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import t from 'tap'
 import { fails, prints, run } from '../fixtures/command.ts'
 import { missing } from '../fixtures/databases.ts'
@@ -88,7 +90,10 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
     [['migrate', '--database-url', 'file://x.sqlite3'], /expected .*sqlite:PATH/],
     [['migrate', '--database-url', 'sqlite:///:memory:'], /a database in memory is gone when the command ends/],
     [['migrate', '--database-url', 'sqlite::memory:'], /a database in memory is gone/],
-    [['migrate', '--database-url', ':memory:'], /a database in memory is gone/],
+    // A word, a path and a mistyped URL: only a scheme says which database is meant.
+    [['migrate', '--database-url', 'secret-word'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', '/tmp/secret-word.sqlite3'], /expected .*sqlite:PATH/],
+    [['migrate', '--database-url', 'postgres//secret-word@localhost/name'], /expected postgres:\/\/user@host\/name/],
     [['migrate', '--env', 'test', '--database-url', url], /--env needs --knexfile/],
     [['migrate', '--grace', '1', '--database-url', url], /--grace is an option of clearsessions, not of migrate/],
     [['rollback', '--json', '--database-url', url], /--json is an option of clearsessions, show, sessions and check, not of rollback/],
@@ -140,7 +145,7 @@ t.test('DATABASE_URL of the environment is the database where the command line n
   t.teardown(() => process.chdir(before))
   const env = { DATABASE_URL: `sqlite:${folder}/environment.sqlite3` }
   fails(t, await run(['rollback'], { env }), 1, /environment\.sqlite3 does not exist/)
-  fails(t, await run(['rollback', '--database-url', `${folder}/option.sqlite3`], { env }), 1, /option\.sqlite3 does not exist/)
+  fails(t, await run(['rollback', '--database-url', `sqlite:${folder}/option.sqlite3`], { env }), 1, /option\.sqlite3 does not exist/)
   fails(t, await run(['rollback', '--knexfile', `${folder}/knexfile.cjs`], { env }), 1, /knexfile\.sqlite3 does not exist/)
   const wrong = await run(['rollback'], { env: { DATABASE_URL: 'oracle://user:secret-word@localhost/name' } })
   fails(t, wrong, 2, /: DATABASE_URL: expected postgres:/)
@@ -156,12 +161,38 @@ t.test('an IPv6 host is reached by its address', async (t) => {
 
 t.test('a SQLite file that does not exist is made by migrate only', async (t) => {
   const file = `${t.testdir()}/none.sqlite3`
-  const database = ['--database-url', file]
+  const database = ['--database-url', `sqlite:${file}`]
   for (const command of [['rollback'], ['clearsessions'], ['show', 'abcdefgh'], ['check']]) {
     const result = await run([...command, ...database], { env: { SECRET_KEY: 'secret' } })
     fails(t, result, 1, /the SQLite file .+ does not exist/)
     t.ok(result.stderr.includes(file), 'the path is named')
   }
+})
+
+t.test('an error of a driver is shown where it is known to hold nothing of the URL', async (t) => {
+  // A server that has no TLS, and asks for a password by SCRAM.
+  const answers = { startup: 'R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0', password: 'R\0\0\0\x09\0\0\0\x0bx' }
+  const answerTo = (data: Buffer) => (data.length === 8 ? 'N' : data.toString('latin1', 0, 1) === 'p' ? answers.password : answers.startup)
+  const server = createServer((socket) => {
+    socket.on('data', (data) => socket.write(answerTo(data)))
+    t.teardown(() => socket.destroy())
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  for (const [parameters, message] of [
+    ['?sslmode=require', /cannot be reached \(The server does not support SSL connections\)/],
+    ['', /cannot be reached \(SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a (?:non-empty )?string\)/]
+  ] as const) {
+    const url = `postgres://secret-word@127.0.0.1:${port}/name${parameters}`
+    const result = await run(['clearsessions', '--database-url', url])
+    fails(t, result, 1, message)
+    t.notMatch(result.stderr, /secret-word/)
+  }
+  // The driver of MariaDB repeats the parameter.
+  const repeating = await run(['clearsessions', '--database-url', `mysql://user@127.0.0.1:${port}/name?charset=secret-word`])
+  fails(t, repeating, 1, /cannot be reached \(the driver's message is not shown, since it may repeat the URL\)/)
+  t.notMatch(repeating.stderr, /secret-word/)
 })
 
 t.test('a server that cannot be reached is an error in one line, without the password', { skip: missing('postgres') }, async (t) => {
