@@ -20,8 +20,8 @@ export interface PageStatements {
   count: string
   /** The number of sessions as `total` that ended before a date, in a random share of the pages in percent, and its bindings. */
   sampleExpired(table: string, percent: number, before: string): [string, Binding[]]
-  /** Deletes the sessions that ended before a date from the page `from` up to the one before `to`. */
-  deleteExpired(table: string, from: number, to: number, before: string): [string, Binding[]]
+  /** Deletes at most `limit` of the sessions that ended before a date from the page `from` up to the one before `to`. */
+  deleteExpired(table: string, from: number, to: number, before: string, limit: number): [string, Binding[]]
 }
 
 export interface Dialect {

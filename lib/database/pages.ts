@@ -1,5 +1,6 @@
 /** Whether a cleanup run goes page by page, in the order in which rows lie on the disk, which is faster if many have expired. */
 import type { Connections } from './connections.js'
+import type { PageStatements } from './dialect.js'
 
 /** The number of sessions that a batch of a cleanup run deleted, and the milliseconds for which they were locked. */
 export interface DeletedBatch {
@@ -19,9 +20,14 @@ const EXPIRED_PER_PAGE = 0.5
 export async function pagesToSweep(connections: Connections, table: string, before: string): Promise<number> {
   const { pages } = connections.dialect
   if (pages === null) return 0
-  const [size] = await connections.rows(pages.count, [table])
-  const count = Number(size?.pages)
+  const count = await countPages(connections, table)
   if (count < FEWEST_PAGES) return 0
   const [sample] = await connections.rows(...pages.sampleExpired(table, (SAMPLED_PAGES / count) * 100, before))
   return Number(sample?.total) >= SAMPLED_PAGES * EXPIRED_PER_PAGE ? count : 0
+}
+
+export async function countPages(connections: Connections, table: string): Promise<number> {
+  const { count } = connections.dialect.pages as PageStatements
+  const [row] = await connections.rows(count, [table])
+  return Number(row?.pages)
 }

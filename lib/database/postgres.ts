@@ -128,9 +128,9 @@ export const postgres: Dialect = {
       `SELECT count(*)::text AS total FROM ${table} TABLESAMPLE SYSTEM (?::real) WHERE expire_date < ?`,
       [percent, before]
     ],
-    deleteExpired: (table, from, to, before) => [
-      `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ctid >= ?::tid AND ctid < ?::tid AND expire_date < ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
-      [`(${from},0)`, `(${to},0)`, before, before]
+    deleteExpired: (table, from, to, before, limit) => [
+      `DELETE FROM ${table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ${table} WHERE ctid >= ?::tid AND ctid < ?::tid AND expire_date < ? LIMIT ? FOR UPDATE SKIP LOCKED)) AND expire_date < ?`,
+      [`(${from},0)`, `(${to},0)`, before, limit, before]
     ]
   },
   cleanup: { initialBatchSize: 10_000, adapts: false },

@@ -7,7 +7,7 @@ import { monotonicNow } from '../timers.js'
 import { bindColumns, type Columns } from './columns.js'
 import { type Connections, undo } from './connections.js'
 import type { Binding, Dialect, PageStatements, Row } from './dialect.js'
-import { type DeletedBatch, pagesToSweep } from './pages.js'
+import { countPages, type DeletedBatch, pagesToSweep } from './pages.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isKeyTaken } from './statement-error.js'
 import type { Retries } from './use.js'
@@ -148,10 +148,15 @@ export class SessionTable implements SessionRows<StoredRow> {
     return pagesToSweep(this.connections, this.table, this.#bindLimit(before))
   }
 
-  /** As `deleteExpired`, for the sessions in the pages from `from` up to the one before `to`. */
-  deleteExpiredIn(from: number, to: number, before: Date): Promise<DeletedBatch | null> {
+  /** The number of the table's pages, on a database that deletes by them. */
+  countPages(): Promise<number> {
+    return countPages(this.connections, this.table)
+  }
+
+  /** As `deleteExpired`, for the sessions in the pages from `from` up to the one before `to`, in no order. */
+  deleteExpiredIn(from: number, to: number, before: Date, limit: number): Promise<DeletedBatch | null> {
     const { deleteExpired } = this.#dialect.pages as PageStatements
-    return this.#deleteBatch(deleteExpired(this.table, from, to, this.#bindLimit(before)))
+    return this.#deleteBatch(deleteExpired(this.table, from, to, this.#bindLimit(before), limit))
   }
 
   /** Deletes expired sessions by a statement, in a transaction of its own. Null if another cleanup run is at work. */
