@@ -1,6 +1,7 @@
 /** The commands `migrate` and `rollback`. */
 import type { Knex } from 'knex'
 import { readColumns } from '../database/inspection.js'
+import { userIdTypeOf } from '../database/user-ids.js'
 import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
 import {
   createMigrationSource,
@@ -10,21 +11,22 @@ import {
 } from '../migrations.js'
 import { type Options, TABLE } from './arguments.js'
 import type { Command, Task } from './command.js'
-import { UsageError } from './errors.js'
+import { CommandError, UsageError } from './errors.js'
 import { printSentence } from './io.js'
-import { openDatabase } from './store.js'
+import { openDatabase, readUserIdColumn } from './store.js'
 
 export const migrate: Command = {
   summary: `Create the table ${TABLE}, unless it exists`,
   description: `Creates the table ${TABLE}, or the one of --table, as Django makes it. A table that exists already is left alone. The migrations that have run are recorded in another table, ${recordOf(TABLE)}.\nWith --user-sessions it does so for the table ${USER_SESSIONS_TABLE} of django-allauth, for the option userSessions.`,
   example: 'migrate',
   options: ['table', 'user-sessions', 'user-id'],
-  exitCodes: '0 done, or nothing to do, 1 failed',
+  exitCodes: '0 done, or nothing to do, 1 failed, or the table has users of another type',
   createsFile: true,
   async run(task: Task): Promise<number> {
     const { knex, newFile, io } = task
     const target = targetOf(task.options, true)
     const existed = await exists(task, target)
+    if (target.table === USER_SESSIONS_TABLE) await checkUserId(task)
     // One transaction for all steps: otherwise two migrations at once could insert Knex's lock row twice, and the lock would stay taken.
     const [, names] = await knex
       .transaction((transaction) => transaction.migrate.latest(migrationsOf(target)))
@@ -86,6 +88,16 @@ function targetOf({ table, 'user-sessions': isUserSessions = false, 'user-id': u
 
 function isUserIdType(value: string | undefined): value is UserSessionsMigrationSourceOptions['userId'] {
   return (USER_ID_TYPES as readonly (string | undefined)[]).includes(value)
+}
+
+/** The column of a table that exists stays as it is, whatever --user-id says. @throws CommandError where the two differ */
+async function checkUserId(task: Task): Promise<void> {
+  const asked = task.options['user-id']
+  const column = await readUserIdColumn(task)
+  if (column === undefined || userIdTypeOf(column) === asked) return
+  throw new CommandError(
+    `the table ${USER_SESSIONS_TABLE} exists, and its column user_id is ${column.type}, which does not fit --user-id ${asked}: give --user-id ${userIdTypeOf(column)}, or drop the table first`
+  )
 }
 
 async function exists(task: Task, { table }: Target): Promise<boolean> {

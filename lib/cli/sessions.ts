@@ -1,4 +1,6 @@
 /** The command `sessions`: lists and ends the sessions of a user. */
+import { userIdColumn } from '../database/user-ids.js'
+import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
 import type { Sessions } from '../sessions.js'
 import type { Settings } from '../settings/settings.js'
 import type { UserSession } from '../user-sessions/finder.js'
@@ -6,7 +8,7 @@ import type { Command, Task } from './command.js'
 import { UsageError } from './errors.js'
 import { print, printSentence, styled } from './io.js'
 import { readSecrets } from './secret.js'
-import { openSessions, Reader, settingsOf } from './store.js'
+import { checkTableExists, openDatabase, openSessions, Reader, readUserIdColumn, settingsOf } from './store.js'
 import { counted, utc } from './text.js'
 
 /** The number of the newest sessions whose signatures tell a wrong secret key from a user without sessions. */
@@ -32,6 +34,8 @@ async function run(task: Task): Promise<number> {
   if (id !== undefined && !/^[1-9]\d{0,15}$/.test(id)) throw new UsageError(`--id: expected a whole number, got ${JSON.stringify(id)}`)
   const secrets = await readSecrets(options, io.env)
   if (secrets === null) throw new UsageError('sessions needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  await checkTableExists(task)
+  await checkUser(task, user)
   const settings = settingsOf(task, secrets, { userSessions: true })
   const opened = await openSessions(settings, io)
   await checkSecret(settings, opened)
@@ -39,6 +43,15 @@ async function run(task: Task): Promise<number> {
   if (argument === 'list') return list(await ofUser.list(), task)
   if (id === undefined) return ended(await ofUser.endAll(), task)
   return ended(Number(await ofUser.end(id)), task)
+}
+
+/** No user has an id of another type than the column's: their sessions would not be found, whoever they are. */
+async function checkUser(task: Task, user: string): Promise<void> {
+  const column = await readUserIdColumn(task)
+  if (column === undefined || userIdColumn(column, openDatabase(task).dialect).bind(user) !== null) return
+  throw new UsageError(
+    `--user: expected a value for the column user_id of ${USER_SESSIONS_TABLE}, which is ${column.type}, got ${JSON.stringify(user)}`
+  )
 }
 
 /** With another key no session can be read, and a user would seem to have none. */

@@ -1,7 +1,9 @@
 /** Access of the commands to the table of sessions. */
 import { createConnections } from '../assembly.js'
 import type { Connections } from '../database/connections.js'
+import { type Column, readColumns } from '../database/inspection.js'
 import type { SessionModel, SessionRow } from '../database/session-model.js'
+import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
 import { Codec, STORE_SALT } from '../django/codec.js'
 import { jsonSerializer, type Members } from '../django/serializer.js'
 import { SuspiciousSession } from '../errors.js'
@@ -29,6 +31,18 @@ export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessio
 /** Opens the database to inspect the table itself. */
 export function openDatabase({ knex }: Pick<Task, 'knex'>): Connections {
   return createConnections(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
+}
+
+/** @throws Error if there is no table of sessions */
+export async function checkTableExists(task: Task): Promise<void> {
+  const { table } = task.options
+  if ((await readColumns(openDatabase(task), table)).length > 0) return
+  throw new Error(`there is no table ${table}: run migrate, or manage.py migrate sessions`)
+}
+
+/** The column for ids of users in the table of user sessions. Undefined if there is no such table. @throws StoreUnavailable, StoreRefused */
+export async function readUserIdColumn(task: Task): Promise<Column | undefined> {
+  return (await readColumns(openDatabase(task), USER_SESSIONS_TABLE)).find(({ name }) => name === 'user_id')
 }
 
 /** A row, decoded with a secret key. */

@@ -25,10 +25,19 @@ function bindText(userId: string): string | null {
   return userId.length <= LONGEST_TEXT && !userId.includes('\0') ? userId : null
 }
 
+/** The types that the migration of the column knows. */
+export type UserIdType = 'bigint' | 'uuid' | 'text'
+
+const BINDERS: Record<UserIdType, UserIdColumn['bind']> = { bigint: bindInteger, uuid: bindUuid, text: bindText }
+
 /** @param column its type in the database's words */
-export function userIdColumn({ type }: Column, { exactParameter }: Dialect): UserIdColumn {
-  if (/int/.test(type)) return { bind: bindInteger, parameter: '?' }
-  if (/^uuid$|^char(?:acter)?\(32\)$/.test(type)) return { bind: bindUuid, parameter: '?' }
+export function userIdTypeOf({ type }: Pick<Column, 'type'>): UserIdType {
+  if (/int/.test(type)) return 'bigint'
+  return /^uuid$|^char(?:acter)?\(32\)$/.test(type) ? 'uuid' : 'text'
+}
+
+export function userIdColumn(column: Pick<Column, 'type'>, { exactParameter }: Dialect): UserIdColumn {
+  const type = userIdTypeOf(column)
   // Collations may ignore case.
-  return { bind: bindText, parameter: exactParameter }
+  return { bind: BINDERS[type], parameter: type === 'text' ? exactParameter : '?' }
 }

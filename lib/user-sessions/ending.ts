@@ -117,6 +117,7 @@ export class Ending {
 
   /** Deletes the entries of sessions that are gone. A failure is logged. */
   async #forget(userId: string, orphans: readonly Named[]): Promise<void> {
+    if (orphans.length === 0) return
     const { table, context } = this.#options
     const sessionKeys = orphans.map(({ sessionKey }) => sessionKey)
     const warn = (error: unknown) => context.log.warn({ err: error }, 'Entries of ended sessions stay in the table of user sessions')

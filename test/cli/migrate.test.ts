@@ -80,6 +80,24 @@ for (const name of databases) {
       fails(t, await run(['migrate', ...database]), 1, /has no column session_data.+Rename or drop it/)
     })
 
+    t.test('a table of user sessions for ids of another type is an error', async (t) => {
+      const { database } = await openPlace(t, name)
+      for (const [type, other] of [
+        ['bigint', 'uuid'],
+        ['uuid', 'text'],
+        ['text', 'bigint']
+      ] as const) {
+        const migrate = (userId: string) => run(['migrate', '--user-sessions', '--user-id', userId, ...database])
+        prints(t, await migrate(type), 'Created the table usersessions_usersession.')
+        const message = new RegExp(
+          `its column user_id is .+, which does not fit --user-id ${other}: give --user-id ${type}, or drop the table`
+        )
+        fails(t, await migrate(other), 1, message)
+        prints(t, await migrate(type), 'Nothing to migrate.')
+        prints(t, await run(['rollback', '--user-sessions', ...database]), 'Dropped the table usersessions_usersession.')
+      }
+    })
+
     t.test('a lock that was left behind is an error that says how to free it', async (t) => {
       const { knex, database } = await openPlace(t, name)
       await run(['migrate', ...database])

@@ -42,6 +42,12 @@ for (const name of databases) {
     t.strictSame((await laptop.get('/who')).json(), { id: null })
     t.strictSame((await other.get('/who')).json(), { id: '2' })
     prints(t, await command('list', '--user', '1'), '0 sessions')
+    prints(t, await command('list', '--user', '-1'), '0 sessions')
+    prints(t, await command('end', '--user', '3'), 'Ended 0 sessions.')
+    for (const action of ['list', 'end']) {
+      const unfit = await command(action, '--user', 'ada')
+      fails(t, unfit, 2, /--user: expected a value for the column user_id of usersessions_usersession, which is bigint.*, got "ada"/)
+    }
 
     fails(
       t,
@@ -93,6 +99,10 @@ t.test('command lines that do not say what, or whose', async (t) => {
     fails(t, await run(['sessions', ...args, ...database], { env }), 2, message)
   }
   fails(t, await run(['sessions', 'list', '--user', '1', ...database]), 2, /needs the secret key/)
+  for (const action of ['list', 'end']) {
+    const result = await run(['sessions', action, '--user', '1', ...database], { env })
+    fails(t, result, 1, /: there is no table django_session: run migrate, or manage\.py migrate sessions\n/)
+  }
   await run(['migrate', ...database])
   fails(
     t,

@@ -49,7 +49,7 @@ for (const name of databases) {
       for (const statement of allauthStatements[name]) await knex.raw(statement)
       const before = await readSchema(knex, TABLE)
       const args = ['--user-sessions', ...database]
-      prints(t, await run(['migrate', '--user-id', 'text', ...args]), `The table ${TABLE} exists already, and is left alone.`)
+      prints(t, await run(['migrate', '--user-id', 'bigint', ...args]), `The table ${TABLE} exists already, and is left alone.`)
       prints(t, await run(['rollback', ...args]), `The table ${TABLE} was not created by migrate, and is left alone.`)
       t.strictSame(await readSchema(knex, TABLE), before)
     })

@@ -58,12 +58,16 @@ for (const name of databases) {
 
     t.test('takes no text for an id that is none, and no id for that of another user', async (t) => {
       const knex = await openUserSessions(t, name)
-      const { app, login } = await createSite(t, knex)
+      const { app, logs, login } = await createSite(t, knex)
       await login('1')
       for (const userId of ['1 ', '01', '1.0', '1a', '1e0', "1' OR '1'='1", 'ada', '9'.repeat(30), '\0', '٣']) {
         t.strictSame(await app.sessions.ofUser(userId).list(), [], JSON.stringify(userId))
         t.equal(await app.sessions.ofUser(userId).endAll(), 0)
       }
+      t.notOk(
+        logs.some(({ level }) => level === 40),
+        'and warns of nothing'
+      )
       for (const userId of [1, 1n, '1']) t.equal((await app.sessions.ofUser(userId).list()).length, 1)
       t.strictSame(await app.sessions.ofUser(0).list(), [])
       for (const userId of ['', null, undefined, Number.NaN, 1.5, 2 ** 53, {}, ['1']]) {
