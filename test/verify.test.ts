@@ -3,6 +3,7 @@ import { createServer, type Socket } from 'node:net'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { SessionOptions } from '../lib/index.ts'
+import { migrationSource } from '../lib/migrations.ts'
 import { createApp } from './fixtures/app.ts'
 import { createDatabase, databases, missing, openDatabase } from './fixtures/databases.ts'
 import { privateFolder } from './fixtures/folders.ts'
@@ -14,6 +15,20 @@ const start = async (t: Test, options: Partial<SessionOptions>) => {
   const { app, logs } = await createApp(t, options)
   return { ready: Promise.resolve(app.ready()), warnings: () => logs.filter(({ level }) => level === 40) }
 }
+
+t.test('a missing table in memory is told how to create it, since no command can', async (t) => {
+  for (const [userSessions, source] of [
+    [false, 'migrationSource'],
+    [true, 'createUserSessionsMigrationSource()']
+  ] as const) {
+    const knex = createKnex({ client: 'better-sqlite3', connection: { filename: ':memory:' }, useNullAsDefault: true })
+    t.teardown(() => knex.destroy())
+    if (userSessions) await knex.migrate.latest({ migrationSource })
+    const { ready } = await start(t, { knex, userSessions })
+    const remedy = `: the database is in memory. Create it by knex.migrate.latest({ migrationSource }) on the Knex instance in the option knex, with ${source} of fastify-django-sessions/migrations, or`
+    await t.rejects(ready, { code: CODE, message: new RegExp(remedy.replaceAll(/[.(){}]/g, '\\$&')) })
+  }
+})
 
 for (const name of databases) {
   t.test(`on ${name}`, { skip: missing(name) }, async (t) => {

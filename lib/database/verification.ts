@@ -14,7 +14,7 @@ export async function verifyTable(connections: Connections, table: string, deadl
   const columns = await readColumns(connections, table, deadline)
   if (columns.length === 0) {
     throw new TableMismatch(
-      `there is no table ${table}: create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it, or correct the option tableName`
+      `there is no table ${table}: ${inMemory(connections, 'migrationSource') ?? 'create it with npx fastify-django-sessions migrate, or manage.py migrate where Django shares it'}, or correct the option tableName`
     )
   }
   const names = new Set(columns.map(({ name }) => name))
@@ -39,7 +39,14 @@ export async function verifyUserSessionsTable(connections: Connections, deadline
   if (missing.length === 0) return
   const problem =
     names.length === 0 ? `there is no table ${USER_SESSIONS_TABLE}` : `the table ${USER_SESSIONS_TABLE} has no column ${missing.join(', ')}`
-  throw new TableMismatch(
-    `${problem}: create it with npx fastify-django-sessions migrate --user-sessions, or manage.py migrate where Django has django-allauth's usersessions, or leave out the option userSessions`
-  )
+  const remedy =
+    inMemory(connections, 'createUserSessionsMigrationSource()') ??
+    "create it with npx fastify-django-sessions migrate --user-sessions, or manage.py migrate where Django has django-allauth's usersessions"
+  throw new TableMismatch(`${problem}: ${remedy}, or leave out the option userSessions`)
+}
+
+/** How to create a table in memory, which no command reaches. Null for any other database. */
+function inMemory({ knex }: Connections, source: string): string | null {
+  if (knex.client.connectionSettings?.filename !== ':memory:') return null
+  return `the database is in memory. Create it by knex.migrate.latest({ migrationSource }) on the Knex instance in the option knex, with ${source} of fastify-django-sessions/migrations`
 }
