@@ -81,7 +81,7 @@ export function parse(args: string[]) {
 
 function parseOrExplain(args: string[]) {
   try {
-    return parseArgs({ args, options: OPTIONS, allowPositionals: true })
+    return parseArgs({ args: withNegativeNumbers(args), options: OPTIONS, allowPositionals: true })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const option = /--?[\w-]*/.exec(message)?.[0] as string
@@ -89,6 +89,18 @@ function parseOrExplain(args: string[]) {
     const isFlag = message.includes('does not take an argument')
     throw new UsageError(isFlag ? `${option} takes no value` : `${option} needs a value`)
   }
+}
+
+/** Joins `--grace -1` to `--grace=-1`: parseArgs would take the number for an option, and miss the value. */
+function withNegativeNumbers(args: string[]): string[] {
+  const joined: string[] = []
+  for (const arg of args) {
+    const before = joined.at(-1) ?? ''
+    const takesValue = before.startsWith('--') && OPTIONS[before.slice(2) as OptionName]?.type === 'string'
+    if (takesValue && /^-\d+$/.test(arg)) joined.push(`${joined.pop()}=${arg}`)
+    else joined.push(arg)
+  }
+  return joined
 }
 
 function suggestion(option: string): string {

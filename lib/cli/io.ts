@@ -30,7 +30,7 @@ export function printSentence(stream: Stream, text: string): void {
   print(stream, wrap(text, widthOf(stream)))
 }
 
-/** The width in characters. Infinity if the stream is not a terminal. */
+/** The width in characters. Infinity if the stream is not a terminal. Some terminals, such as that of `script`, say 0 for unknown. */
 export function widthOf(stream: Stream): number {
-  return stream.isTTY ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY
+  return stream.isTTY ? stream.columns || 80 : Number.POSITIVE_INFINITY
 }

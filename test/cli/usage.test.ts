@@ -106,6 +106,8 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
     ],
     [['check', '--timeouts', 'idle=1x', '--database-url', url], /--timeouts\.idle: expected seconds from 1 to 34560000 .*, got "1x"/],
     [['check', '--timeouts', 'idle=2h,absolute=1h', '--database-url', url], /--timeouts\.idle: expected no more than/],
+    [['clearsessions', '--grace', '-1', '--database-url', url], /--grace: expected a whole number from 0, got "-1"/],
+    [['clearsessions', '--json', '-1', '--database-url', url], /there is no option -1/],
     [['clearsessions', '--max-seconds=-1', '--database-url', url], /--max-seconds: expected a whole number from 0, got "-1"/],
     [['clearsessions', '--table', '', '--database-url', url], /--table: expected the name of a table/],
     [['migrate', '--knexfile', 'no-such-file.js'], /no-such-file\.js does not exist/]
@@ -119,6 +121,8 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
 })
 
 t.test('help is broken between words on a narrow terminal', async (t) => {
+  const wide = await run(['help', 'migrate'], { terminal: true })
+  t.strictSame(await run(['help', 'migrate'], { terminal: true, columns: 0 }), wide, 'no width is known, as under script(1)')
   const { stdout } = await run(['help', 'migrate'], { terminal: true, columns: 40 })
   t.match(stdout, '\nCreates the table django_session, or the\none of --table, as Django makes it. A\n')
   t.match(stdout, '  --table NAME     The table (default:\n                   django_session)\n')
