@@ -40,6 +40,9 @@ async function run(task: Task): Promise<number> {
   const { options, io } = task
   const timeouts = timeoutsOf(options)
   const secrets = await readSecrets(options, io.env)
+  // Without it no row can be read, and a comparison of nothing would look like one without findings.
+  if (options.timeouts !== undefined && secrets === null)
+    throw new UsageError('--timeouts needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
   const surroundings = await surroundingsOf(task)
   const findings: Finding[] = []
   try {

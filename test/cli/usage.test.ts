@@ -104,6 +104,7 @@ t.test('wrong usage ends with 2 and says what was expected, without the password
       ['check', '--timeouts', 'nist-aal9', '--database-url', url],
       /--timeouts: expected an object with idle or absolute or both, or one of nist-aal1, nist-aal2, nist-aal3, got "nist-aal9"/
     ],
+    [['check', '--timeouts', 'idle=1h', '--database-url', url], /--timeouts needs the secret key: set SECRET_KEY in the environment/],
     [['check', '--timeouts', 'idle=1x', '--database-url', url], /--timeouts\.idle: expected seconds from 1 to 34560000 .*, got "1x"/],
     [['check', '--timeouts', 'idle=2h,absolute=1h', '--database-url', url], /--timeouts\.idle: expected no more than/],
     [['clearsessions', '--grace', '-1', '--database-url', url], /--grace: expected a whole number from 0, got "-1"/],
