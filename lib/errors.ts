@@ -103,10 +103,17 @@ export const AlreadyRegistered = createError<[]>(
   500
 )
 
-/** Logged, not thrown: the session was changed too late to reach the store or the browser. */
-export const ChangedAfterReply = createError<[]>(
+/** Logged, not thrown: the session was changed too late to reach the store. */
+export const ChangedAfterReply = createError<[string]>(
   'FST_SESSION_CHANGED_AFTER_REPLY',
-  'The session was changed after the reply, or for a reply that Fastify does not send: the change is lost. Change it earlier, await reply.saveSession() before reply.hijack() or reply.raw, or await session.save()',
+  'The session was changed after the reply, or for a reply that Fastify does not send: the change is lost. Change it earlier, or await reply.saveSession() before reply.hijack() or reply.raw%s',
+  500
+)
+
+/** Logged, not thrown: the session was stored under a new key too late to send its cookie. */
+export const CookieNotSent = createError<[]>(
+  'FST_SESSION_COOKIE_NOT_SENT',
+  'The session cookie could not be sent: the session was stored under a new key after the headers, or for a reply that Fastify does not send. The next request of this browser will not have the session. Store it or sign in earlier, or await reply.saveSession() before reply.hijack() or reply.raw',
   500
 )
 

@@ -40,7 +40,7 @@ export interface SessionEvents {
   merged: SessionEvent & { readonly misses: number }
   /** A request was interrupted: another one deleted its session, logged it in or out, or changed it with `onConflict: 'reject'`. */
   interrupted: SessionEvent & { readonly reason: 'deleted' | 'login' | 'conflict' }
-  /** The session was changed after the reply. The change is lost. */
+  /** The session was changed after the reply and the change is lost, or it got a new key too late to tell the browser. */
   tooLate: SessionEvent
   /** Expired sessions were removed. */
   cleaned: ClearExpiredReport & { readonly engine: string }

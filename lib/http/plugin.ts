@@ -11,7 +11,8 @@ import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
-import { Committer, lateChangeWarning, RequestState } from './reply.js'
+import { lateChangeWarning } from './late.js'
+import { Committer, RequestState } from './reply.js'
 import { checkRouteConfig, type RouteSession, renewsOn } from './route-config.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
@@ -150,8 +151,9 @@ class RequestSessions {
   begin(request: FastifyRequest, reply: FastifyReply): RequestState | null {
     const stateful = request as Stateful
     stateful[kReply] = reply
-    // A hook of a plugin that was registered earlier may have changed the session.
-    if (stateful[kState]?.session.modified) this.#watch(stateful[kState], reply)
+    const state = stateful[kState]
+    // A hook of a plugin that was registered earlier may have changed or saved the session.
+    if (state && (state.session.modified || state.session.sessionKey !== state.cookieKey)) this.#watch(state, reply)
     const { config, url } = request.routeOptions
     // Checked here too, because the onRoute hook misses routes that were declared before the plugin was loaded.
     return (checkRouteConfig(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null

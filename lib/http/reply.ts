@@ -1,15 +1,14 @@
-/** Commits the session of a reply, once, before its headers are sent, and warns of changes that come too late. */
+/** Commits the session of a reply, once, before its headers are sent. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { ChangedAfterReply, SessionInterrupted } from '../errors.js'
+import { SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
 import { Observed } from '../session/observed.js'
 import type { Session } from '../session/session.js'
 import type { Settings } from '../settings/settings.js'
-import { setImmediate } from '../timers.js'
 import { alreadyStored, type CookieAction, commit, isDue, unsaved } from './commit.js'
 import { discard, type Head, SentHead } from './head.js'
 import { varyOnCookie } from './headers.js'
-import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie } from './set-cookie.js'
+import { cachingWarning, headerOf, keepPrivate, type SetSessionCookie, withdrawCookie } from './set-cookie.js'
 
 /**
  * The session of a request, and the progress of its commit. It is a class because V8 soon allocates an object
@@ -29,17 +28,20 @@ export class RequestState {
   failure: { error: Error; saving: Observed<void> } | null = null
   /** Whether a reply waits for the commit. */
   sending = false
-  /** Whether the session was changed after its commit. */
+  /** Whether the session was changed, or an operation of the store was called, after the commit. */
   changedLate = false
   /** The reply says already that the session was interrupted, as a save that the handler awaited has found out. */
   interruptionIsReported = false
-  /** The commit's change to the cookie. */
-  cookieAction: CookieAction = 'none'
+  /** The session key in the browser's cookie, as far as the reply says. */
+  cookieKey: string | null
+  /** The line Set-Cookie of the session in the reply. */
+  cookieLine: string | null = null
 
   constructor(session: Session, cookieSent: boolean, renews: boolean) {
     this.session = session
     this.cookieSent = cookieSent
     this.renews = renews
+    this.cookieKey = session.sessionKey
   }
 }
 
@@ -162,7 +164,10 @@ export class Committer {
     } catch (error) {
       // After an interruption the browser may already have the cookie of a newer session.
       if (!(error instanceof SessionInterrupted)) action = alreadyStored(session)
-      else if (state.interruptionIsReported) return head.apply()
+      else {
+        state.cookieKey = session.sessionKey
+        if (state.interruptionIsReported) return head.apply()
+      }
       throw error
     } finally {
       this.#finish(reply, state, action)
@@ -170,29 +175,35 @@ export class Committer {
   }
 
   #finish(reply: FastifyReply, state: RequestState, action: CookieAction): void {
-    if (reply.raw.headersSent) {
-      if (action !== 'none') {
-        reply.log.warn(
-          { route: reply.request.routeOptions.url },
-          'The session cookie could not be sent, because the headers were already sent: await reply.saveSession() before reply.raw.writeHead()'
-        )
-      }
-      return
-    }
-    state.cookieAction = action
-    if (action !== 'none') this.#setCookie(reply, state.session, action)
+    if (reply.raw.headersSent) return
+    if (action !== 'none') this.#writeCookie(reply, state, action)
     this.protect(reply, state)
+  }
+
+  #writeCookie(reply: FastifyReply, state: RequestState, action: Exclude<CookieAction, 'none'>): void {
+    state.cookieLine = this.#setCookie(reply, state.session, action)
+    state.cookieKey = action === 'set' ? state.session.sessionKey : null
+  }
+
+  /** Replaces the cookie if the session has got another key, or has ended, since the commit. */
+  #updateCookie(reply: FastifyReply, state: RequestState): void {
+    const { sessionKey } = state.session
+    if (sessionKey === state.cookieKey || reply.raw.headersSent) return
+    if (state.cookieLine !== null) withdrawCookie(reply, state.cookieLine)
+    this.#writeCookie(reply, state, sessionKey === null ? 'delete' : 'set')
   }
 
   /**
    * Sets the headers that keep caches from giving the reply to other visitors. Called again in `onSend`, because
    * they may be replaced after `saveSession()`: @fastify/http-proxy sets those of the other server. And once more after
-   * the `onSend` hooks of plugins that were registered later.
+   * the `onSend` hooks of plugins that were registered later. These may also save the session or give it a new key.
    */
-  protect(reply: FastifyReply, { session, cookieAction }: RequestState): void {
+  protect(reply: FastifyReply, state: RequestState): void {
+    if (state.changedLate) this.#updateCookie(reply, state)
+    const { session, cookieLine } = state
     const vary = headerOf(reply, 'vary')
-    if (vary !== 'Cookie' && (session.accessed || cookieAction !== 'none')) reply.header('vary', varyOnCookie(vary))
-    if (cookieAction !== 'none' && keepPrivate(reply)) this.#warnOfCaching(reply.request)
+    if (vary !== 'Cookie' && (session.accessed || cookieLine !== null)) reply.header('vary', varyOnCookie(vary))
+    if (cookieLine !== null && keepPrivate(reply)) this.#warnOfCaching(reply.request)
   }
 }
 
@@ -211,7 +222,7 @@ function failSend({ log, raw }: FastifyReply, done: SendDone, error: Error): voi
 }
 
 /** The error of a `saveSession()` that failed and was not awaited. It fails the reply instead of crashing the process. */
-function forgottenFailure({ failure }: RequestState): Error | null {
+export function forgottenFailure({ failure }: RequestState): Error | null {
   return failure === null || failure.saving.observed ? null : failure.error
 }
 
@@ -228,28 +239,5 @@ function discardedChangesLog() {
         'A change inside a value of the session is not saved: set() the value again, or set session.modified = true, or use the option saveNestedChanges'
       )
     }
-  }
-}
-
-/**
- * Returns a function to call at each change. When the response has ended, it warns of changes that were not
- * saved: until then `session.save()` may still save them.
- */
-export function lateChangeWarning(reply: FastifyReply, state: RequestState): () => void {
-  let isWatched = false
-  const warn = () => {
-    // If the client disconnects, the response closes while the handler still runs. Its reply is committed later.
-    const isLost = state.committed ? state.changedLate || forgottenFailure(state) !== null : reply.sent
-    if (!isLost || !state.session.modified) return
-    const error = new ChangedAfterReply()
-    lifecycleOf(state.session).reportTooLate()
-    reply.log.warn({ code: error.code, route: reply.request.routeOptions.url }, error.message)
-  }
-  return () => {
-    if (state.committed) state.changedLate = true
-    if (isWatched) return
-    isWatched = true
-    if (reply.raw.writableFinished || reply.raw.closed) setImmediate(warn)
-    else reply.raw.once('close', warn)
   }
 }

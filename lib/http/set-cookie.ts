@@ -10,8 +10,8 @@ import { privateCacheControl } from './headers.js'
 
 type Serialize = FastifyInstance['serializeCookie']
 
-/** Writes a change of the browser's cookie into a reply. */
-export type SetSessionCookie = (reply: FastifyReply, session: Session, action: Exclude<CookieAction, 'none'>) => void
+/** Writes a change of the browser's cookie into a reply. Returns the line Set-Cookie. */
+export type SetSessionCookie = (reply: FastifyReply, session: Session, action: Exclude<CookieAction, 'none'>) => string
 
 /**
  * The serializer of @fastify/cookie: the application's, if it registered @fastify/cookie before this
@@ -50,7 +50,9 @@ export function cookieSetter({ cookie: { name, ...cookie } }: Settings, serializ
     const isGone = action === 'delete' || lifecycleOf(session).hasEnded
     const [value, lifetime] = isGone ? ['', DELETED] : [session.sessionKey as string, lifetimeOf(session)]
     if (!isCookieValue(value)) throw new TypeError('Expected the engine to make a session key that a cookie can carry, got another string')
-    reply.header('set-cookie', `${name}=${value}${attributesOf(secure, lifetime)}`)
+    const line = `${name}=${value}${attributesOf(secure, lifetime)}`
+    reply.header('set-cookie', line)
+    return line
   }
 }
 
@@ -65,6 +67,13 @@ const DELETED: Lifetime = { maxAge: 0, expires: new Date(0) }
 function lifetimeOf(session: Session): Lifetime {
   if (session.getExpireAtBrowserClose()) return {}
   return { maxAge: Math.trunc(session.getExpiryAge()), expires: session.getExpiryDate() }
+}
+
+/** Removes a line Set-Cookie from a reply. */
+export function withdrawCookie(reply: FastifyReply, line: string): void {
+  const others = [reply.getHeader('set-cookie') ?? []].flat().filter((other) => other !== line)
+  reply.removeHeader('set-cookie')
+  for (const other of others) reply.header('set-cookie', other)
 }
 
 /** Makes a reply that sets the cookie private. Returns whether shared caches could have stored it. */

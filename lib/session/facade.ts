@@ -205,7 +205,7 @@ class SessionFacade implements Session {
   save(): Promise<void>
   save(callback: SessionCallback): void
   save(callback?: SessionCallback): Promise<void> | void {
-    this.#data.accessed = true
+    this.#willStore()
     return answer(() => this.#lifecycle.save(), 'save', callback)
   }
 
@@ -215,8 +215,13 @@ class SessionFacade implements Session {
   }
 
   cycleKey(): Promise<void> {
-    this.#data.accessed = true
+    this.#willStore()
     return this.#lifecycle.cycleKey()
+  }
+
+  #willStore(): void {
+    this.#data.accessed = true
+    this.#data.onChange?.()
   }
 
   // --- methods of other plugins ------------------------------------------------------

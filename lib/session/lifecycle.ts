@@ -74,7 +74,7 @@ export class SessionLifecycle {
     )
   }
 
-  /** A change came after the reply. */
+  /** A change, or a new key, came too late for the reply. */
   reportTooLate(): void {
     if (events.tooLate.hasSubscribers) report('tooLate', this.#subject(), {})
   }

@@ -254,7 +254,8 @@ export interface Session {
   load(): Promise<this>
 
   /**
-   * Saves the session now instead of with the reply, whether or not it was changed.
+   * Saves the session now instead of with the reply, whether or not it was changed. The reply sets the cookie: one
+   * that bypasses Fastify needs `reply.saveSession()`.
    *
    * @throws SessionInterrupted if it was deleted in the meantime
    * @throws StoreUnavailable, StoreRefused, SessionTooLarge

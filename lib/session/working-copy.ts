@@ -23,7 +23,7 @@ export class PendingSave {
 export class WorkingCopy {
   /** Whether the data was read or changed. */
   accessed = false
-  /** Called at each change. */
+  /** Called at each change, and before each `save()` and `cycleKey()` of a handler. */
   onChange: (() => void) | null = null
   readonly #serializer: MemberSerializer
   readonly #saveNestedChanges: boolean
