@@ -112,26 +112,50 @@ t.test('an engine without its knex or its cache is refused', async (t) => {
   t.match(problemsOf({ secretKey, engine: 'cached_db', cache }), [/^- knex: /])
   t.match(problemsOf({ secretKey, engine: 'cached_db', knex }), [/^- cache: /])
   t.match(problemsOf({ secretKey, engine: 'cached_db' }), [/^- knex: /, /^- cache: /])
-  t.strictSame(problemsWith({ cache: { ...cache, add: undefined } }), [
+  const problemsWithCache = (cache: unknown) => problemsWith({ engine: 'cached_db', cache })
+  t.strictSame(problemsWithCache({ ...cache, add: undefined }), [
     '- cache: expected the methods get, add, replace, delete, got an object without add'
   ])
-  t.strictSame(problemsWith({ cache: { get() {}, set() {}, del() {}, eval() {} } }), [
+  t.strictSame(problemsWithCache({ get() {}, set() {}, del() {}, eval() {} }), [
     '- cache: expected the methods get, add, replace, delete, got an object without add, replace, delete. To use a client, pass new RedisCache(client) or new KeyvCache(keyv)'
   ])
   for (const wrong of ['redis://localhost', MemoryCache, null, []]) {
-    t.match(problemsWith({ cache: wrong }), [
-      /^- cache: expected a MemoryCache, RedisCache, KeyvCache, or an object with their methods, got /
-    ])
+    t.match(problemsWithCache(wrong), [/^- cache: expected a MemoryCache, RedisCache, KeyvCache, or an object with their methods, got /])
   }
   for (const engine of ['file', 'signed_cookies'] as const) t.equal(resolveSettings({ secretKey, engine }).engine, engine)
 })
 
-t.test("Django's cache goes with the engine db only", async (t) => {
+t.test('an option that the engine does not use is refused: probably another engine was meant', async (t) => {
+  const useless = (name: string, expected: string, received: string) => [
+    `- ${name}: expected the engine ${expected} with it, got ${received}, which does not use it: set engine, or leave out ${name}`
+  ]
+  const cache = new MemoryCache()
+  const djangoCache = { delete: async () => {} }
+  t.strictSame(problemsWith({ cache }), useless('cache', '"cache" or "cached_db"', '"db"'))
+  t.strictSame(problemsWith({ engine: 'cache', cache, cacheMaxAge: 5 }), useless('cacheMaxAge', '"cached_db"', '"cache"'))
+  t.strictSame(problemsWith({ filePath: '/tmp/sessions' }), useless('filePath', '"file"', '"db"'))
+  t.strictSame(problemsWith({ engine: 'file', columns: () => ({}) }), useless('columns', '"db" or "cached_db"', '"file"'))
+  t.strictSame(problemsWith({ engine: 'signed_cookies', djangoCache }), useless('djangoCache', '"db"', '"signed_cookies"'))
+  t.strictSame(problemsWith({ engine: class Own {}, cache }), useless('cache', '"cache" or "cached_db"', 'another one'))
+  t.strictSame(problemsWith({ touchAfter: 60 }), [
+    '- touchAfter: expected saveEveryRequest: true or timeouts.idle with it, without which no request renews an unchanged session'
+  ])
+  for (const options of [{ cache: undefined, filePath: undefined }, { touchAfter: 0 }, { engine: 'file' as const, tableName: 'a' }]) {
+    t.match(resolveSettings({ ...valid, ...options }), { knex }, 'a default, and what app.sessions.model uses, may be there')
+  }
+})
+
+t.test('touchAfter is shorter than a session, which otherwise ends before its first renewal', async (t) => {
+  const tooLong = (cookieAge: number) => [`- touchAfter: expected less than cookieAge (${cookieAge} s), got ${cookieAge}`]
+  t.strictSame(problemsWith({ saveEveryRequest: true, cookieAge: 600, touchAfter: 600 }), tooLong(600))
+  t.strictSame(problemsWith({ saveEveryRequest: true, touchAfter: 1_209_600 }), tooLong(1_209_600))
+  t.strictSame(problemsWith({ saveEveryRequest: true, cookieAge: 60, timeouts: { absolute: 60 }, touchAfter: 60 }), tooLong(60))
+  t.match(resolveSettings({ ...valid, saveEveryRequest: true, cookieAge: 600, touchAfter: 599 }), { touchAfter: 599 })
+})
+
+t.test("Django's cache has the method delete, and its settings the right types", async (t) => {
   const djangoCache = { delete: async () => {} }
   t.equal(resolveSettings({ ...valid, djangoCache }).djangoCache, djangoCache)
-  t.match(problemsWith({ engine: 'signed_cookies', djangoCache }), [
-    /^- djangoCache: expected the engine "db" with it, got "signed_cookies"$/
-  ])
   t.strictSame(problemsWith({ djangoCache: { del() {} } }), ['- djangoCache: expected the methods delete, got an object without delete'])
   t.strictSame(problemsWith({ djangoCache: { ...djangoCache, keyPrefix: 1, version: '2', deleteAgainAfter: '3s' } }), [
     '- djangoCache.keyPrefix: expected a string, got 1',
@@ -188,9 +212,13 @@ t.test('values of the wrong type or out of range are refused, with what was expe
     ['compressAbove', [-1, Number.NaN], /bytes from 0/],
     ['clock', [new Date(), Date.now()], /a function/]
   ]
+  const users: Record<string, object> = {
+    touchAfter: { saveEveryRequest: true },
+    cacheMaxAge: { engine: 'cached_db', cache: new MemoryCache() }
+  }
   for (const [name, values, expected] of wrong) {
     for (const value of values) {
-      const problems = problemsWith({ [name]: value })
+      const problems = problemsWith({ ...users[name], [name]: value })
       t.equal(problems.length, 1)
       t.match(problems[0], new RegExp(`^- ${name}: expected .*${expected.source}.*, got .+$`), `${name}: ${String(value)}`)
     }
@@ -335,7 +363,7 @@ t.test('no message holds a secret', async (t) => {
     problemsWith({ secret }),
     problemsWith({ secretKeyFallbacks: secret }),
     problemsWith({ knex: `postgres://user:${secret}@host/database` }),
-    problemsWith({ cache: `redis://:${secret}@host` }),
+    problemsWith({ engine: 'cache', cache: `redis://:${secret}@host` }),
     problemsWith({ engine: `redis://:${secret}@host`, djangoCache: { delete() {} } }),
     problemsOf(secret),
     problemsOf([secret]),

@@ -6,7 +6,6 @@ import type { SessionOptions } from '../lib/index.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { createApp } from './fixtures/app.ts'
 import { createDatabase, databases, missing, openDatabase } from './fixtures/databases.ts'
-import { privateFolder } from './fixtures/folders.ts'
 import { freePort } from './fixtures/servers.ts'
 
 const CODE = 'FST_SESSION_TABLE_MISMATCH'
@@ -145,6 +144,6 @@ for (const [client, protocol] of Object.entries({ pg: 'postgres', mysql2: 'mysql
 t.test('engines without a table have nothing to verify', async (t) => {
   const knex = await createDatabase(t, 'sqlite')
   for (const engine of ['file', 'signed_cookies'] as const) {
-    await (await start(t, { engine, knex, filePath: privateFolder(t) })).ready
+    await (await start(t, { engine, knex })).ready
   }
 })

@@ -2,7 +2,7 @@
 import { refuse } from './check.js'
 import type { CookieOptions, SessionOptions, UserSessionsOptions } from './options.js'
 import { findProblems } from './problems.js'
-import { resolveTimeouts, type Timeouts, timeoutDefaults } from './timeouts.js'
+import { DEFAULT_COOKIE_AGE, resolveTimeouts, type Timeouts, timeoutDefaults } from './timeouts.js'
 
 /** Options without a default. */
 type Absent = 'knex' | 'clearExpired' | 'columns' | 'serializer' | 'cache' | 'djangoCache' | 'filePath'
@@ -35,7 +35,7 @@ export function resolveSettings(options: SessionOptions): Settings {
     djangoCache: undefined,
     filePath: undefined,
     clearExpired: undefined,
-    cookieAge: 1_209_600, // two weeks
+    cookieAge: DEFAULT_COOKIE_AGE,
     expireAtBrowserClose: false,
     saveEveryRequest: false,
     touchAfter: 0,

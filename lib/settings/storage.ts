@@ -34,9 +34,18 @@ const DJANGO_CACHE_CHECKS: Record<Exclude<keyof DjangoCache, 'delete'>, Check> =
   deleteAgainAfter: ['seconds from 0 to 3600', isNumberFrom(0, 3600)]
 }
 
+/** The engines that use an option. `knex` and `tableName` are used with every engine, by `app.sessions.model`. */
+const USERS = {
+  cache: ['cache', 'cached_db'],
+  cacheMaxAge: ['cached_db'],
+  djangoCache: ['db'],
+  filePath: ['file'],
+  columns: ['db', 'cached_db']
+} satisfies Partial<Record<keyof SessionOptions, EngineName[]>>
+
 /** Describes everything that is wrong with these options, alone and together. */
-export function storageProblems({ engine = 'db', knex, cache, djangoCache }: SessionOptions): string[] {
-  const isName = ENGINE_NAMES.includes(engine)
+export function storageProblems(options: SessionOptions): string[] {
+  const { engine = 'db', knex, cache, djangoCache } = options
   const missing = (name: 'knex' | 'cache') =>
     `${name}: expected ${STORAGE_CHECKS[name][0]}, which the engine ${JSON.stringify(engine)} needs, got nothing`
   return [
@@ -47,10 +56,16 @@ export function storageProblems({ engine = 'db', knex, cache, djangoCache }: Ses
     ...knexProblems(knex),
     ...(knex === undefined && (engine === 'db' || engine === 'cached_db') ? [missing('knex')] : []),
     ...(cache === undefined && (engine === 'cache' || engine === 'cached_db') ? [missing('cache')] : []),
-    ...(djangoCache !== undefined && engine !== 'db'
-      ? [`djangoCache: expected the engine "db" with it, got ${isName ? JSON.stringify(engine) : 'another one'}`]
-      : [])
+    ...Object.entries(USERS).flatMap(([name, users]) => uselessProblems(name as keyof typeof USERS, users, options))
   ]
+}
+
+/** Refuses an option that the engine does not use: probably another engine was meant. */
+function uselessProblems(name: keyof typeof USERS, users: readonly unknown[], { engine = 'db', [name]: value }: SessionOptions): string[] {
+  if (value === undefined || users.includes(engine)) return []
+  const expected = users.map((user) => JSON.stringify(user)).join(' or ')
+  const received = ENGINE_NAMES.includes(engine) ? JSON.stringify(engine) : 'another one'
+  return [`${name}: expected the engine ${expected} with it, got ${received}, which does not use it: set engine, or leave out ${name}`]
 }
 
 /**

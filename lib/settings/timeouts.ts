@@ -26,6 +26,9 @@ export interface Timeouts {
 
 const HOUR = 3600
 
+/** Two weeks, in seconds. */
+export const DEFAULT_COOKIE_AGE = 14 * 24 * HOUR
+
 /** NIST SP 800-63B-4 §2.1.3, §2.2.3 and §2.3.3 (Reauthentication). */
 const PRESETS: Record<TimeoutPreset, Timeouts> = {
   'nist-aal1': { absolute: 30 * 24 * HOUR },
@@ -59,12 +62,14 @@ export function timeoutDefaults({ idle }: Timeouts): Pick<SessionOptions, 'cooki
 }
 
 /** Describes everything that is wrong with the option, alone and in combination with others. */
-export function timeoutProblems({ timeouts, cookieAge, saveEveryRequest, touchAfter }: SessionOptions): string[] {
+export function timeoutProblems(options: SessionOptions): string[] {
+  const { timeouts, cookieAge, saveEveryRequest, touchAfter } = options
+  if (timeouts === undefined) return touchAfterProblems(options)
   if (!isPreset(timeouts) && !isObject(timeouts)) return []
   const problems = isPreset(timeouts) ? [] : checkAll(timeouts, CHECKS, 'timeouts.')
   if (problems.length > 0) return problems
   const { idle, absolute = MAX_AGE } = resolveTimeouts(timeouts)
-  if (idle === undefined) return []
+  if (idle === undefined) return touchAfterProblems(options)
   const demand = (holds: boolean, problem: string) => (holds ? [] : [problem])
   return [
     ...demand(idle <= absolute, `timeouts.idle: expected no more than timeouts.absolute (${absolute} s), got ${idle} s`),
@@ -72,4 +77,14 @@ export function timeoutProblems({ timeouts, cookieAge, saveEveryRequest, touchAf
     ...demand(saveEveryRequest !== false, 'saveEveryRequest: expected true or nothing beside timeouts.idle, got false'),
     ...demand(!(Number(touchAfter) >= idle), `touchAfter: expected less than timeouts.idle (${idle} s), got ${touchAfter}`)
   ]
+}
+
+/** Describes what is wrong with `touchAfter` where no idle timeout sets the rest. */
+function touchAfterProblems({ cookieAge = DEFAULT_COOKIE_AGE, saveEveryRequest, touchAfter = 0 }: SessionOptions): string[] {
+  if (!(touchAfter > 0)) return []
+  if (!saveEveryRequest) {
+    return ['touchAfter: expected saveEveryRequest: true or timeouts.idle with it, without which no request renews an unchanged session']
+  }
+  // Otherwise a session would end before its first renewal.
+  return touchAfter >= cookieAge ? [`touchAfter: expected less than cookieAge (${cookieAge} s), got ${touchAfter}`] : []
 }

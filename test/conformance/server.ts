@@ -30,7 +30,14 @@ if (!(await database.schema.hasTable('django_session'))) await database.migrate.
 // Shared by all settings, as the database is.
 const cache = new MemoryCache()
 const filePath = await mkdtemp(join(tmpdir(), 'conformance-'))
-const engines: readonly EngineName[] = ['db', 'cached_db', 'cache', 'file', 'signed_cookies']
+const stores: Record<EngineName, Partial<SessionOptions>> = {
+  db: {},
+  cached_db: { cache },
+  cache: { cache },
+  file: { filePath },
+  signed_cookies: {}
+}
+const engines = Object.keys(stores) as EngineName[]
 
 /** The settings that a request may bring along. */
 interface DjangoSettings {
@@ -61,8 +68,7 @@ function optionsOf(settings: DjangoSettings): SessionOptions {
     secretKey: CONFORMANCE_SECRET_KEY,
     knex: database,
     engine: settings.SESSION_ENGINE,
-    cache,
-    filePath,
+    ...stores[settings.SESSION_ENGINE ?? 'db'],
     cookie,
     cookieAge: settings.SESSION_COOKIE_AGE,
     expireAtBrowserClose: settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
