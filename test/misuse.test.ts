@@ -335,6 +335,29 @@ t.test('a saveSession() that nothing waits for fails the reply, not the process'
   t.match(await app.inject('/caught'), { statusCode: 200, body: 'FST_SESSION_STORE_UNAVAILABLE' })
 })
 
+t.test('outside requests, a failure that nothing waits for is logged, and no other', async (t) => {
+  const { app, logs } = await createSite(t, () => {}, { cache: new FailingCache() })
+  const warned = () => logs.splice(0).filter(({ level }) => level === 40)
+  const code = 'FST_SESSION_STORE_UNAVAILABLE'
+  const save = () => app.sessions.open().set('a', 1).save()
+  save()
+  await nextTurn()
+  await nextTurn()
+  t.match(warned(), [{ err: { code }, msg: /outside requests failed, and nothing waits for it/ }])
+  await t.rejects(save(), { code })
+  await new Promise<void>((resolve) =>
+    app.sessions
+      .open()
+      .set('a', 1)
+      .save(() => resolve())
+  )
+  const saving = save()
+  await t.rejects(saving, { code })
+  await nextTurn()
+  await nextTurn()
+  t.strictSame(warned(), [])
+})
+
 t.test('a saveSession() that is awaited later than it failed is handled by its author', async (t) => {
   const cache = new FailingCache()
   const { app } = await createSite(

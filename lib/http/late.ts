@@ -36,7 +36,7 @@ async function settle({ log, request }: FastifyReply, { session, commit }: Reque
     await lifecycleOf(session).settled()
   } catch (error) {
     const route = request.routeOptions.url
-    log.error({ err: error, route }, 'An operation of the session failed after the reply, and nothing waits for it: is an await missing?')
+    log.warn({ err: error, route }, 'An operation of the session failed after the reply, and nothing waits for it: is an await missing?')
   }
 }
 

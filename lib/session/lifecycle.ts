@@ -33,7 +33,7 @@ export class SessionLifecycle {
   readonly #context: SessionContext
   readonly #log: SessionLog
   readonly #request: object | null
-  readonly #queue = new SerialQueue()
+  readonly #queue: SerialQueue
   #key: string | null
   #snapshot: Snapshot | null = null
   /** Whether a save failed that the store may have carried out. */
@@ -48,6 +48,7 @@ export class SessionLifecycle {
     this.#context = context
     this.#log = log
     this.#request = request
+    this.#queue = new SerialQueue(request === null ? (error) => this.#reportForgotten(error) : null)
     this.data = new WorkingCopy(context.codec.serializer, context.settings.saveNestedChanges)
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
@@ -203,6 +204,10 @@ export class SessionLifecycle {
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
     this.data.load(snapshot?.members ?? new Map())
+  }
+
+  #reportForgotten(error: unknown): void {
+    this.#log.warn({ err: error }, 'An operation of a session outside requests failed, and nothing waits for it: is an await missing?')
   }
 
   /** The session as it is stored, for an event. */

@@ -1,9 +1,11 @@
 /**
  * Runs the asynchronous operations of one session one after another. Keeps the errors of
  * operations that are never awaited, which are to fail the reply instead of the process.
+ * Outside requests there is no reply, and they are reported.
  */
 import { type Deadline, withDeadline } from '../deadline.js'
 import { StoreUnavailable } from '../errors.js'
+import { setImmediate } from '../timers.js'
 import { Observed } from './observed.js'
 import { started } from './started.js'
 
@@ -21,10 +23,16 @@ interface Failure {
 const isForgotten = ({ promise }: Failure) => !promise.observed
 
 export class SerialQueue {
+  readonly #report: ((error: unknown) => void) | null
   #queued = 0
   #last: Promise<unknown> = Promise.resolve()
   #beside: Work[] = []
   #forgotten: Failure[] = []
+
+  /** @param report gets the errors of operations that are never awaited. Null where `settled()` throws them */
+  constructor(report: ((error: unknown) => void) | null = null) {
+    this.#report = report
+  }
 
   /** Whether `settled()` has nothing to wait for and nothing to report. */
   get isSettled(): boolean {
@@ -73,8 +81,7 @@ export class SerialQueue {
         (error) => {
           this.#end(name, settled)
           promise.ignore()
-          // Those that are awaited by now are not kept: outside requests a session may live for days, and nothing calls `settled()`.
-          this.#forgotten = [...this.#forgotten.filter(isForgotten), { promise, error }]
+          this.#keep({ promise, error })
           reject(error)
         }
       )
@@ -87,6 +94,14 @@ export class SerialQueue {
   #end(name: string | null, ended: Promise<void>): void {
     if (name === null) this.#queued--
     else this.#beside = this.#beside.filter(({ settled }) => settled !== ended)
+  }
+
+  #keep(failure: Failure): void {
+    const report = this.#report
+    // Those that are awaited by now are not kept: the session of a websocket may live for days after its `settled()`.
+    if (report === null) this.#forgotten = [...this.#forgotten.filter(isForgotten), failure]
+    // A caller who comes to its await in this turn handles it.
+    else setImmediate(() => isForgotten(failure) && report(failure.error))
   }
 
   #overdue(): StoreUnavailable {
