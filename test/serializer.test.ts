@@ -79,6 +79,19 @@ t.test("what an application's serializer refuses is refused by the name of the k
   t.throws(refuse, { name: 'TypeError', message: /"the key"/, cause: { name: 'TypeError' } })
 })
 
+t.test("dumps of an application's serializer returns a string, and not later", async (t) => {
+  const returning = (dumped: unknown) => wrapSerializer({ dumps: () => dumped as string, loads: JSON.parse })
+  for (const [dumped, got] of [
+    [undefined, 'undefined'],
+    [Promise.reject(new Error('not handled')), 'an instance of Promise'],
+    [Buffer.from('{}'), 'an instance of Buffer']
+  ] as const) {
+    const expected = { name: 'TypeError', message: `serializer.dumps: expected a string, got ${got}` }
+    t.throws(() => returning(dumped).member('a', 1), expected)
+    t.throws(() => returning(dumped).join(new Map()), expected)
+  }
+})
+
 t.test("an application's serializer compares values", async (t) => {
   const serializer = wrapSerializer(backwards)
   const member = (value: unknown) => serializer.member('name', value)

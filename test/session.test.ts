@@ -96,6 +96,8 @@ t.test('writes', async (t) => {
   t.equal(session.pop('c', 'gone'), 'gone')
   t.equal(session.setDefault('a', 'other'), 'one')
   t.equal(session.setDefault('e', 5), 5)
+  t.equal(session.setDefault('nothing', undefined), undefined)
+  t.equal(session.has('nothing'), false)
   session.set('list', (list: number[] = []) => [...list, 2])
   session.set('a', undefined)
   t.strictSame(session.toObject(), { list: [1, 2], d: 4, e: 5 })

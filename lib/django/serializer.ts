@@ -2,6 +2,7 @@
  * Serializers: they convert the members of a session to text and back. The one for JSON is
  * lossless: a value that a request leaves alone keeps the exact text of its writer.
  */
+import { kindOf } from '../kind-of.js'
 import { type JsonMember, joinObject, parse, splitObject } from './json.js'
 import { stringify } from './json-writer.js'
 
@@ -56,16 +57,18 @@ export const jsonSerializer: MemberSerializer = {
  */
 export function wrapSerializer(serializer: Serializer): MemberSerializer {
   const member = (name: string, value: unknown): Member => {
+    let text: unknown
     try {
-      return { text: serializer.dumps({ value }), value }
+      text = serializer.dumps({ value })
     } catch (error) {
       throw new TypeError(`Cannot store ${JSON.stringify(name)} in the session: the serializer refuses it`, { cause: error })
     }
+    return { text: checkedText(text), value }
   }
   const copy = ({ text }: Member): unknown => serializer.loads(text).value
   return {
     join(members) {
-      const text = serializer.dumps(toObject(members, copy))
+      const text = checkedText(serializer.dumps(toObject(members, copy)))
       // Each character becomes one byte. Buffer would silently truncate any other character.
       if (/[^\0-\xff]/.test(text)) throw new TypeError('Expected serializer.dumps() to return Latin-1 characters only')
       return text
@@ -80,6 +83,14 @@ export function wrapSerializer(serializer: Serializer): MemberSerializer {
     same: (left, right) => left?.text === right?.text,
     copy
   }
+}
+
+/** @throws TypeError if `dumps` returned anything but a string, such as a promise */
+function checkedText(text: unknown): string {
+  if (typeof text === 'string') return text
+  // The promise of an async function may reject, and nothing else handles it.
+  if (text instanceof Promise) text.catch(() => {})
+  throw new TypeError(`serializer.dumps: expected a string, got ${kindOf(text)}`)
 }
 
 /** Converts members to a plain object. `__proto__` becomes an ordinary own property. */

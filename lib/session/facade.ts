@@ -2,7 +2,6 @@
 import { type InspectOptions, inspect } from 'node:util'
 import type { SessionLog } from '../contract.js'
 import { EXPIRY_NAME, expiryAge, toStoredExpiry } from '../django/expiry.js'
-import type { Member } from '../django/serializer.js'
 import { kindOf } from '../kind-of.js'
 import { checkData, checkedName } from './arguments.js'
 import { refuseAssignments } from './assignments.js'
@@ -192,7 +191,9 @@ class SessionFacade implements Session {
   setDefault<N extends Name, D extends Value<N>>(name: N, value: D): WithFallback<N, D>
   setDefault(name: string, value: unknown): unknown {
     if (!this.#data.read('setDefault').has(checkedName('setDefault', name))) this.#data.set(name, value)
-    return this.#data.handOut(name, this.#data.read('setDefault').get(name) as Member)
+    // `undefined` stores nothing, as in `set`.
+    const member = this.#data.read('setDefault').get(name)
+    return member && this.#data.handOut(name, member)
   }
 
   // --- the store: asynchronous, one after another ----------------------------------
