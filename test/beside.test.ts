@@ -6,8 +6,9 @@ import passport from '@fastify/passport'
 import secureSession from '@fastify/secure-session'
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify'
 import t, { type Test } from 'tap'
-import sessions, { getSession } from '../lib/untyped.ts'
+import sessions, { getSession, MemoryCache, type SessionOptions } from '../lib/untyped.ts'
 import { Browser, createServer, memorySettings, secretKey, warnings } from './fixtures/app.ts'
+import { openDatabase } from './fixtures/databases.ts'
 import { type Neighbour, neighbours } from './fixtures/neighbours.ts'
 
 /** Without its types: they would give `request.session` another type in all tests. */
@@ -192,6 +193,28 @@ t.test('two scopes beside each other have sessions of their own', async (t) => {
     })
   }
   for (const name of ['a', 'b']) t.match((await app.inject(`/${name}`)).cookies, [{ name }])
+})
+
+t.test('two scopes with one cookie and different stores are warned of', async (t) => {
+  const knex = await openDatabase(t, 'sqlite')
+  const table = (tableName: string) => ({ secretKey, knex, tableName, verify: false })
+  const cookies = { engine: 'signed_cookies' as const, secretKey }
+  const pairs: [title: string, first: SessionOptions, second: SessionOptions, count: number][] = [
+    ['two tables', table('a'), table('b'), 1],
+    ['two engines', table('a'), cookies, 1],
+    ['one table', table('a'), table('a'), 0],
+    ['one table, with a cache', table('a'), { ...table('a'), engine: 'cached_db', cache: new MemoryCache() }, 0],
+    ['one engine', cookies, cookies, 0],
+    ['two cookies', table('a'), { ...table('b'), cookie: { name: 'b' } }, 0],
+    ['two paths', { ...table('a'), cookie: { path: '/a' } }, { ...table('b'), cookie: { path: '/b' } }, 0]
+  ]
+  for (const [title, first, second, count] of pairs) {
+    const { app, logs } = createServer(t)
+    for (const options of [first, second]) app.register(async (scope) => void scope.register(sessions, options))
+    await app.ready()
+    const msg = /different places, but have the same cookie, "sessionid"/
+    t.equal(warnings(logs).filter((line) => msg.test(String(line.msg))).length, count, title)
+  }
 })
 
 t.test('plugins that read the session synchronously are told how to load it', async (t) => {

@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { readCookie } from '../django/cookie-header.js'
-import { AlreadyRegistered, NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
+import { NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
@@ -14,6 +14,7 @@ import { Schedule } from './cleanup-schedule.js'
 import { lateChangeWarning } from './late.js'
 import { Committer, RequestState } from './reply.js'
 import { checkRouteConfig, type RouteSession, renewsOn } from './route-config.js'
+import { claimScope } from './scopes.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
 declare module 'fastify' {
@@ -54,25 +55,9 @@ export function getSession(request: FastifyRequest): Session {
   return session
 }
 
-/** The scopes with sessions, by server. */
-const claimed = new WeakMap<object, FastifyInstance[]>()
-
-/**
- * Refuses a scope inside or around another one with sessions: the hooks of the outer one would run for requests of the inner one.
- *
- * @throws AlreadyRegistered
- */
-function claimScope(fastify: FastifyInstance): void {
-  const scopes = claimed.get(fastify.server) ?? []
-  // A scope inherits from the one around it, but the outer one does not have the decorators of the inner one.
-  const isOutside = (scope: FastifyInstance) => Object.prototype.isPrototypeOf.call(fastify, scope)
-  if (fastify.hasRequestDecorator('session') || scopes.some(isOutside)) throw new AlreadyRegistered()
-  claimed.set(fastify.server, [...scopes, fastify])
-}
-
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
   const settings = resolveSettings(withoutRegisterOptions(options))
-  claimScope(fastify)
+  claimScope(fastify, settings)
   warnOfWeakKeys(settings, fastify.log)
   const sessions = await Sessions.create(settings, fastify.log)
   fastify.addHook('preClose', () => sessions.closeWatches())
