@@ -41,7 +41,7 @@ export interface Auth<User extends AuthUser> {
    * and the old key is invalid at once. The data of an anonymous session, or of a session of
    * the same user, is kept. The session of another user is flushed. With the option `userSessions` it is stored at once.
    *
-   * @throws TypeError when the user has no usable `id` or no string `password`, or when `request` is not a request
+   * @throws TypeError when the user has no usable `id` or no string `password`, when `request` is not a request, or for other options
    * @throws NotRegistered, SessionDisabled, SessionInterrupted, StoreUnavailable
    * @throws TooManySessions with `maxSessions` and `then: 'refuse'`; then nobody is signed in
    */

@@ -1,7 +1,8 @@
 /** The functions for logins, and the check of their options. */
 import type { FastifyRequest } from 'fastify'
+import { kindOf } from '../kind-of.js'
 import { lifecycleOf, lifecycleOfArgument } from '../session/facade.js'
-import { type Check, checkAll, FUNCTION, isText, refuse } from '../settings/check.js'
+import { type Check, checkAll, FUNCTION, isObject, isText, refuse } from '../settings/check.js'
 import type { Auth, AuthOptions } from './auth.js'
 import { createFreshLoginRequired, createLoginRequired } from './login-required.js'
 import { Logins } from './logins.js'
@@ -14,7 +15,7 @@ import { type AuthUser, sessionOf } from './users.js'
  * @throws InvalidOptions
  */
 export function createAuth<User extends AuthUser>(options: AuthOptions<User>): Auth<User> {
-  checkOptions(options)
+  refuse(problemsOf(options))
   const logins = new Logins(options)
   const user = (request: FastifyRequest) => logins.user(request)
   return {
@@ -52,8 +53,9 @@ const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {
   onLogout: FUNCTION
 }
 
-/** @throws InvalidOptions with all problems */
-function checkOptions(options: { getUser?: unknown }): void {
+/** Describes everything that is wrong with the options. */
+function problemsOf(options: unknown): string[] {
+  if (!isObject(options)) return [`createAuth: expected an object with options, such as getUser, got ${kindOf(options)}`]
   const missing = options.getUser === undefined ? ['getUser: expected a function, got nothing'] : []
-  refuse([...missing, ...checkAll(options, CHECKS)])
+  return [...missing, ...checkAll(options, CHECKS)]
 }

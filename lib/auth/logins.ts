@@ -7,11 +7,11 @@ import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
 import type { Members } from '../django/serializer.js'
 import { LoginRequired } from '../errors.js'
-import { kindOf } from '../kind-of.js'
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import { isUserId } from '../user-sessions/user-id.js'
+import { checkLoginOptions, checkNames } from './arguments.js'
 import type { AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
 import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
 import { CSRF_NAMES, undoLogin } from './undo-login.js'
@@ -50,9 +50,10 @@ export class Logins<User extends AuthUser> {
     })
   }
 
-  async login(request: FastifyRequest, user: User, { method = 'password', rememberMe }: LoginOptions = {}): Promise<void> {
+  async login(request: FastifyRequest, user: User, options: LoginOptions = {}): Promise<void> {
     checkUser('login', user)
-    checkRememberMe(rememberMe)
+    checkLoginOptions(options)
+    const { method = 'password', rememberMe } = options
     const session = await sessionOf(request).load()
     const entry = entryOf(session, method)
     await this.own.refuseSurplus(session, user)
@@ -83,8 +84,10 @@ export class Logins<User extends AuthUser> {
     this.#remember(session, Promise.resolve(user))
   }
 
-  async reauthenticate(request: FastifyRequest, user: User, { method = 'password' }: ReauthenticateOptions = {}): Promise<void> {
+  async reauthenticate(request: FastifyRequest, user: User, options: ReauthenticateOptions = {}): Promise<void> {
     checkUser('reauthenticate', user)
+    checkNames('reauthenticate', options, ['method'])
+    const { method = 'password' } = options
     const session = await sessionOf(request).load()
     const entry = entryOf(session, method)
     if ((await this.userId(request)) !== String(user.id)) throw new LoginRequired()
@@ -166,13 +169,6 @@ export class Logins<User extends AuthUser> {
     }
     if (isStillThere) await session.flush()
     return null
-  }
-}
-
-/** @throws TypeError for other types, such as a string from a form, of which "false" would be truthy */
-function checkRememberMe(rememberMe: unknown): void {
-  if (rememberMe !== undefined && typeof rememberMe !== 'boolean') {
-    throw new TypeError(`login: expected rememberMe to be true or false, got ${kindOf(rememberMe)}`)
   }
 }
 

@@ -56,7 +56,11 @@ const SALT_LENGTH = 22
  *
  * @throws InvalidOptions
  */
-export function createPasswords({ iterations = 1_500_000 }: PasswordOptions = {}): Passwords {
+export function createPasswords(options: PasswordOptions = {}): Passwords {
+  const { iterations = 1_500_000, ...unknown }: PasswordOptions = Object(options)
+  if (options !== Object(options) || Object.keys(unknown).length > 0) {
+    throw new InvalidOptions('- createPasswords: expected nothing or an object with iterations')
+  }
   if (!Number.isInteger(iterations) || iterations < 1 || iterations > MAX_COST) {
     throw new InvalidOptions(`- iterations: expected an integer from 1 to ${MAX_COST}, got ${JSON.stringify(iterations)}`)
   }

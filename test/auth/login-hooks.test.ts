@@ -108,6 +108,24 @@ t.test('a rememberMe that is not a boolean, and a hook that is not a function, a
   })
 })
 
+t.test('options of login and reauthenticate that do not exist are refused', async (t) => {
+  const { app, auth, users } = await createSite(t)
+  app.get('/login', async (request) => {
+    const user = users.get('1') as User
+    for (const [call, options, message] of [
+      ['login', { remember: true }, 'login: unknown option remember; there are method, rememberMe'],
+      ['login', { RememberMe: true }, 'login: unknown option RememberMe, did you mean rememberMe?'],
+      ['login', true, 'login: expected an object with method or rememberMe as the options, got a boolean'],
+      ['login', null, 'login: expected an object with method or rememberMe as the options, got null'],
+      ['reauthenticate', { rememberMe: true }, 'reauthenticate: unknown option rememberMe; there are method']
+    ] as const) {
+      await t.rejects(auth[call](request, user, options as never), { name: 'TypeError', message })
+    }
+    return auth.userId(request)
+  })
+  t.equal((await app.inject('/login')).body, 'null')
+})
+
 t.test('misspelt options of createAuth, and backends that are none, are refused', async (t) => {
   for (const [options, message] of [
     [

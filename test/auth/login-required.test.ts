@@ -66,6 +66,8 @@ t.test('a login page elsewhere, or none, is refused at the start', async (t) => 
     t.throws(() => auth.loginRequired({ redirectTo }), { code: 'FST_SESSION_INVALID_OPTIONS' }, redirectTo)
   }
   t.throws(() => createAuth({} as AuthOptions<AuthUser>), { code: 'FST_SESSION_INVALID_OPTIONS' })
+  const message = /createAuth: expected an object with options, such as getUser, got undefined/
+  t.throws(() => createAuth(undefined as never), { code: 'FST_SESSION_INVALID_OPTIONS', message })
 })
 
 t.test('loginRequired used as a hook without being called is refused where the route is added', async (t) => {

@@ -300,4 +300,7 @@ t.test('iterations that are none are refused', async (t) => {
   for (const iterations of [0, -1, 1.5, Number.NaN, 20_000_001, '1000', null]) {
     t.throws(() => createPasswords({ iterations: iterations as number }), { code: 'FST_SESSION_INVALID_OPTIONS' })
   }
+  for (const options of [{ iters: 5 }, 5, null]) {
+    t.throws(() => createPasswords(options as never), { message: /createPasswords: expected nothing or an object with iterations/ })
+  }
 })
