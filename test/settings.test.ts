@@ -374,6 +374,13 @@ t.test('no message holds a secret', async (t) => {
   for (const problems of messages) t.notMatch(problems.join('\n'), /hunter2/)
 })
 
+t.test('a clock is asked for the time once', async (t) => {
+  const refused = (received: string) => [`- clock: expected a function that returns the time as a Date, got one that returns ${received}`]
+  t.strictSame(problemsWith({ clock: Date.now }), refused('a number'))
+  t.strictSame(problemsWith({ clock: () => new Date('soon') }), refused('an invalid one'))
+  t.strictSame(problemsWith({ clock: async () => new Date() }), refused('an instance of Promise'))
+})
+
 t.test('timeouts that are wrong, alone or beside other options, are refused', async (t) => {
   const shape = 'timeouts: expected an object with idle or absolute or both, or one of nist-aal1, nist-aal2, nist-aal3, got'
   t.strictSame(problemsWith({ timeouts: 'nist-aal4' }), [`- ${shape} "nist-aal4"`])

@@ -1,5 +1,7 @@
 /** The checks of all options. */
+import { isDate } from 'node:util/types'
 import { MAX_AGE } from '../django/expiry.js'
+import { kindOf } from '../kind-of.js'
 import { BOOLEAN, type Check, checkAll, FUNCTION, isNumberFrom, isObject, isText, oneOf, received } from './check.js'
 import { cookieProblems } from './cookie.js'
 import type { SessionOptions } from './options.js'
@@ -55,8 +57,18 @@ export function findProblems(options: SessionOptions): string[] {
     ...storageProblems(options),
     ...timeoutProblems(options),
     ...userSessionsProblems(options),
+    ...clockProblems(options.clock),
     ...secretKeyProblems(options)
   ]
+}
+
+/** Asks the clock for the time: one that gives none would fail every request. */
+function clockProblems(clock: unknown): string[] {
+  if (typeof clock !== 'function') return []
+  const now: unknown = clock()
+  if (isDate(now) && !Number.isNaN(now.getTime())) return []
+  const received = isDate(now) ? 'an invalid one' : kindOf(now)
+  return [`clock: expected a function that returns the time as a Date, got one that returns ${received}`]
 }
 
 function secretKeyProblems(options: SessionOptions): string[] {
