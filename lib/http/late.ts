@@ -2,29 +2,47 @@
 import type { FastifyReply } from 'fastify'
 import { ChangedAfterReply, CookieNotSent } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
+import type { ChangeObserver } from '../session/working-copy.js'
 import { setImmediate } from '../timers.js'
 import { forgottenFailure, type RequestState } from './reply.js'
 
+/** The reply of a request, which is unknown before the plugin's onRequest hook. */
+export const kReply = Symbol('fastify-django-sessions.reply')
+
 /**
- * Returns a function to call at each change of the session, and before each operation of the store. It looks at the
- * session when the response has ended and no operation is under way: until then `session.save()` may still save a change.
+ * Looks at a session that was used when the response has ended and no operation is under way: until then
+ * `session.save()` may still save a change.
  */
-export function lateChangeWarning(reply: FastifyReply, state: RequestState): () => void {
-  let isWatched = false
-  const look = () => {
-    isWatched = false
+export class LateWatch implements ChangeObserver {
+  readonly #state: RequestState
+  readonly #request: { readonly [kReply]?: FastifyReply | null }
+  #isWatched = false
+
+  constructor(state: RequestState, request: { readonly [kReply]?: FastifyReply | null }) {
+    this.#state = state
+    this.#request = request
+  }
+
+  changed(): void {
+    const reply = this.#request[kReply]
+    // The plugin's onRequest hook calls this again.
+    if (!reply) return
+    if (this.#state.committed) this.#state.changedLate = true
+    if (this.#isWatched) return
+    this.#isWatched = true
+    const look = () => this.#look(reply)
+    if (reply.raw.writableFinished || reply.raw.closed) setImmediate(look)
+    else reply.raw.once('close', look)
+  }
+
+  #look(reply: FastifyReply): void {
+    const state = this.#state
+    this.#isWatched = false
     // If the client disconnects, the response closes while the handler still runs. Its reply is committed later.
     if (!state.committed && !reply.sent) return
     const isCommitting = state.commit !== null && !state.committed
     if (!isCommitting && lifecycleOf(state.session).isSettled) warn(reply, state)
     else settle(reply, state).then(() => warn(reply, state))
-  }
-  return () => {
-    if (state.committed) state.changedLate = true
-    if (isWatched) return
-    isWatched = true
-    if (reply.raw.writableFinished || reply.raw.closed) setImmediate(look)
-    else reply.raw.once('close', look)
   }
 }
 

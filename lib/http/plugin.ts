@@ -11,7 +11,7 @@ import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
 import { resolveSettings, type Settings } from '../settings/settings.js'
 import { Schedule } from './cleanup-schedule.js'
-import { lateChangeWarning } from './late.js'
+import { kReply, LateWatch } from './late.js'
 import { Committer, RequestState } from './reply.js'
 import { checkRouteConfig, type RouteSession, renewsOn } from './route-config.js'
 import { claimScope } from './scopes.js'
@@ -40,7 +40,6 @@ declare module 'fastify' {
 export const kRefuse = Symbol('fastify-django-sessions.refuse')
 
 const kState = Symbol('fastify-django-sessions.state')
-const kReply = Symbol('fastify-django-sessions.reply')
 /** Both may be missing: Fastify's decorators do not reach scopes that were created before the plugin was loaded. */
 type Stateful = FastifyRequest & { [kState]?: RequestState | null; [kReply]?: FastifyReply | null }
 
@@ -138,7 +137,9 @@ class RequestSessions {
     stateful[kReply] = reply
     const state = stateful[kState]
     // A hook of a plugin that was registered earlier may have changed or saved the session.
-    if (state && (state.session.modified || state.session.sessionKey !== state.cookieKey)) this.#watch(state, reply)
+    if (state && (state.session.modified || state.session.sessionKey !== state.cookieKey)) {
+      lifecycleOf(state.session).data.observer?.changed()
+    }
     const { config, url } = request.routeOptions
     // Checked here too, because the onRoute hook misses routes that were declared before the plugin was loaded.
     return (checkRouteConfig(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
@@ -185,16 +186,8 @@ class RequestSessions {
     const state = new RequestState(session, sent !== null, this.#settings.saveEveryRequest && isActivity)
     const lifecycle = lifecycleOf(session)
     if (!isActivity) lifecycle.keepsEnd = true
-    lifecycle.data.onChange = () => this.#watch(state, request[kReply])
+    lifecycle.data.observer = new LateWatch(state, request)
     return state
-  }
-
-  #watch(state: RequestState, reply: FastifyReply | null | undefined): void {
-    // Before the plugin's onRequest hook the reply is unknown: `begin` calls this again.
-    if (!reply) return
-    const changed = lateChangeWarning(reply, state)
-    lifecycleOf(state.session).data.onChange = changed
-    changed()
   }
 }
 

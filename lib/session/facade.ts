@@ -222,7 +222,7 @@ class SessionFacade implements Session {
 
   #willStore(): void {
     this.#data.accessed = true
-    this.#data.onChange?.()
+    this.#data.observer?.changed()
   }
 
   // --- methods of other plugins ------------------------------------------------------

@@ -20,11 +20,19 @@ export class PendingSave {
   }
 }
 
+/**
+ * An object, and no function: where each request makes a function and stores it here, V8 keeps requests beyond
+ * the collections of the young generation, until the next full one.
+ */
+export interface ChangeObserver {
+  /** Called at each change, and before each `save()` and `cycleKey()` of a handler. */
+  changed(): void
+}
+
 export class WorkingCopy {
   /** Whether the data was read or changed. */
   accessed = false
-  /** Called at each change, and before each `save()` and `cycleKey()` of a handler. */
-  onChange: (() => void) | null = null
+  observer: ChangeObserver | null = null
   readonly #serializer: MemberSerializer
   readonly #saveNestedChanges: boolean
   #members: Members | null = null
@@ -209,7 +217,7 @@ export class WorkingCopy {
   #change(): void {
     this.accessed = true
     this.#modified = true
-    this.onChange?.()
+    this.observer?.changed()
   }
 
   #record(name: string, step: Step, replaces = true): void {
