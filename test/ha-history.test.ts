@@ -109,6 +109,11 @@ for (const [title, { steps, end, verdict }] of Object.entries(CASES)) {
   t.test(title, async (t) => t.match(judged(steps, end), { ...KEPT, ...verdict }))
 }
 
+t.test('errors are counted by what was asked and answered, with logouts that were refused by themselves', async (t) => {
+  const verdict = judged([LOGIN, ['write', 503], ['write', 503], ['logout', 503]], null)
+  t.match(verdict, { errors: 3, failures: 2, kinds: { 'write 503': 2, 'logout 503': 1 } })
+})
+
 t.test('a session that nobody could read in the end is gone', async (t) => {
   t.match(judge(visitsOf([LOGIN, ['write', 200]]), [], { fault: 0, stop: 200 }), { lost: 2 })
 })

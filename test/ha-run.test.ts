@@ -1,8 +1,11 @@
 /** The command that runs failovers: what it is asked to run and cannot is no success. */
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { root } from './fixtures/pages.ts'
+import { cells } from './ha/cells.ts'
+import { parts } from './ha/parts.ts'
 
 function run(...names: string[]) {
   const { MYSQL_URL, ...env } = process.env
@@ -25,4 +28,14 @@ t.test('failovers of a server that is not there', async (t) => {
     status: 2,
     stderr: /Left out, without MYSQL_URL: MySQL: read_only for 3 s[\s\S]*Nothing is left to run/
   })
+})
+
+t.test('each part that is taken out is there, and so is the failover that has to notice', async (t) => {
+  for (const { cell, file, text } of parts) {
+    t.equal(readFileSync(join(root, file), 'utf8').split(text).length, 2, `${text} in ${file}`)
+    t.ok(
+      cells.some(({ name }) => name === cell),
+      cell
+    )
+  }
 })

@@ -50,6 +50,10 @@ export interface Verdict {
   answers: number
   /** Answers other than 200, and requests without an answer. */
   errors: number
+  /** Those of them that are no logout answered by 503, which `cached_db` may not carry out without the cache. */
+  failures: number
+  /** How many errors there were of each kind, such as `logout 503`. */
+  kinds: Record<string, number>
   /** Seconds, over all visitors together, without an answer of 200. */
   gap: number
   /** Processes that answered no request by 200 which began after the fault. */
@@ -71,7 +75,7 @@ export interface Verdict {
 export function judge(visits: readonly Visit[], ends: readonly End[], { fault, stop }: Times): Verdict {
   const verdict: Verdict = {
     answers: visits.length,
-    errors: visits.filter((visit) => !happened(visit)).length,
+    ...errorsOf(visits),
     gap: gapOf(visits, stop),
     down: downOf(visits, fault),
     ...NOTHING
@@ -93,6 +97,13 @@ const happened = ({ status }: Visit) => status === 200
 /** A request that was refused with 400 changed nothing. */
 const mayHaveHappened = ({ status }: Visit) => status !== 400
 const isLogout = ({ what }: Visit) => what === 'logout'
+
+function errorsOf(visits: readonly Visit[]): Pick<Verdict, 'errors' | 'failures' | 'kinds'> {
+  const errors = visits.filter((visit) => !happened(visit))
+  const kinds: Record<string, number> = {}
+  for (const { what, status } of errors) kinds[`${what} ${status}`] = (kinds[`${what} ${status}`] ?? 0) + 1
+  return { errors: errors.length, failures: errors.length - (kinds['logout 503'] ?? 0), kinds }
+}
 
 function gapOf(visits: readonly Visit[], stop: number): number {
   const answers = visits.filter((visit) => happened(visit) && visit.end < stop).map(({ end }) => end)

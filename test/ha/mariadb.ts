@@ -103,23 +103,41 @@ async function createNodes(scope: Scope, options: readonly (readonly string[])[]
   return nodes
 }
 
-/** A primary whose replica lags no more than it must. */
-export async function startReplicas(scope: Scope): Promise<{ first: MariadbNode; second: MariadbNode; catchUp(): Promise<void> }> {
+export interface Replicas {
+  first: MariadbNode
+  second: MariadbNode
+  /** Until the second one has all that the first one has, which takes no writes any more. */
+  catchUp(): Promise<void>
+  /** When the first one is gone: until the second one has carried out all that it has received. */
+  replayAll(): Promise<void>
+}
+
+/** A primary whose replica lags no more than it must. @param isSemiSync whether commits wait until the replica has received them */
+export async function startReplicas(scope: Scope, isSemiSync = false): Promise<Replicas> {
   const options = (id: number) => [`--server-id=${id}`, '--log-bin', '--log-slave-updates', '--binlog-format=ROW']
-  const [first, second] = (await createNodes(scope, [options(1), options(2)], `SET sql_log_bin = 0;\n${SETUP}`)) as [
-    MariadbNode,
-    MariadbNode
+  const ofPrimary = isSemiSync ? ['--rpl-semi-sync-master-enabled=ON', '--rpl-semi-sync-master-wait-point=AFTER_SYNC'] : []
+  const ofReplica = isSemiSync ? ['--rpl-semi-sync-slave-enabled=ON'] : []
+  const each = [
+    [...options(1), ...ofPrimary],
+    [...options(2), ...ofReplica]
   ]
+  const [first, second] = (await createNodes(scope, each, `SET sql_log_bin = 0;\n${SETUP}`)) as [MariadbNode, MariadbNode]
   await Promise.all([first.start(), second.start()])
   await second.query(
     `CHANGE MASTER TO master_host='127.0.0.1', master_port=${first.port}, master_user='admin', master_password='admin', master_use_gtid=slave_pos`
   )
   await second.query('START SLAVE')
-  const catchUp = async () => {
-    const position = await first.variable('gtid_binlog_pos')
-    await second.query(`SELECT MASTER_GTID_WAIT('${position}', 30)`)
+  while (isSemiSync && (await first.variable('rpl_semi_sync_master_clients', 'STATUS')) !== '1') await pause(100)
+  const reach = async (position: unknown) => void (await second.query(`SELECT MASTER_GTID_WAIT('${position}', 30)`))
+  return {
+    first,
+    second,
+    catchUp: async () => reach(await first.variable('gtid_binlog_pos')),
+    replayAll: async () => {
+      const [status] = await second.query('SHOW SLAVE STATUS')
+      await reach(status?.Gtid_IO_Pos)
+    }
   }
-  return { first, second, catchUp }
 }
 
 export async function startGalera(scope: Scope): Promise<MariadbNode[]> {

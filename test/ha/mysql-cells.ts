@@ -4,8 +4,8 @@ import createKnex, { type Knex } from 'knex'
 import { createAddress } from '../fixtures/address.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
 import type { Verdict } from './history.ts'
-import { startGalera, startReplicas } from './mariadb.ts'
-import { type Cell, observe, pool, unnoticed } from './observe.ts'
+import { type MariadbNode, startGalera, startReplicas } from './mariadb.ts'
+import { type Cell, kept, observe, pool, type Trial, unnoticed } from './observe.ts'
 import type { Scope } from './scope.ts'
 
 const mariadbSite = (connection: string): SiteOptions => ({ knex: { client: 'mysql2', connection, pool }, storeTimeout: 10 })
@@ -13,14 +13,33 @@ const mariadbSite = (connection: string): SiteOptions => ({ knex: { client: 'mys
 /** 0, 1 and 2 are the nodes of the cluster; application 0 is on the first, application 1 on the second, each by an address of its own. */
 async function onGalera(
   scope: Scope,
-  fault: (nodes: Awaited<ReturnType<typeof startGalera>>, moveTo: (site: number, node: number) => void) => Promise<void>,
-  after = 6000
+  fault: (nodes: MariadbNode[], moveTo: (site: number, node: number) => void) => Promise<void>,
+  { after = 6000, visitors }: Partial<Pick<Trial, 'after' | 'visitors'>> = {}
 ): Promise<Verdict> {
   const nodes = await startGalera(scope)
   const addresses = await Promise.all([0, 1].map((index) => createAddress(scope.test, nodes[index]?.port as number)))
   const sites = addresses.map(({ port }) => mariadbSite(nodes[0]?.urlAt(port) as string))
   const moveTo = (site: number, node: number) => addresses[site]?.moveTo(nodes[node]?.port as number)
-  return observe(scope, { migrate: sites[0]?.knex, sites, fault: () => fault(nodes, moveTo), after })
+  return observe(scope, { migrate: sites[0]?.knex, sites, fault: () => fault(nodes, moveTo), after, ...(visitors && { visitors }) })
+}
+
+/** How many writes of a node lost against those of another one. */
+async function conflicts(node: MariadbNode | undefined): Promise<number> {
+  const lost = ['wsrep_local_cert_failures', 'wsrep_local_bf_aborts'].map(async (name) => Number(await node?.variable(name, 'STATUS')))
+  return (await Promise.all(lost)).reduce((sum, each) => sum + each)
+}
+
+/** A primary whose commits wait until its replica has them, and what is done when it is gone. */
+async function onSemiSync(scope: Scope, end: (first: MariadbNode) => Promise<void>, storeTimeout: number): Promise<Verdict> {
+  const { first, second, replayAll } = await startReplicas(scope, true)
+  const address = await createAddress(scope.test, first.port)
+  const site = { ...mariadbSite(first.urlAt(address.port)), storeTimeout }
+  const fault = async () => {
+    await end(first)
+    await replayAll()
+    address.moveTo(second.port)
+  }
+  return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 5000 })
 }
 
 const mariadbOnly: Cell[] = [
@@ -40,6 +59,32 @@ const mariadbOnly: Cell[] = [
       }
       return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 5000 })
     }
+  },
+  {
+    name: 'MariaDB: kill -9 of the primary, semi-synchronous replica, address moves',
+    isShort: false,
+    goals: unnoticed(3),
+    run: (scope) => onSemiSync(scope, (first) => first.crash(), 10)
+  },
+  {
+    name: 'MariaDB: primary hangs, semi-synchronous replica, address moves (storeTimeout 2)',
+    isShort: false,
+    goals: kept(4, 24),
+    run: (scope) => onSemiSync(scope, async (first) => first.signal('SIGSTOP'), 2)
+  },
+  {
+    name: 'Galera: two writers of each session at the same time, each on a node of its own',
+    isShort: false,
+    goals: unnoticed(2),
+    run: (scope) =>
+      onGalera(
+        scope,
+        async (nodes) => {
+          // Otherwise nothing was tried.
+          while ((await conflicts(nodes[0])) + (await conflicts(nodes[1])) < 20) await pause(100)
+        },
+        { visitors: { tabs: 2 } }
+      )
   },
   {
     name: 'Galera: an application on each of two nodes, of which one lags',
@@ -65,7 +110,7 @@ const mariadbOnly: Cell[] = [
           await pause(6000)
           moveTo(0, 2)
         },
-        5000
+        { after: 5000 }
       )
   },
   {
@@ -79,7 +124,7 @@ const mariadbOnly: Cell[] = [
           await first?.crash()
           moveTo(0, 2)
         },
-        9000
+        { after: 9000 }
       )
   }
 ]

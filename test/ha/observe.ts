@@ -10,7 +10,7 @@ import type { Scope } from './scope.ts'
 import { RecordedVisitors, type VisitorsOptions } from './visitors.ts'
 
 /** What a cell must not exceed; what is not named may be anything, and is printed. `wrong` and `down` are never more than 0. */
-export type Goals = { gap: number } & Partial<Record<Exclude<keyof Verdict, 'answers' | 'wrong' | 'down'>, number>>
+export type Goals = { gap: number } & Partial<Record<Exclude<keyof Verdict, 'answers' | 'kinds' | 'wrong' | 'down'>, number>>
 
 export interface Cell {
   name: string

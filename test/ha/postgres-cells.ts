@@ -1,7 +1,8 @@
-/** PostgreSQL with its standby: switchovers, crashes and hangs, behind addresses, HAProxy and PgBouncer. */
+/** PostgreSQL with its standby: switchovers, crashes and hangs, behind addresses that move. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import createKnex, { type Knex } from 'knex'
 import { type Address, createAddress } from '../fixtures/address.ts'
 import { type Site, startSite } from '../fixtures/site.ts'
 import type { SiteOptions } from '../fixtures/site-app.ts'
@@ -9,7 +10,6 @@ import type { Verdict } from './history.ts'
 import { type Cell, kept, observe, PROGRAM, pool, unnoticed } from './observe.ts'
 import { SITE_ENV, severalAddresses } from './page.ts'
 import { type Pair, type PostgresNode, startPair } from './postgres.ts'
-import { reconnect, startHaproxy, startPgBouncer } from './proxies.ts'
 import type { Scope } from './scope.ts'
 
 export const postgresSite = (connection: unknown, more: Partial<SiteOptions> = {}): SiteOptions => ({
@@ -37,7 +37,7 @@ async function makeReadOnly(node: PostgresNode, isReadOnly = true): Promise<void
 }
 
 /** The primary is shut down and comes back as the standby of the other. */
-async function switchOver({ first, second }: Pair): Promise<void> {
+export async function switchOver({ first, second }: Pair): Promise<void> {
   await first.stop()
   await second.promote()
   await first.follow(second)
@@ -45,12 +45,44 @@ async function switchOver({ first, second }: Pair): Promise<void> {
 }
 
 /** A planned switchover: the second address leads to the other server at once, which then replays nothing, and the first one 3 s later. */
-async function moveOneByOne(pair: Pair, [late, early]: readonly Address[]): Promise<void> {
+export async function moveOneByOne(pair: Pair, [late, early]: readonly Address[]): Promise<void> {
   await switchOver(pair)
   await pair.first.query('SELECT pg_wal_replay_pause()')
   early?.moveTo(pair.second.port)
   await pause(3000)
   late?.moveTo(pair.second.port)
+}
+
+/**
+ * Until a batch of 64 writes waits for a standby that does not get it. The first lock lets calls gather behind the
+ * statements that may be under way, and the second one holds up the batches that they leave in.
+ */
+async function gatherBatch(scope: Scope, { first, second }: Pair): Promise<void> {
+  const knex = createKnex({ client: 'pg', connection: first.urlAt(), log: { warn() {}, error() {} } })
+  scope.teardown(() => knex.destroy())
+  await first.query('CREATE EXTENSION pgrowlocks')
+  const [gather, hold] = [await knex.transaction(), await knex.transaction()]
+  const lock = (transaction: Knex.Transaction) => transaction.raw('LOCK TABLE django_session IN EXCLUSIVE MODE')
+  await lock(gather)
+  await pause(1500)
+  // Sent now, answered when the first one is released.
+  const held = lock(hold).then(() => {})
+  await until(first, "SELECT 1 FROM pg_locks WHERE mode = 'ExclusiveLock' AND locktype = 'relation' AND NOT granted")
+  await gather.commit()
+  await held
+  await pause(500)
+  await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
+  await second.signal('SIGSTOP')
+  await hold.commit()
+  await until(first, "SELECT locker FROM pgrowlocks('django_session') GROUP BY locker HAVING count(*) = 64")
+}
+
+/** Until a query has an answer. @throws after 5 s */
+async function until(node: PostgresNode, sql: string): Promise<void> {
+  for (let tries = 0; (await node.query(sql)).length === 0; tries++) {
+    if (tries === 100) throw new Error(`There was no answer to ${sql}`)
+    await pause(50)
+  }
 }
 
 const onAddresses: Cell[] = [
@@ -99,6 +131,18 @@ const onAddresses: Cell[] = [
         moveTo(second)
       })
   },
+  {
+    name: 'PostgreSQL: kill -9 of the primary, synchronous standby, address follows 3 s late',
+    isShort: false,
+    goals: unnoticed(5.5),
+    run: (scope) =>
+      onPair(scope, async ({ first, second }, moveTo) => {
+        await first.crash()
+        await second.promote()
+        await pause(3000)
+        moveTo(second)
+      })
+  },
   ...[true, false].map(
     (isReceived): Cell => ({
       name: `PostgreSQL: kill -9 during COMMITs that the synchronous standby ${isReceived ? 'has received' : 'never receives'}`,
@@ -109,7 +153,7 @@ const onAddresses: Cell[] = [
           // Otherwise what is sent waits in a socket, which the standby reads to its end when it goes on.
           if (!isReceived) await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
           await second.signal('SIGSTOP')
-          while ((await first.query("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")).length === 0) await pause(50)
+          await until(first, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
           await pause(500)
           await first.crash()
           await second.signal('SIGCONT')
@@ -139,21 +183,54 @@ const onAddresses: Cell[] = [
         { isSynchronous: false }
       )
   },
+  ...[0, 1].map(
+    (late): Cell => ({
+      name: `PostgreSQL: primary hangs, standby promoted, address follows ${late === 0 ? 'at once' : `${late} s late`} (storeTimeout 2)`,
+      isShort: late === 0,
+      goals: kept(3.5, 16),
+      run: (scope) =>
+        onPair(
+          scope,
+          async ({ first, second }, moveTo) => {
+            await first.signal('SIGSTOP')
+            await second.promote()
+            await pause(late * 1000)
+            moveTo(second)
+          },
+          { storeTimeout: 2 }
+        )
+    })
+  ),
   {
-    name: 'PostgreSQL: primary hangs, standby promoted, connections stay (storeTimeout 2)',
-    isShort: true,
-    goals: kept(4, 24),
+    name: 'PostgreSQL: primary hangs, connections are cut, standby promoted, address follows 1 s late',
+    isShort: false,
+    goals: unnoticed(4.5),
     run: (scope) =>
-      onPair(
-        scope,
-        async ({ first, second }, moveTo) => {
-          await first.signal('SIGSTOP')
-          await second.promote()
-          moveTo(second)
-        },
-        { storeTimeout: 2 }
-      )
+      onPair(scope, async ({ first, second }, moveTo, cut) => {
+        await first.signal('SIGSTOP')
+        cut()
+        await second.promote()
+        await pause(1000)
+        moveTo(second)
+      })
   },
+  ...[2, 10].map(
+    (storeTimeout): Cell => ({
+      name: `PostgreSQL: primary hangs for 4 s and goes on, address stays (storeTimeout ${storeTimeout})`,
+      isShort: false,
+      goals: storeTimeout < 4 ? kept(6.5, 48) : unnoticed(6.5),
+      run: (scope) =>
+        onPair(
+          scope,
+          async ({ first }) => {
+            await first.signal('SIGSTOP')
+            await pause(4000)
+            await first.signal('SIGCONT')
+          },
+          { storeTimeout }
+        )
+    })
+  ),
   {
     name: 'PostgreSQL: both read-only for 4 s, longer than storeTimeout (2 s)',
     isShort: true,
@@ -185,6 +262,24 @@ const onAddresses: Cell[] = [
       })
   },
   {
+    name: 'PostgreSQL: kill -9 during the COMMIT of a batch of 64, which the synchronous standby never receives',
+    isShort: false,
+    goals: unnoticed(5),
+    run: async (scope) => {
+      const pair = await startPair(scope, true)
+      const address = await createAddress(scope.test, pair.first.port)
+      const site = postgresSite(pair.first.urlAt(address.port))
+      const fault = async () => {
+        await gatherBatch(scope, pair)
+        await pair.first.crash()
+        await pair.second.signal('SIGCONT')
+        await pair.second.promote()
+        address.moveTo(pair.second.port)
+      }
+      return observe(scope, { migrate: site.knex, sites: [site], fault, after: 4000, visitors: { count: 250, rest: 150 } })
+    }
+  },
+  {
     name: 'PostgreSQL: standby that is promoted while the primary dies under 64 visitors',
     isShort: false,
     goals: unnoticed(2.5),
@@ -199,65 +294,6 @@ const onAddresses: Cell[] = [
       }
       return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000, visitors: { count: 64 } })
     }
-  },
-  {
-    name: 'HAProxy without shutdown-sessions: planned switchover',
-    isShort: true,
-    goals: unnoticed(2.5),
-    run: (scope) => behindHaproxy(scope, false)
-  },
-  {
-    name: 'HAProxy with shutdown-sessions: planned switchover',
-    isShort: false,
-    goals: unnoticed(2.5),
-    run: (scope) => behindHaproxy(scope, true)
-  },
-  {
-    name: 'PgBouncer, transactions: prepared statements left on',
-    isShort: true,
-    // They are given up at the second loss.
-    goals: kept(2, 10),
-    run: (scope) => behindPgBouncer(scope, 'transaction', {}, async () => {})
-  },
-  {
-    name: 'PgBouncer, transactions: planned switchover, address follows 1 s late, RECONNECT',
-    isShort: true,
-    goals: unnoticed(3),
-    run: (scope) =>
-      behindPgBouncer(scope, 'transaction', { preparedStatements: false }, async (pair, moveTo, pooler) => {
-        await switchOver(pair)
-        await pause(1000)
-        moveTo(pair.second)
-        await reconnect(pooler)
-      })
-  },
-  {
-    name: 'PgBouncer, transactions: that of one of two applications leads to a standby that lags, for 3 s',
-    isShort: false,
-    // PgBouncer keeps the news that a server is a standby to itself: what is read before the first refused write may be old.
-    goals: { gap: 4, errors: 0, lost: 0, undone: 0 },
-    run: async (scope) => {
-      const pair = await startPair(scope, true)
-      const addresses = await Promise.all([0, 1].map(() => createAddress(scope.test, pair.first.port)))
-      const ports = await Promise.all(addresses.map(({ port }) => startPgBouncer(scope, port, 'transaction')))
-      const sites = ports.map((port) => postgresSite(pair.first.urlAt(port), { preparedStatements: false }))
-      const fault = async () => {
-        await moveOneByOne(pair, addresses)
-        await reconnect(ports[0] as number)
-      }
-      return observe(scope, { migrate: { client: 'pg', connection: pair.first.urlAt() }, sites, fault, after: 4000 })
-    }
-  },
-  {
-    name: 'PgBouncer, sessions: kill -9 of the primary',
-    isShort: false,
-    goals: unnoticed(3.5),
-    run: (scope) =>
-      behindPgBouncer(scope, 'session', {}, async ({ first, second }, moveTo) => {
-        await first.crash()
-        await second.promote()
-        moveTo(second)
-      })
   },
   {
     name: 'PostgreSQL: rolling deployment of two processes, each drained before it ends',
@@ -341,7 +377,7 @@ const functionCells: Cell[] = [
   {
     name: 'PostgreSQL: a connection function that finds the primary, which hangs (storeTimeout 2)',
     isShort: false,
-    goals: kept(4, 24),
+    goals: kept(3.5, 16),
     run: (scope) =>
       byFunction(
         scope,
@@ -353,31 +389,5 @@ const functionCells: Cell[] = [
       )
   }
 ]
-
-async function behindHaproxy(scope: Scope, shutsSessions: boolean): Promise<Verdict> {
-  const pair = await startPair(scope, true)
-  const port = await startHaproxy(scope, pair, shutsSessions)
-  const site = postgresSite(pair.first.urlAt(port))
-  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => switchOver(pair), after: 5000 })
-}
-
-async function behindPgBouncer(
-  scope: Scope,
-  mode: 'transaction' | 'session',
-  more: Partial<SiteOptions>,
-  fault: (pair: Pair, moveTo: (node: PostgresNode) => void, pooler: number) => Promise<void>
-): Promise<Verdict> {
-  const pair = await startPair(scope, true)
-  const address = await createAddress(scope.test, pair.first.port)
-  const port = await startPgBouncer(scope, address.port, mode)
-  const site = postgresSite(pair.first.urlAt(port), more)
-  const moveTo = (node: PostgresNode) => address.moveTo(node.port)
-  return observe(scope, {
-    migrate: { client: 'pg', connection: pair.first.urlAt() },
-    sites: [site, site],
-    fault: () => fault(pair, moveTo, port),
-    after: 5000
-  })
-}
 
 export const postgresCells: readonly Cell[] = [...onAddresses, nameCell, ...functionCells]

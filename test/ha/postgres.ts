@@ -84,7 +84,7 @@ export class PostgresNode {
   }
 
   async query(sql: string): Promise<Record<string, unknown>[]> {
-    const knex = createKnex({ client: 'pg', connection: this.urlAt() })
+    const knex = createKnex({ client: 'pg', connection: this.urlAt(), log: { warn() {}, error() {} } })
     try {
       return (await knex.raw(sql)).rows ?? []
     } finally {

@@ -4,14 +4,10 @@
  * where a text is in no name.
  */
 
+import { cells } from './cells.ts'
 import type { Verdict } from './history.ts'
-import { mysqlCells } from './mysql-cells.ts'
 import type { Cell, Goals } from './observe.ts'
-import { postgresCells } from './postgres-cells.ts'
-import { redisCells } from './redis-cells.ts'
 import { Scope } from './scope.ts'
-
-const cells: readonly Cell[] = [...postgresCells, ...mysqlCells, ...redisCells]
 
 /** What a cell needs that is not here; null for nothing. */
 const missingFor = ({ needs }: Cell) => (needs !== undefined && process.env[needs] === undefined ? needs : null)
@@ -33,9 +29,11 @@ function named(text: string): readonly Cell[] {
 }
 
 function missed(verdict: Verdict, goals: Goals): string[] {
+  const reached = ([name, goal]: [string, number]) => ({ name, goal, value: verdict[name as Exclude<keyof Verdict, 'kinds'>] })
   return Object.entries({ ...goals, wrong: 0, down: 0 })
-    .filter(([name, goal]) => verdict[name as keyof Verdict] > goal)
-    .map(([name, goal]) => `${name} ${verdict[name as keyof Verdict]}, not ${goal}`)
+    .map(reached)
+    .filter(({ goal, value }) => value > goal)
+    .map(({ name, goal, value }) => `${name} ${Math.round(10 * value) / 10}, not ${goal}`)
 }
 
 async function run(cell: Cell): Promise<boolean> {
@@ -43,12 +41,13 @@ async function run(cell: Cell): Promise<boolean> {
   try {
     const verdict = await cell.run(scope)
     const bad = missed(verdict, cell.goals)
-    const { answers, errors, gap, lost, undone, anonymous, stale, behind } = verdict
-    const figures = [answers, errors, gap.toFixed(1), lost, undone, anonymous, stale, behind.toFixed(1)]
+    const { answers, errors, kinds, gap, lost, undone, anonymous, stale, behind } = verdict
+    const each = Object.entries(kinds).map(([kind, number]) => `${number} ${kind}`)
+    const figures = [answers, [errors, ...each].join(', '), gap.toFixed(1), lost, undone, anonymous, stale, behind.toFixed(1)]
     console.log(`| ${[cell.name, ...figures, bad.length > 0 ? `too many: ${bad.join('; ')}` : 'ok'].join(' | ')} |`)
     return bad.length === 0
   } catch (error) {
-    console.log(`| ${cell.name} | failed |`)
+    console.log(`| ${cell.name} | failed: ${(error as Error).message} |`)
     console.error(error)
     return false
   } finally {
