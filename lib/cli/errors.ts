@@ -1,4 +1,5 @@
 /** Errors of the command line, and the text that is printed for an error. */
+import { kindOfFailure } from '../database/statement-error.js'
 import { InvalidOptions, StoreRefused, StoreUnavailable } from '../errors.js'
 
 /** A wrong command line: exit code 2. */
@@ -17,10 +18,17 @@ export function describe(error: unknown): string {
   const { code, message, cause } = error as DriverError
   if (error instanceof CommandError) return message
   if (error instanceof InvalidOptions) return message.split('\n- ').slice(1).join('; ')
+  if (kindOfFailure(error) === 'unreachable') return unreachable((cause as Error).cause as DriverError)
   if (error instanceof StoreUnavailable || error instanceof StoreRefused) return `${message}: ${reasonOf(cause as DriverError)}`
   if (code === undefined || code.startsWith('FST_')) return firstLine(withoutSql(message))
   const text = driverMessage(error as DriverError)
-  return text === code ? `the database cannot be reached (${code}): is it running, and are host and port right?` : text
+  return text === code ? unreachable(error as DriverError) : text
+}
+
+function unreachable(error: DriverError): string {
+  const text = driverMessage(error)
+  const hint = text === error.code ? ': is it running, and are host and port right?' : ''
+  return `the database cannot be reached (${text})${hint}`
 }
 
 /** The reason and the remedy, with the driver's message in parentheses. */

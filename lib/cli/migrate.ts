@@ -52,6 +52,8 @@ export const rollback: Command = {
     const { knex, io } = task
     const target = targetOf(task.options, false)
     const { table } = target
+    // Asked first over connections whose errors hold nothing of the URL, unlike those of Knex.
+    await exists(task, target)
     const [, names] = await knex.migrate.rollback(migrationsOf(target)).catch((error) => explainLock(error, target))
     if (names.length === 0) printSentence(io.stdout, 'Nothing to roll back.')
     else if (await exists(task, target)) printSentence(io.stdout, `The table ${table} was not created by migrate, and is left alone.`)

@@ -1,7 +1,9 @@
 /** Facts about a server and its table that decide about failovers, for the command `check`: one reader for each database. */
 import type { Connections } from './connections.js'
 import type { Row } from './dialect.js'
+import type { DriverError } from './driver-errors.js'
 import { SERVER_NAMES } from './mysql.js'
+import { failure } from './statement-error.js'
 
 export interface ServerFacts {
   /** The server and its database: the same at all addresses that lead there. */
@@ -103,14 +105,18 @@ async function readMysql(ask: Ask): Promise<ServerFacts> {
  * Reads them over a connection that was not asked whether it takes writes, since a standby is to be told of.
  * Not for a database in our own process.
  *
- * @throws Error of the driver, without data
+ * @throws StoreUnavailable where there is no connection, or the driver's error, without data
  */
 export async function readServerFacts({ knex, dialect }: Connections, table: string): Promise<ServerFacts> {
-  const connection = await knex.client.acquireConnection()
+  const connection = await knex.client.acquireConnection().catch(unreachable)
   try {
     const ask: Ask = async (sql, bindings = []) => dialect.rows(await dialect.execute(connection, sql, bindings, false))
     return knex.client.driverName === 'pg' ? await readPostgres(ask, dialect.quote(table), connection) : await readMysql(ask)
   } finally {
     await knex.client.releaseConnection(connection)
   }
+}
+
+function unreachable(error: DriverError): never {
+  throw failure({ kind: 'unreachable', reason: 'it cannot be reached', error, message: error.message })
 }

@@ -195,9 +195,16 @@ t.test('an error of a driver is shown where it is known to hold nothing of the U
     t.notMatch(result.stderr, /secret-word/)
   }
   // The driver of MariaDB repeats the parameter.
-  const repeating = await run(['clearsessions', '--database-url', `mysql://user@127.0.0.1:${port}/name?charset=secret-word`])
-  fails(t, repeating, 1, /cannot be reached \(the driver's message is not shown, since it may repeat the URL\)/)
-  t.notMatch(repeating.stderr, /secret-word/)
+  const repeating = ['--database-url', `mysql://user@127.0.0.1:${port}/name?charset=secret-word`]
+  const hidden = /the database cannot be reached \(the driver's message is not shown, since it may repeat the URL\)/
+  for (const command of ['migrate', 'rollback', 'clearsessions']) {
+    const result = await run([command, ...repeating])
+    fails(t, result, 1, hidden)
+    t.notMatch(result.stderr, /secret-word/)
+  }
+  const { stdout } = await run(['check', ...repeating])
+  t.match(stdout, hidden)
+  t.notMatch(stdout, /secret-word/)
 })
 
 t.test('a server that cannot be reached is an error in one line, without the password', { skip: missing('postgres') }, async (t) => {
