@@ -39,7 +39,7 @@ async function onSemiSync(scope: Scope, end: (first: MariadbNode) => Promise<voi
     await replayAll()
     address.moveTo(second.port)
   }
-  return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 5000 })
+  return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000 })
 }
 
 const mariadbOnly: Cell[] = [
@@ -57,7 +57,7 @@ const mariadbOnly: Cell[] = [
         await second.query('STOP SLAVE')
         address.moveTo(second.port)
       }
-      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 5000 })
+      return observe(scope, { migrate: site.knex, sites: [site, site], fault, after: 4000 })
     }
   },
   {

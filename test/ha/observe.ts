@@ -28,7 +28,7 @@ export const kept = (gap: number, errors: number): Goals => ({ gap, errors, lost
 export const unnoticed = (gap: number): Goals => kept(gap, 0)
 
 /** Milliseconds before the fault. */
-const BEFORE = 2500
+const BEFORE = 2000
 export const PROGRAM = new URL('process.ts', import.meta.url)
 const SEED = Number(process.env.SEED ?? 1)
 

@@ -22,13 +22,13 @@ export const postgresSite = (connection: unknown, more: Partial<SiteOptions> = {
 async function onPair(
   scope: Scope,
   fault: (pair: Pair, moveTo: (node: PostgresNode | null) => void, cut: () => void) => Promise<void>,
-  { isSynchronous = true, after = 5000, storeTimeout = 10 } = {}
+  { isSynchronous = true, storeTimeout = 10 } = {}
 ): Promise<Verdict> {
   const pair = await startPair(scope, isSynchronous)
   const address = await createAddress(scope.test, pair.first.port)
   const site = postgresSite(pair.first.urlAt(address.port), { storeTimeout })
   const moveTo = (node: PostgresNode | null) => address.moveTo(node?.port ?? null)
-  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => fault(pair, moveTo, address.cut), after })
+  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => fault(pair, moveTo, address.cut), after: 4000 })
 }
 
 async function makeReadOnly(node: PostgresNode, isReadOnly = true): Promise<void> {
@@ -53,6 +53,13 @@ export async function moveOneByOne(pair: Pair, [late, early]: readonly Address[]
   late?.moveTo(pair.second.port)
 }
 
+/** The standby receives nothing any more. It is stopped first, or it would connect again; what is sent to it then waits in a socket, and is read when it goes on. */
+async function cutOff({ first, second }: Pair): Promise<void> {
+  await second.signal('SIGSTOP')
+  await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
+  await until(first, 'SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM pg_stat_replication)')
+}
+
 /**
  * Until a batch of 64 writes waits for a standby that does not get it. The first lock lets calls gather behind the
  * statements that may be under way, and the second one holds up the batches that they leave in.
@@ -71,8 +78,7 @@ async function gatherBatch(scope: Scope, { first, second }: Pair): Promise<void>
   await gather.commit()
   await held
   await pause(500)
-  await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
-  await second.signal('SIGSTOP')
+  await cutOff({ first, second })
   await hold.commit()
   await until(first, "SELECT locker FROM pgrowlocks('django_session') GROUP BY locker HAVING count(*) = 64")
 }
@@ -150,9 +156,8 @@ const onAddresses: Cell[] = [
       goals: unnoticed(3),
       run: (scope) =>
         onPair(scope, async ({ first, second }, moveTo) => {
-          // Otherwise what is sent waits in a socket, which the standby reads to its end when it goes on.
-          if (!isReceived) await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
-          await second.signal('SIGSTOP')
+          if (isReceived) await second.signal('SIGSTOP')
+          else await cutOff({ first, second })
           await until(first, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
           await pause(500)
           await first.crash()
@@ -171,8 +176,7 @@ const onAddresses: Cell[] = [
         scope,
         async ({ first, second }, moveTo) => {
           await second.query('SELECT pg_wal_replay_pause()')
-          await first.query('SELECT pg_terminate_backend(pid) FROM pg_stat_replication')
-          await second.signal('SIGSTOP')
+          await cutOff({ first, second })
           await pause(1500)
           await first.crash()
           await second.signal('SIGCONT')

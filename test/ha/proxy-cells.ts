@@ -19,7 +19,7 @@ async function behindHaproxy(
   const pair = await startPair(scope, true)
   const port = await startHaproxy(scope, pair, shutsSessions)
   const site = postgresSite(pair.first.urlAt(port), { storeTimeout })
-  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => fault(pair), after: 5000 })
+  return observe(scope, { migrate: site.knex, sites: [site, site], fault: () => fault(pair), after: 4000 })
 }
 
 function haproxyCells(shutsSessions: boolean): Cell[] {
@@ -69,7 +69,7 @@ async function behindPgBouncer(
     migrate: { client: 'pg', connection: pair.first.urlAt() },
     sites: [site, site],
     fault: () => fault(pair, moveTo, port),
-    after: 5000
+    after: 4000
   })
 }
 
