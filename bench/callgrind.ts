@@ -7,9 +7,24 @@ import { promisify } from 'node:util'
 
 export const hasCallgrind = spawnSync('valgrind', ['--version']).error === undefined && spawnSync('callgrind_control', ['-h']).status === 0
 
+type Command = [string, ...string[]]
+const callgrind = (folder: string, ...options: string[]): Command => [
+  'valgrind',
+  '-q',
+  '--tool=callgrind',
+  `--callgrind-out-file=${fileOf(folder, '%p')}`,
+  ...options
+]
+const fileOf = (folder: string, pid: number | string) => join(folder, `callgrind.${pid}`)
+
 /** The command that runs `command` without counting yet: so it is several times as fast. */
-export function underCallgrind(folder: string, command: readonly [string, ...string[]]): [string, ...string[]] {
-  return ['valgrind', '-q', '--tool=callgrind', '--instr-atstart=no', `--callgrind-out-file=${join(folder, 'callgrind.%p')}`, ...command]
+export function underCallgrind(folder: string, command: Readonly<Command>): Command {
+  return [...callgrind(folder, '--instr-atstart=no'), ...command]
+}
+
+/** The command that counts from the start of `command`, and by function. */
+export function underCallgrindFromStart(folder: string, command: Readonly<Command>): Command {
+  return [...callgrind(folder, '--separate-threads=yes'), ...command]
 }
 
 const run = promisify(execFile)
@@ -35,6 +50,31 @@ export async function countedInstructions(pid: number): Promise<Instructions> {
   const [main, ...others] = threads
   if (main === undefined) throw new Error(`Expected instructions by thread from callgrind_control, got ${text}`)
   return { main, otherThreads: others.reduce((sum, count) => sum + count, 0) }
+}
+
+/**
+ * Instructions of the main thread by function, without what it calls, since the last call:
+ * of a process that is counted from its start, and quiet.
+ *
+ * @param calls this one included
+ */
+export async function functionsOf(pid: number, folder: string, calls: number): Promise<ReadonlyMap<string, number>> {
+  await control(pid, '--dump')
+  const costs = new Map<string, number>()
+  const names = new Map<string, string>()
+  let name = ''
+  let isCall = false
+  for (const line of readFileSync(`${fileOf(folder, pid)}.${calls}-01`, 'utf8').split('\n')) {
+    // `fn=(7) main` names the function that the lines below are for, `fn=(7)` does so again; `cfn` is one that it calls.
+    const [, caller, number = '', text] = /^(c?)fn=\((\d+)\)(?: (.*))?$/.exec(line) ?? []
+    if (text !== undefined) names.set(number, text)
+    if (caller === '') name = names.get(number) as string
+    // `12 345`: a line of the source, and what it cost. After `calls=` comes the cost of what was called.
+    const [, cost] = /^[\d+*-]\d* (\d+)$/.exec(line) ?? []
+    if (cost !== undefined && !isCall) costs.set(name, (costs.get(name) ?? 0) + Number(cost))
+    isCall = line.startsWith('calls=')
+  }
+  return costs
 }
 
 /** Milliseconds. */

@@ -7,30 +7,18 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { countedInstructions, hasCallgrind, type Instructions, startCounting, underCallgrind, untilQuiet } from './callgrind.ts'
-import { openClosedLoop } from './closed-loop.ts'
-import { commandLine, count as countOption, folder as folderOption, names, refuse } from './command-line.ts'
+import { hasCallgrind } from './callgrind.ts'
+import { type Cold, coldReport, countCold } from './cold.ts'
+import { commandLine, count as countOption, flag, folder as folderOption, names, refuse } from './command-line.ts'
 import { compileContenders } from './compiled.ts'
 import { type Contender, contenders } from './contenders.ts'
+import { makeSessions, NODE_OPTIONS, SESSIONS } from './counted.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import { decimal, table } from './report.ts'
-import { checkBehaviour, createSessions, startServer } from './server.ts'
 import { median } from './statistics.ts'
 import type { Cell, Route } from './suites.ts'
+import { COUNTED, countWarm, REQUESTS } from './warm.ts'
 
-const WARM_UP = 9000
-/** Counting slows the server down, so that more requests meet in a batch: code is compiled for that too before the figures begin. */
-const SETTLE = 1000
-const COUNTED = 1000
-/** As often are so many requests counted: code that is optimised anew, or a collection of the whole heap, falls into one of the counts. */
-const COUNTS = 3
-const REQUESTS = WARM_UP + SETTLE + COUNTS * COUNTED
-/** A server that is slowed down looks idle to V8, which would then shrink its heap and collect more often than under load. */
-const NODE_OPTIONS = ['--single-threaded-gc', '--no-memory-reducer', '--min-semi-space-size=16']
-/** So many that no session is in two requests at once. */
-const SESSIONS = 1000
-/** Bytes of a session's JSON. */
-const PAYLOAD = 190
 const ROUTES: readonly Route[] = ['read', 'write', 'new', 'logout', 'untouched']
 const CONNECTIONS = [1, 50]
 
@@ -66,12 +54,17 @@ const program = {
     route: names(ROUTES, 'Routes'),
     connections: names(CONNECTIONS.map(String), 'Requests at a time'),
     repeat: countOption(1, 1, 'Processes that measure each figure'),
+    cold: flag('Processes that have just started instead: until they listen, until their first reply, and over the first 1500 reads'),
     dist: folderOption('Another build of this package (default: dist)')
   }
 }
 const values = commandLine(program)
-const cells = ROUTES.flatMap((route) => CONNECTIONS.map((connections): Cell => ({ route, connections }))).filter(
-  ({ route, connections }) => values.route.has(route) && values.connections.has(String(connections))
+if (values.cold && (values.route.size < ROUTES.length || values.connections.size < CONNECTIONS.length)) {
+  refuse(program, '--cold: expected no --route and no --connections, since it measures one read at a time')
+}
+const all = ROUTES.flatMap((route) => CONNECTIONS.map((connections): Cell => ({ route, connections })))
+const cells = all.filter(({ route, connections }) =>
+  values.cold ? route === 'read' && connections === 1 : values.route.has(route) && values.connections.has(String(connections))
 )
 /** Without sessions there is nothing else to measure. */
 const does = (name: string, { route }: Cell) => name !== 'bare' || route === 'untouched'
@@ -95,11 +88,10 @@ try {
   const compile = await compileContenders(folder, resolve(values.dist ?? join(import.meta.dirname, '../dist')))
   postgres = await startPostgres()
   for (const { group, names } of chosen) {
-    const results = new Map<string, Figures[]>()
-    for (const name of names) {
-      results.set(name, await measure(contenders.get(name) as Contender, postgres, compile))
-    }
-    console.log(`\n${report(group, results)}`)
+    const entrants = names.map((name) => contenders.get(name) as Contender)
+    console.log(
+      `\n${values.cold ? await measureCold(group, entrants, postgres, compile) : await measureWarm(group, entrants, postgres, compile)}`
+    )
   }
 } finally {
   await postgres?.stop()
@@ -108,9 +100,31 @@ try {
 
 type Compile = Awaited<ReturnType<typeof compileContenders>>
 
+async function createDatabase({ name, database }: Contender, postgres: Postgres): Promise<string> {
+  return database === 'postgres' ? await postgres.createDatabase(name) : join(folder, `${name}.sqlite3`)
+}
+
+async function measureWarm(group: Group, entrants: readonly Contender[], postgres: Postgres, compile: Compile): Promise<string> {
+  const results = new Map<string, Figures[]>()
+  for (const contender of entrants) results.set(contender.name, await measure(contender, postgres, compile))
+  return report(group, results)
+}
+
+async function measureCold({ title }: Group, entrants: readonly Contender[], postgres: Postgres, compile: Compile): Promise<string> {
+  const results = new Map<string, Cold[]>()
+  for (const contender of entrants) {
+    const database = await createDatabase(contender, postgres)
+    const cookies = await makeSessions(compile(contender), database, SESSIONS)
+    const counts: Cold[] = []
+    while (counts.length < values.repeat) counts.push(await countCold(compile(contender, ...NODE_OPTIONS), folder, database, cookies))
+    results.set(contender.title, counts)
+  }
+  return coldReport(title, results)
+}
+
 async function measure(contender: Contender, postgres: Postgres, compile: Compile): Promise<Figures[]> {
   const { name } = contender
-  const database = contender.database === 'postgres' ? await postgres.createDatabase(name) : join(folder, `${name}.sqlite3`)
+  const database = await createDatabase(contender, postgres)
   const make = (sessions: number) => makeSessions(compile(contender), database, sessions)
   const sessions = await make(SESSIONS)
   const results: Figures[] = []
@@ -119,7 +133,7 @@ async function measure(contender: Contender, postgres: Postgres, compile: Compil
     const processes = does(name, cell) ? values.repeat : 0
     for (let process = 0; process < processes; process++) {
       const cookies = cell.route === 'logout' ? await make(REQUESTS) : sessions
-      const counts = await count(compile(contender, ...NODE_OPTIONS), database, cell, cookies)
+      const counts = await countWarm(compile(contender, ...NODE_OPTIONS), folder, database, cell, cookies)
       figures.push(...counts.map(({ main }) => thousands(main)))
       const [main, others] = [counts.map(({ main }) => main), counts.map(({ otherThreads }) => otherThreads)].map((instructions) =>
         instructions.map((number) => decimal(thousands(number), 0)).join(', ')
@@ -129,51 +143,6 @@ async function measure(contender: Contender, postgres: Postgres, compile: Compil
     results.push(figures)
   }
   return results
-}
-
-/** Makes sessions with a server that is not measured, and returns their cookies. */
-async function makeSessions(contender: Contender, database: string, count: number): Promise<string[]> {
-  const server = await startServer(contender, { database, payload: PAYLOAD })
-  try {
-    await checkBehaviour(server)
-    return await createSessions(server, count)
-  } finally {
-    await server.stop()
-  }
-}
-
-async function count(
-  contender: Contender,
-  database: string,
-  { route, connections }: Cell,
-  sessions: readonly string[]
-): Promise<Instructions[]> {
-  // Its speed does not matter, so it may use any processor and much time.
-  const command = underCallgrind(folder, contender.command)
-  const counted: Contender = { ...contender, command, spread: true, env: { STORE_TIMEOUT: '60' } }
-  const server = await startServer(counted, { database, payload: PAYLOAD })
-  const loop = await openClosedLoop(`${server.origin}/${route}`, connections)
-  let sent = 0
-  const send = (requests: number) =>
-    loop.send(Array.from({ length: requests }, () => (route === 'new' ? null : (sessions[sent++ % sessions.length] as string))))
-  try {
-    await send(WARM_UP)
-    await untilQuiet(server.pid)
-    await startCounting(server.pid)
-    await send(SETTLE)
-    await untilQuiet(server.pid)
-    const counts: Instructions[] = []
-    while (counts.length < COUNTS) {
-      await startCounting(server.pid)
-      await send(COUNTED)
-      await untilQuiet(server.pid)
-      counts.push(await countedInstructions(server.pid))
-    }
-    return counts
-  } finally {
-    loop.close()
-    await server.stop()
-  }
 }
 
 function report({ title, ours, limit }: Group, results: ReadonlyMap<string, Figures[]>): string {

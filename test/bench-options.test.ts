@@ -20,7 +20,11 @@ function run(env: NodeJS.ProcessEnv, program: string, ...args: string[]) {
 }
 
 const WRONG: [program: string, args: string[], problem: string][] = [
-  ['instructions', ['--bogus'], 'expected one of --help, --database, --only, --route, --connections, --repeat, --dist, got "--bogus"'],
+  [
+    'instructions',
+    ['--bogus'],
+    'expected one of --help, --database, --only, --route, --connections, --repeat, --cold, --dist, got "--bogus"'
+  ],
   ['instructions', ['all'], 'expected options only, got "all"'],
   ['instructions', ['--route', 'read,nosuch'], '--route: expected one of read, write, new, logout, untouched, got "nosuch"'],
   ['instructions', ['--connections', '1,7'], '--connections: expected one of 1, 50, got "7"'],
@@ -32,6 +36,7 @@ const WRONG: [program: string, args: string[], problem: string][] = [
     ['--only', 'bare', '--route', 'read'],
     'expected a contender that does what is to be measured, got --only bare --route read'
   ],
+  ['instructions', ['--cold', '--route', 'read'], '--cold: expected no --route and no --connections, since it measures one read at a time'],
   ['run', ['--quick=yes'], '--quick: expected no value, got "yes"'],
   ['run', ['--quick', '--suite', 'sqlite'], 'expected options that some suite fits, got --quick --suite sqlite'],
   ['profile', ['lunch'], 'route: expected one of untouched, read, write, new, logout, got "lunch"'],

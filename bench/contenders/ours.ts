@@ -9,9 +9,12 @@ const config: Knex.Config = database.startsWith('postgres')
   ? { client: 'pg', connection: database, pool: { min: poolSize, max: poolSize } }
   : { client: 'better-sqlite3', connection: { filename: database }, useNullAsDefault: true }
 
-const migrations = createKnex(config)
-await migrations.migrate.latest({ migrationSource })
-await migrations.destroy()
+// A site migrates when it is deployed, not in each process that it starts.
+if (process.env.MIGRATED === undefined) {
+  const migrations = createKnex(config)
+  await migrations.migrate.latest({ migrationSource })
+  await migrations.destroy()
+}
 
 /** Seconds. What measures a server slowly gives it more time. */
 const storeTimeout = Number(process.env.STORE_TIMEOUT ?? 5)
