@@ -111,7 +111,7 @@ const faults: RedisFault[] = [
  * The database decides, so that nothing is lost. Writes that the new primary has not heard of are unseen for `cacheMaxAge`
  * seconds. Logouts are refused while there is no primary: a few, or more where the Sentinels have to vote again.
  */
-const CACHED_DB_GOALS: Goals = { gap: 4, failures: 0, errors: 60, lost: 0, undone: 0, anonymous: 0, behind: CACHE_MAX_AGE + 0.5 }
+const CACHED_DB_GOALS: Goals = { gap: 4, failures: 2, errors: 60, lost: 0, undone: 0, anonymous: 0, behind: CACHE_MAX_AGE + 0.5 }
 
 const replicated = (['cache', 'cached_db'] as const).flatMap((engine) =>
   faults.flatMap(({ what, start, clients = ['ioredis', 'node-redis'], goals }) =>
