@@ -26,7 +26,7 @@ interface Group {
   name: string
   title: string
   ours: string
-  /** The least that a server can spend. */
+  /** What the goals compare with. */
   limit: string
   others: readonly string[]
 }

@@ -1,5 +1,5 @@
 /**
- * The least that a server can spend: written by hand, one statement (PostgreSQL) or one
+ * The limit that the goals for instructions name: written by hand, one statement (PostgreSQL) or one
  * transaction (SQLite) for all requests of a turn, a codec that deflates nothing, no features.
  */
 import { serveByHand } from './by-hand.ts'
