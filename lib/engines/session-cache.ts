@@ -187,8 +187,9 @@ export class SessionCache {
       } catch (error) {
         if (error instanceof StoreUnavailable) throw error
         failure = cacheFailure('the cache', error)
-        if (isPassing(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
-        else if (++failures > 1) throw failure
+        if (!isPassing(error) && ++failures > 1) throw failure
+        // Of a connection that breaks, the client may notice the end a moment after the error.
+        await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
       }
     }
   }
