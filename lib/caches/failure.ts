@@ -27,6 +27,11 @@ export function isPassing(error: unknown): boolean {
   return classOf(error) === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
 }
 
+/** Whether the connection broke, by a code of the system. The client may learn of its end a moment later, and fail the next command as well. */
+export function isCutOff(error: unknown): boolean {
+  return Object(error).code !== undefined
+}
+
 /**
  * The error for a failed cache. It names the cause by its code, by the first word of a Redis error (READONLY, OOM), or by
  * its class. Nothing else is repeated, because clients put commands with keys and values into messages and properties.

@@ -5,7 +5,7 @@
  * it finds its own nonce in the cache, it has been carried out already.
  */
 import { randomBytes } from 'node:crypto'
-import { cacheFailure, isPassing } from '../caches/failure.js'
+import { cacheFailure, isCutOff, isPassing } from '../caches/failure.js'
 import type { Cache } from '../caches/memory.js'
 import type { Deadline, StoredSession } from '../contract.js'
 import { hasPassed, withDeadline } from '../deadline.js'
@@ -188,8 +188,7 @@ export class SessionCache {
         if (error instanceof StoreUnavailable) throw error
         failure = cacheFailure('the cache', error)
         if (!isPassing(error) && ++failures > 1) throw failure
-        // Of a connection that breaks, the client may notice the end a moment after the error.
-        await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
+        if (isPassing(error) || isCutOff(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
       }
     }
   }
