@@ -329,7 +329,9 @@ class Store {
   /** What a session makes of the text that it finds stored. */
   async decode(text: string): Promise<Wire> {
     const engine = { ...abstractEngine, load: async () => ({ sessionData: text, expireDate: clock() }) }
-    const sessions = await createSessions(this.engine, this.serializer, { engine })
+    // What only the engine of the store uses goes with it.
+    const without = { cache: undefined, filePath: undefined, columns: undefined }
+    const sessions = await createSessions(this.engine, this.serializer, { ...without, engine })
     return json((await sessions.open(newSessionKey()).load()).toObject())
   }
 
