@@ -118,7 +118,7 @@ for (const database of databases) {
       await knex.migrate.latest({ migrationSource })
       const { browser } = await createSite(t, { knex })
       await browser.get('/count')
-      const inTransaction = await createApp(t, { knex, storeTimeout: 0.1 }, (app) => {
+      const inTransaction = await createApp(t, { knex, storeTimeout: 1 }, (app) => {
         app.get('/', (request) => knex.transaction(async () => (await request.session.load()).toObject()))
       })
       const response = await new Browser(inTransaction.app, browser.cookie).get('/')
