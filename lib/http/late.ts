@@ -31,7 +31,7 @@ export class LateWatch implements ChangeObserver {
     if (this.#isWatched) return
     this.#isWatched = true
     const look = () => this.#look(reply)
-    if (reply.raw.writableFinished || reply.raw.closed) setImmediate(look)
+    if (reply.raw.writableFinished || reply.raw.destroyed) setImmediate(look)
     else reply.raw.once('close', look)
   }
 
