@@ -25,7 +25,7 @@ export class Backoff {
 
   /**
    * Called for each attempt that failed, and for each call that was refused one. The pause grows with the attempts that were
-   * granted, not with these calls. Returns whether it is the first failure after a success.
+   * granted, not with these calls. Returns whether it is news: the first failure after a success, once in ten seconds at most.
    */
   failed(failure: Error): boolean {
     this.failure = failure

@@ -11,11 +11,11 @@ const TARGET_MILLISECONDS = 5
 /** The same for a batch of pages, which blocks no event loop and locks expired sessions only. */
 const SWEEP_MILLISECONDS = 50
 
-/** Of a statement, which reads so many within milliseconds, also where there is nothing to delete. */
+/** The pages that a statement reads: a matter of milliseconds, even where there is nothing to delete. */
 const SWEPT_PAGES = 400
 
 /**
- * Of the first statement of a sweep, and of any. A row takes 1 to 3 µs, and one of 6 kB, most of it out of line, up to
+ * The most rows that the first statement of a sweep deletes, and any other. A row takes 1 to 3 µs, and one of 6 kB, most of it out of line, up to
  * 30. So no statement takes longer than 400 ms, whatever the rows before were like.
  */
 const SWEPT_ROWS = { first: 1000, most: 10_000 }

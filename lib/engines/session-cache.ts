@@ -187,8 +187,9 @@ export class SessionCache {
       } catch (error) {
         if (error instanceof StoreUnavailable) throw error
         failure = cacheFailure('the cache', error)
-        if (!isPassing(error) && ++failures > 1) throw failure
-        if (isPassing(error) || isCutOff(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
+        const passes = isPassing(error)
+        if (!passes && ++failures > 1) throw failure
+        if (passes || isCutOff(error)) await pause(Math.random() * Math.min(2 ** attempt, LONGEST_PAUSE))
       }
     }
   }
