@@ -86,11 +86,9 @@ t.test("files are Django's", async (t) => {
       t.strictSame(await engine.load(KEY), { sessionData: text, expireDate: end })
       setTime((end.getTime() - START.getTime()) / 1000)
       t.equal(await engine.load(KEY), null)
-      t.equal((await engine.clearExpired()).deleted, Number(end >= at(100)), 'at its end it is not over for longer than 0 seconds')
       t.equal(await engine.exists(KEY), true)
-      setTime((end.getTime() - START.getTime() + 1) / 1000)
       await engine.clearExpired()
-      t.equal(await engine.exists(KEY), false)
+      t.equal(await engine.exists(KEY), false, 'what cannot be loaded is removed')
     })
   }
 
@@ -453,9 +451,9 @@ t.test('clearExpired()', async (t) => {
 
   await t.test('leaves sessions for the grace', async (t) => {
     const { engine, setTime } = await setUp(t)
-    setTime(160)
+    setTime(159.999)
     t.match(await engine.clearExpired({ grace: 60 }), { deleted: 0, backlogAge: null })
-    setTime(160.001)
+    setTime(160)
     t.match(await engine.clearExpired({ grace: 60 }), { deleted: 1, backlogAge: 60 })
   })
 

@@ -50,7 +50,8 @@ async function clearTemporary(files: SessionFiles, { path, sessionKey }: Session
 async function clearSession(files: SessionFiles, { path, sessionKey }: SessionFile, before: Date): Promise<Date | null> {
   const findEnd = async () => {
     const stored = await unless(['ENOENT', 'EACCES', UNFIT], files.read(sessionKey))
-    return stored !== null && stored.expireDate < before ? stored.expireDate : null
+    // A session is over at its end, as for `clear_expired` of django/contrib/sessions/backends/file.py.
+    return stored !== null && stored.expireDate <= before ? stored.expireDate : null
   }
   // Most sessions are live, and need no lock.
   if ((await findEnd()) === null) return null
