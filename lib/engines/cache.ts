@@ -1,5 +1,6 @@
 /** The engine `cache`: sessions in a cache only (django/contrib/sessions/backends/cache.py). */
 import type { ClearExpiredReport, Deadline, Engine, SaveResult, SessionRecord, StoredSession } from '../contract.js'
+import { newSessionKey } from '../django/keys.js'
 import { SuspiciousSession } from '../errors.js'
 import { claimNewKey } from './claim-key.js'
 import { attempts, type Entry, type SessionCache, type Written } from './session-cache.js'
@@ -20,9 +21,8 @@ export class CacheEngine implements Engine {
     return this.#storedIn(entry, sessionKey, deadline)
   }
 
-  async create(record: SessionRecord, deadline: Deadline): Promise<string> {
-    const { sessionKey } = await claimNewKey((sessionKey) => this.#cache.add(sessionKey, record, deadline))
-    return sessionKey
+  create(record: SessionRecord, deadline: Deadline): Promise<string> {
+    return claimNewKey((sessionKey) => this.#cache.add(sessionKey, record, deadline))
   }
 
   async save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
@@ -58,7 +58,9 @@ export class CacheEngine implements Engine {
   cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
     return this.#change(sessionKey, deadline, async (entry, stored) => {
       const record = stored.sessionData === snapshot ? { ...stored, expireDate } : stored
-      const { sessionKey: newKey, result: newEntry } = await claimNewKey((newKey) => this.#cache.add(newKey, record, deadline, sessionKey))
+      const newKey = newSessionKey()
+      const newEntry = await this.#cache.add(newKey, record, deadline, sessionKey)
+      if (newEntry === false) return false
       const tombstone = await this.#cache.bury(sessionKey, entry, newKey, this.#cache.ttl(record), deadline)
       if (tombstone === false) {
         await this.#cache.delete(newKey, deadline)

@@ -38,7 +38,7 @@ export class DbEngine implements BulkEngine {
 
   create(record: SessionRecord, deadline: Deadline): Promise<string> {
     const insert = (sessionKey: string) => this.#rows.insert(sessionKey, record, this.#columnsOf(record, sessionKey), deadline)
-    return claimNewKey(insert).then((claim) => claim.sessionKey)
+    return claimNewKey(insert)
   }
 
   save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {

@@ -35,12 +35,11 @@ export class FileEngine implements Engine {
     return stored !== null && this.#isLive(stored) ? stored : null
   }
 
-  async create(record: SessionRecord): Promise<string> {
+  create(record: SessionRecord): Promise<string> {
     // Written in place and without a lock: nobody knows the key before the file is complete.
     const claim = async (sessionKey: string) =>
       (await unless(['EEXIST'], this.#files.create(this.#files.path(sessionKey), record))) !== null
-    const { sessionKey } = await explained(claimNewKey(claim))
-    return sessionKey
+    return explained(claimNewKey(claim))
   }
 
   save(sessionKey: string, record: SessionRecord, snapshot: string | null, deadline: Deadline): Promise<SaveResult> {
