@@ -26,10 +26,12 @@ t.test('operations run one after another, and answer their callers', async (t) =
     log.push('first starts')
     await opened
     log.push('first ends')
-  }, 1)
+    return 1
+  })
   const second = queue.run(async () => {
     log.push('second')
-  }, 2)
+    return 2
+  })
   await idle()
   t.strictSame(log, ['first starts'])
   open()
@@ -40,7 +42,7 @@ t.test('operations run one after another, and answer their callers', async (t) =
 t.test('a failed operation does not stop the next one', async (t) => {
   const queue = new SerialQueue()
   const failing = queue.run(fail)
-  const next = queue.run(async () => {}, 'next')
+  const next = queue.run(async () => 'next')
   await t.rejects(failing, { message: 'failed' })
   t.equal(await next, 'next')
 })
@@ -96,7 +98,7 @@ const ENDS: Record<string, (queue: SerialQueue) => Promise<unknown>> = {
       queue.run(async () => {}),
       'a login'
     ),
-  'has failed': (queue) => queue.run(fail).catch(() => {}),
+  'has failed': (queue) => queue.observe(queue.run(fail)).catch(() => {}),
   'has failed before it is awaited': async (queue) => {
     const failing = queue.follow(fail(), 'a login')
     await idle()
@@ -120,7 +122,7 @@ t.test('settled() does not wait when there is nothing', async (t) => {
 
 t.test('the error of an operation that nobody awaits does not reach the process, but settled()', async (t) => {
   const queue = new SerialQueue()
-  queue.run(fail)
+  queue.observe(queue.run(fail))
   queue.run(async () => {})
   await idle()
   await t.rejects(queue.settled(deadlineIn(60)), { message: 'failed' })
@@ -129,10 +131,12 @@ t.test('the error of an operation that nobody awaits does not reach the process,
 
 t.test('of several forgotten errors the first one is reported', async (t) => {
   const queue = new SerialQueue()
-  queue.run(fail)
-  queue.run(async () => {
-    throw new Error('another one')
-  })
+  queue.observe(queue.run(fail))
+  queue.observe(
+    queue.run(async () => {
+      throw new Error('another one')
+    })
+  )
   await t.rejects(queue.settled(deadlineIn(60)), { message: 'failed' })
   t.equal(await queue.settled(deadlineIn(60)), undefined)
 })
@@ -153,7 +157,7 @@ t.test('an error that a caller handles is not reported again', async (t) => {
     finally: (operation) => operation.finally(() => {}).catch(() => {})
   }
   for (const [way, wait] of Object.entries(ways)) {
-    const waiting = wait(queue.run(fail))
+    const waiting = wait(queue.observe(queue.run(fail)))
     t.equal(await queue.settled(deadlineIn(60)), undefined, way)
     await waiting
   }
@@ -161,7 +165,7 @@ t.test('an error that a caller handles is not reported again', async (t) => {
 
 t.test('an operation returns a promise whose then() gives an ordinary promise', async (t) => {
   const queue = new SerialQueue()
-  const operation = queue.run(async () => {}, 1)
+  const operation = queue.observe(queue.run(async () => 1))
   t.ok(operation instanceof Promise)
   t.equal(operation.then((value) => value + 1).constructor, Promise)
   t.equal(await operation.then((value) => value + 1), 2)

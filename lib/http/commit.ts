@@ -36,6 +36,7 @@ export async function commit(session: Session, response: Response): Promise<Cook
   if (!isDue(session, response)) return unsaved(session, response)
   const lifecycle = lifecycleOf(session)
   // Only loading tells whether the browser's key belongs to a session.
+  lifecycle.loadNew()
   if (!session.isLoaded) await lifecycle.load(null)
   if (session.isEmpty) return removal(response.cookieSent)
   if (lifecycle.hasEnded) {

@@ -114,6 +114,11 @@ export class SessionLifecycle {
     return this.#queue.follow(work, name)
   }
 
+  /** Hands an operation to a handler, which may forget to await it: then the reply waits for it, and fails with its error. */
+  observe<T>(operation: Promise<T>): Promise<T> {
+    return this.#queue.observe(operation)
+  }
+
   /** Waits for all that was started. @throws the error of what was never awaited; StoreUnavailable if what is followed does not end */
   settled(): Promise<void> {
     return this.#queue.settled(this.#deadline())
@@ -129,7 +134,12 @@ export class SessionLifecycle {
    */
   load<T>(result: T): Promise<T> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#load(deadline), result)
+    return this.#queue.run(() => this.#load(deadline, result))
+  }
+
+  /** Loads a session that has no key, so that there is nothing to ask the store for. Does nothing to any other. */
+  loadNew(): void {
+    if (this.data.members === null && this.#key === null) this.#loaded(null, null)
   }
 
   /** Stores the data, whether or not it changed. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
@@ -189,21 +199,23 @@ export class SessionLifecycle {
 
   // --- loading ---------------------------------------------------------------------
 
-  #load(deadline: Deadline): Promise<void> {
-    if (this.data.members !== null) return NOTHING
+  #load<T>(deadline: Deadline, result: T): Promise<T> {
+    if (this.data.members !== null) return Promise.resolve(result)
     const key = this.#key
-    if (key === null) return NOTHING.then(() => this.#loaded(null))
+    // Later than this call, so that a missing await fails for new visitors as well.
+    if (key === null) return NOTHING.then(() => this.#loaded(null, result))
     return callEngine(this.#context, deadline, () => this.#context.engine.load(key, deadline)).then(
-      (stored) => this.#loaded(liveSnapshot(this.#context, stored, this.#subject(null), this.#log)),
-      (error) => this.#loaded(unlessForged(error, this.#subject(null), this.#log))
+      (stored) => this.#loaded(liveSnapshot(this.#context, stored, this.#subject(null), this.#log), result),
+      (error) => this.#loaded(unlessForged(error, this.#subject(null), this.#log), result)
     )
   }
 
-  #loaded(snapshot: Snapshot | null): void {
+  #loaded<T>(snapshot: Snapshot | null, result: T): T {
     // An unknown key is never adopted, against session fixation: saving the session makes a new one.
     if (snapshot === null) this.#key = null
     this.#snapshot = snapshot
     this.data.load(snapshot?.members ?? new Map())
+    return result
   }
 
   #reportForgotten(error: unknown): void {
@@ -218,7 +230,7 @@ export class SessionLifecycle {
   // --- saving ----------------------------------------------------------------------
 
   async #save(deadline: Deadline): Promise<void> {
-    if (this.data.members === null) await this.#load(deadline)
+    if (this.data.members === null) await this.#load(deadline, null)
     const pending = this.data.beginSave()
     try {
       const { sessionKey, snapshot } = await (this.#snapshot === null
@@ -279,7 +291,7 @@ export class SessionLifecycle {
     this.#cookieIsDue = false
     if (key !== null) {
       // Subscribers want to know whose session it is. If it cannot be loaded, it is deleted all the same, so that loading must leave time for it.
-      if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline)).catch(() => {})
+      if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline), null).catch(() => {})
       const isKnown = this.#key !== null
       // The watches are told inside the work, which may end after its caller has given up.
       await this.#exclusively(key, deadline, async () => {
@@ -296,7 +308,7 @@ export class SessionLifecycle {
   }
 
   async #cycleKey(deadline: Deadline, userId?: string): Promise<void> {
-    await this.#load(deadline)
+    await this.#load(deadline, null)
     const key = this.#key
     const snapshot = this.#snapshot
     // Without a live session there is nothing to move: the first save makes a key.
@@ -319,7 +331,7 @@ export class SessionLifecycle {
   }
 
   async #touch(deadline: Deadline): Promise<void> {
-    await this.#load(deadline)
+    await this.#load(deadline, null)
     const key = this.#key
     const snapshot = this.#snapshot
     if (key === null || snapshot === null) return

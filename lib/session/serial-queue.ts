@@ -11,13 +11,13 @@ import { started } from './started.js'
 
 /** Work that is under way beside the operations. */
 interface Work {
-  settled: Promise<void>
-  name: string
+  readonly settled: Promise<void>
+  readonly name: string
 }
 
 interface Failure {
-  promise: Observed<unknown>
-  error: unknown
+  readonly promise: Observed<unknown>
+  readonly error: unknown
 }
 
 const isForgotten = ({ promise }: Failure) => !promise.observed
@@ -39,11 +39,12 @@ export class SerialQueue {
     return this.#queued === 0 && this.#beside.length === 0 && this.#forgotten.length === 0
   }
 
-  run(work: () => Promise<void>): Promise<void>
-  run<T>(work: () => Promise<void>, result: T): Promise<T>
-  /** Starts `work` when the operations before it have settled. @param result the value to resolve with */
-  run(work: () => Promise<void>, result?: unknown): Promise<unknown> {
-    return this.#observe(this.#queued++ === 0 ? started(work) : this.#last.then(work), null, result)
+  /** Starts `work` when the operations before it have settled. The caller waits for it, or observes it. */
+  run<T>(work: () => Promise<T>): Promise<T> {
+    const working = this.#queued++ === 0 ? started(work) : this.#last.then(work)
+    const end = () => void this.#queued--
+    this.#last = working.then(end, end)
+    return working
   }
 
   /**
@@ -52,7 +53,24 @@ export class SerialQueue {
    * @param name that of the function, for an error
    */
   follow<T>(work: Promise<T>, name: string): Promise<T> {
-    return this.#observe(work, name)
+    const end = () => {
+      this.#beside = this.#beside.filter((other) => other !== entry)
+    }
+    const entry: Work = { settled: work.then(end, end), name }
+    this.#beside.push(entry)
+    return this.observe(work)
+  }
+
+  /** A promise of the result for a caller that may forget to wait for it. */
+  observe<T>(working: Promise<T>): Promise<T> {
+    const promise = new Observed<T>((resolve, reject) => {
+      working.then(resolve, (error) => {
+        promise.ignore()
+        this.#keep({ promise, error })
+        reject(error)
+      })
+    })
+    return promise
   }
 
   /**
@@ -68,32 +86,6 @@ export class SerialQueue {
     const forgotten = this.#forgotten.find(isForgotten)
     this.#forgotten = []
     if (forgotten !== undefined) throw forgotten.error
-  }
-
-  /** @param name that of work beside the operations; null for an operation */
-  #observe<T>(working: Promise<T>, name: string | null, result?: T): Promise<T> {
-    const promise = new Observed<T>((resolve, reject) => {
-      const settled: Promise<void> = working.then(
-        (value) => {
-          this.#end(name, settled)
-          resolve(name === null ? (result as T) : value)
-        },
-        (error) => {
-          this.#end(name, settled)
-          promise.ignore()
-          this.#keep({ promise, error })
-          reject(error)
-        }
-      )
-      if (name === null) this.#last = settled
-      else this.#beside.push({ settled, name })
-    })
-    return promise
-  }
-
-  #end(name: string | null, ended: Promise<void>): void {
-    if (name === null) this.#queued--
-    else this.#beside = this.#beside.filter(({ settled }) => settled !== ended)
   }
 
   #keep(failure: Failure): void {
