@@ -23,9 +23,9 @@ import { decimal, table } from './report.ts'
 
 const DATABASES = ['postgres', 'sqlite', 'mariadb'] as const
 const program = {
-  command: 'npm run bench:cleanup -- [options]',
+  command: 'npm run bench:cleanup --',
   about: 'Removes expired sessions in batches and by one DELETE, while others read and write.',
-  options: {
+  settings: {
     rows: count(100, 10_000_000, 'Expired sessions on PostgreSQL; SQLite and MariaDB have a tenth of them'),
     only: names(DATABASES, 'Databases'),
     out: folder('Where cleanup.txt is written (default: bench/partial)')

@@ -11,9 +11,9 @@ import { sessionData } from './server.ts'
 import { median } from './statistics.ts'
 
 commandLine({
-  command: 'npm run bench:codec',
+  command: 'npm run bench:codec --',
   about: 'Compares the codec with one that is written by hand.',
-  options: {}
+  settings: {}
 })
 
 const ROUNDS = 31

@@ -43,9 +43,9 @@ type Figures = readonly number[]
 const thousands = (instructions: number) => instructions / COUNTED / 1000
 
 const program = {
-  command: 'npm run bench:instructions -- [options]',
+  command: 'npm run bench:instructions --',
   about: 'Counts the instructions of a request, with valgrind.',
-  options: {
+  settings: {
     database: names(
       groups.map(({ name }) => name),
       'Databases'

@@ -25,10 +25,10 @@ interface Profile {
 }
 
 const { route, ...values } = commandLine({
-  command: 'npm run bench:profile -- [options] [route]',
+  command: 'npm run bench:profile --',
   about: "Shows where the server's time goes.",
-  options: {
-    route: { ...oneOf(ROUTES, 'read', 'The route'), operand: true },
+  settings: {
+    route: { ...oneOf(ROUTES, 'read', 'The route'), isOperand: true },
     only: oneOf([...contenders.keys()], 'ours', 'The contender'),
     connections: count(1, 50, 'Requests at a time'),
     seconds: count(1, 5, 'How long it is measured, unless by logouts'),

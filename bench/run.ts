@@ -19,9 +19,9 @@ import { quickSuites, ROUTES, type Suite, suites } from './suites.ts'
 
 const CONNECTIONS = ['1', '10', '50', '200']
 const program = {
-  command: 'npm run bench -- [options]',
+  command: 'npm run bench --',
   about: 'Measures this package and its peers side by side, and compares with the goals.',
-  options: {
+  settings: {
     quick: flag('What two minutes are enough for, instead of an hour'),
     suite: names(
       suites.map(({ name }) => name),
@@ -30,7 +30,7 @@ const program = {
     only: names([...contenders.keys()], 'Contenders'),
     route: names(ROUTES, 'Routes'),
     connections: names(CONNECTIONS, 'Requests at a time'),
-    rounds: count(1, undefined, 'Rounds (default: what the suite has)'),
+    rounds: count(1, undefined, 'Rounds, instead of what the suite has'),
     seconds: count(1, 1, 'Of each contender in each round'),
     out: folder('Where results.json and chart.svg are written (default: bench, or bench/partial if they are a part)')
   }

@@ -13,9 +13,9 @@ import { checkBehaviour, createSessions, type Memory, type Server, startServer }
 import { median } from './statistics.ts'
 
 const { requests: total } = commandLine({
-  command: 'npm run bench:soak -- [options]',
+  command: 'npm run bench:soak --',
   about: 'Measures the heap: what a request with a session holds, and what is left after many requests.',
-  options: { requests: count(1, 1_000_000, 'Requests after which the heap must be what it was') }
+  settings: { requests: count(1, 1_000_000, 'Requests after which the heap must be what it was') }
 })
 const HELD = 1000
 const BLOCKS = 12

@@ -7,15 +7,15 @@ import { page, terminalTable } from './page.ts'
 import { runChecks } from './scoreboard.ts'
 
 const { contenders } = commandLine({
-  command: 'npm run scoreboard -- [contenders]',
+  command: 'npm run scoreboard --',
   about: 'Asks this package and its peers the same questions. It writes bench/scoreboard.md where it asks them all.',
-  options: {
+  settings: {
     contenders: {
       ...names(
         checked.map(({ name }) => name),
         'Contenders'
       ),
-      operand: true
+      isOperand: true
     }
   }
 })
