@@ -166,9 +166,11 @@ export class SessionLifecycle {
    */
   continueAs(next: SessionLifecycle): Promise<void> {
     const deadline = this.#deadline()
-    this.data.clear()
     return this.#queue.run(async () => {
-      await this.#flush(deadline, false)
+      await this.#delete(deadline, false)
+      // Not before: if the session cannot be deleted, the reply must not save it without its data.
+      this.data.clear()
+      this.#restart()
       this.#key = next.#key
       this.#snapshot = next.#snapshot
       this.#cookieIsDue = next.#cookieIsDue
@@ -285,22 +287,30 @@ export class SessionLifecycle {
   // --- the other operations --------------------------------------------------------
 
   async #flush(deadline: Deadline, isExpired: boolean): Promise<void> {
-    const { engine, watches } = this.#context
-    const key = this.#key
     // Even if the store fails, the browser gets no key of a session that was to end.
     this.#cookieIsDue = false
-    if (key !== null) {
-      // Subscribers want to know whose session it is. If it cannot be loaded, it is deleted all the same, so that loading must leave time for it.
-      if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline), null).catch(() => {})
-      const isKnown = this.#key !== null
-      // The watches are told inside the work, which may end after its caller has given up.
-      await this.#exclusively(key, deadline, async () => {
-        await engine.delete(key, deadline)
-        watches.ended(key)
-      })
-      if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
-      if (!isExpired && isKnown && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
-    }
+    await this.#delete(deadline, isExpired)
+    this.#restart()
+  }
+
+  async #delete(deadline: Deadline, isExpired: boolean): Promise<void> {
+    const { engine, watches } = this.#context
+    const key = this.#key
+    if (key === null) return
+    // Subscribers want to know whose session it is. A failed load must not prevent the delete, so that it gets half of the time.
+    if (events.ended.hasSubscribers) await this.#load(halfwayTo(deadline), null).catch(() => {})
+    const isKnown = this.#key !== null
+    // The watches are told inside the work, which may end after its caller has given up.
+    await this.#exclusively(key, deadline, async () => {
+      await engine.delete(key, deadline)
+      watches.ended(key)
+    })
+    if (isExpired && events.expired.hasSubscribers) report('expired', this.#subject(), { reason: 'date' })
+    if (!isExpired && isKnown && events.ended.hasSubscribers) report('ended', this.#subject(), { reason: 'flush' })
+  }
+
+  /** Continues as a session that has no key, with the data since `clear()` only. */
+  #restart(): void {
     this.#key = null
     this.#snapshot = null
     this.#isUnsettled = false

@@ -60,6 +60,22 @@ t.test('a login as someone else, or after a change of the password, inherits not
   }
 })
 
+t.test('where the session of the user before cannot be deleted, the login fails and leaves it as it is', async (t) => {
+  const { app, auth, users, knex, stored } = await createSite(t)
+  app.get('/try-login', async (request) => {
+    await t.rejects(auth.login(request, users.get('2') as User), { code: 'FST_SESSION_STORE_REFUSED' })
+    return {}
+  })
+  const browser = new Browser(app)
+  await browser.get('/login/1')
+  await browser.get('/set/private')
+  const before = await stored(browser)
+  await knex.raw("CREATE TRIGGER refuse BEFORE DELETE ON django_session BEGIN SELECT RAISE(ABORT, 'refused'); END")
+  t.equal((await browser.get('/try-login')).statusCode, 200)
+  t.strictSame(await stored(browser), before)
+  t.match((await browser.get('/who')).json(), { id: '1' })
+})
+
 t.test('signing in again as the same user keeps the data, under a new key, and the old key is dead at once', async (t) => {
   const { app, stored } = await createSite(t)
   const browser = new Browser(app)
