@@ -17,11 +17,22 @@ import type { Secrets } from './secret.js'
 /** The time limit of a statement in seconds. Longer than for a request, for which a visitor waits. */
 const STORE_TIMEOUT = 60
 
+/** The most that the option `maxSize` can be. The commands do not know that of the application, and must pass over no session. */
+const MAX_SIZE = 2 ** 30
+
 /** A placeholder for commands that neither sign nor verify. */
 const NO_SECRETS: Secrets = { secretKey: 'never used', secretKeyFallbacks: [] }
 
 export function settingsOf({ knex, options, io }: Task, secrets = NO_SECRETS, own: Pick<SessionOptions, 'userSessions'> = {}): Settings {
-  return resolveSettings({ ...secrets, ...own, knex, tableName: options.table, storeTimeout: STORE_TIMEOUT, clock: io.clock })
+  return resolveSettings({
+    ...secrets,
+    ...own,
+    knex,
+    tableName: options.table,
+    storeTimeout: STORE_TIMEOUT,
+    maxSize: MAX_SIZE,
+    clock: io.clock
+  })
 }
 
 export function openSessions(settings: Settings, { stderr }: Io): Promise<Sessions> {

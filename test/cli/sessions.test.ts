@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { secretKey } from '../fixtures/app.ts'
 import { fails, openPlace, prints, run } from '../fixtures/command.ts'
@@ -110,4 +111,18 @@ t.test('command lines that do not say what, or whose', async (t) => {
     1,
     /no table usersessions_usersession .+ migrate --user-sessions/
   )
+})
+
+t.test('sessions that are larger than maxSize is by default are listed and ended too', async (t) => {
+  const { knex, database } = await openPlace(t, 'sqlite')
+  await run(['migrate', ...database])
+  await run(['migrate', '--user-sessions', '--user-id', 'bigint', ...database])
+  const site = await createSite(t, knex, { maxSize: 4 * 2 ** 20 })
+  const browser = await site.login('1')
+  const session = await site.app.sessions.open(browser.cookie as string).load()
+  await session.set('photo', randomBytes(2 ** 20).toString('hex')).save()
+  t.match((await run(['sessions', 'list', '--user', '1', ...database], { env })).stdout, /\n1 session\n$/)
+  t.match((await run(['show', browser.cookie as string, ...database], { env })).stdout, /"photo"/)
+  prints(t, await run(['sessions', 'end', '--user', '1', ...database], { env }), 'Ended 1 session.')
+  t.strictSame((await browser.get('/who')).json(), { id: null })
 })
