@@ -30,7 +30,10 @@ export interface SessionEvents {
   ended: SessionEvent & { readonly reason: 'flush' | 'revoked' }
   /** A session was deleted by a login, since its user had too many (`maxSessions`). */
   evicted: SessionEvent
-  /** A session was found to have ended, by its absolute timeout or the date of `setExpiry`. A session that ended by inactivity is `unknown`. */
+  /**
+   * The absolute timeout of a session had passed when it was read, or a reply deleted a session whose end had passed, as
+   * after `setExpiry` with a past date. A session that ended by inactivity, or at a date set earlier, is `unknown`.
+   */
   expired: SessionEvent & { readonly reason: 'absolute' | 'date' }
   /** No session has the key in a cookie: it ended, never existed, or cannot be a key. */
   unknown: SessionEvent & { readonly reason: 'absent' | 'malformed' }
