@@ -1,7 +1,7 @@
 /** The preHandlers that let only signed-in users pass, or only users who have authenticated a short time ago. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidOptions, LoginRequired, ReauthenticationRequired } from '../errors.js'
-import { kRefuse } from '../http/plugin.js'
+import { kRefuse } from '../http/route-config.js'
 import { isDurationFrom, parseDuration } from '../settings/duration.js'
 import { isFresh } from './authentication.js'
 import { safeNext, withNext } from './safe-next.js'

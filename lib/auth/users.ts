@@ -1,6 +1,6 @@
 /** Users: their type, the checks of arguments, and the hashes that a login stores. */
 import type { FastifyRequest } from 'fastify'
-import { getSession } from '../http/plugin.js'
+import { getSession } from '../http/request-sessions.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'

@@ -1,19 +1,18 @@
 /** The Fastify plugin: its hooks and decorators. */
-import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { readCookie } from '../django/cookie-header.js'
-import { NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
-import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
 import type { SessionOptions } from '../settings/options.js'
 import type { ClearExpiredSchedule } from '../settings/schedule.js'
 import { warnOfWeakKeys } from '../settings/secret-key.js'
-import { resolveSettings, type Settings } from '../settings/settings.js'
+import { resolveSettings } from '../settings/settings.js'
+import type { UserSessions } from '../user-sessions/user-sessions.js'
 import { Schedule } from './cleanup-schedule.js'
-import { kReply, LateWatch } from './late.js'
-import { Committer, RequestState } from './reply.js'
-import { checkRouteConfig, type RouteSession, renewsOn } from './route-config.js'
+import { kReply } from './late.js'
+import { Committer } from './reply.js'
+import { kState, RequestSessions, type Stateful } from './request-sessions.js'
+import { checkRouteConfig, type RouteSession, refuseUncalled } from './route-config.js'
 import { claimScope } from './scopes.js'
 import { cookieSerializer, cookieSetter } from './set-cookie.js'
 
@@ -36,24 +35,6 @@ declare module 'fastify' {
   }
 }
 
-/** A method of functions that return a hook. It throws when a route uses the function itself as a hook, without calling it. */
-export const kRefuse = Symbol('fastify-django-sessions.refuse')
-
-const kState = Symbol('fastify-django-sessions.state')
-/** Both may be missing: Fastify's decorators do not reach scopes that were created before the plugin was loaded. */
-type Stateful = FastifyRequest & { [kState]?: RequestState | null; [kReply]?: FastifyReply | null }
-
-/**
- * The session of a request, for applications in which another plugin types `request.session`.
- *
- * @throws NotRegistered, SessionDisabled
- */
-export function getSession(request: FastifyRequest): Session {
-  const { session } = request as FastifyRequest & { session?: Session }
-  if (session === undefined) throw new NotRegistered(String(request.routeOptions.url))
-  return session
-}
-
 async function plugin(fastify: FastifyInstance, options: SessionOptions): Promise<void> {
   const settings = resolveSettings(withoutRegisterOptions(options))
   claimScope(fastify, settings)
@@ -65,15 +46,23 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
   const committer = new Committer(settings, cookieSetter(settings, await cookieSerializer(fastify)))
 
   fastify.decorate('sessions', sessions)
+  decorateRequests(fastify, requests, committer)
+  addRequestHooks(fastify, requests, committer)
+  if (sessions.userSessions !== null) addUserSessionsHook(fastify, requests, sessions.userSessions)
+  if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
+  if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
+}
+
+function decorateRequests(fastify: FastifyInstance, requests: RequestSessions, committer: Committer): void {
   fastify.decorateRequest(kState, null)
   fastify.decorateRequest(kReply, null)
   fastify.decorateRequest('session', {
     getter(this: FastifyRequest) {
       return requests.stateOf(this).session
     },
-    setter(this: FastifyRequest, value: unknown) {
+    setter(this: Stateful, value: unknown) {
       // Another plugin may decorate `session` in its own scope. Fastify then assigns the initial value to each request.
-      if (value !== null || (this as Stateful)[kReply]) refuseAssignment()
+      if (value !== null || this[kReply]) refuseAssignment()
       Object.defineProperty(this, 'session', { value, writable: true, enumerable: true, configurable: true })
     }
   })
@@ -81,7 +70,9 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     const state = requests.dueStateOf(this.request)
     return state === null ? Promise.resolve() : committer.save(this, state)
   })
+}
 
+function addRequestHooks(fastify: FastifyInstance, requests: RequestSessions, committer: Committer): void {
   const protect: onSendHookHandler = (request, reply, payload, done) => {
     const state = requests.usedStateOf(request)
     if (state !== null) committer.protect(reply, state)
@@ -105,95 +96,18 @@ async function plugin(fastify: FastifyInstance, options: SessionOptions): Promis
     if (state === null) done(null, payload)
     else committer.send(reply, state, payload, done)
   })
-  const { userSessions } = sessions
-  if (userSessions !== null) {
-    fastify.addHook('onResponse', (request, _reply, done) => {
-      const state = requests.usedStateOf(request)
-      if (state !== null) userSessions.replied(state.session)
-      done()
-    })
-  }
   fastify.addHook('onError', (request, _reply, error, done) => {
     requests.noteError(request, error)
     done()
   })
-  if (settings.verify) fastify.addHook('onReady', () => sessions.verify())
-  if (settings.clearExpired !== undefined) runSchedule(fastify, settings.clearExpired, settings.clock)
 }
 
-/** Creates the session of each request at its first use. */
-class RequestSessions {
-  readonly #sessions: Sessions
-  readonly #settings: Settings
-
-  constructor(sessions: Sessions, settings: Settings) {
-    this.#sessions = sessions
-    this.#settings = settings
-  }
-
-  /** Called at the start of each request. Returns its state if the session is to be loaded before the handler, otherwise null. */
-  begin(request: FastifyRequest, reply: FastifyReply): RequestState | null {
-    const stateful = request as Stateful
-    stateful[kReply] = reply
-    const state = stateful[kState]
-    // A hook of a plugin that was registered earlier may have changed or saved the session.
-    if (state && (state.session.modified || state.session.sessionKey !== state.cookieKey)) {
-      lifecycleOf(state.session).data.observer?.changed()
-    }
-    const { config, url } = request.routeOptions
-    // Checked here too, because the onRoute hook misses routes that were declared before the plugin was loaded.
-    return (checkRouteConfig(config, url) ?? this.#settings.load) === 'eager' ? this.stateOf(request) : null
-  }
-
-  /** @throws SessionDisabled */
-  stateOf(request: FastifyRequest): RequestState {
-    const stateful = request as Stateful
-    stateful[kState] ??= this.#open(stateful)
-    return stateful[kState]
-  }
-
-  /**
-   * The state that a reply has to commit, or null if there is nothing to do. A session that was never used is
-   * committed in two cases: to renew it (`saveEveryRequest`), and to delete a cookie that cannot be a session key.
-   */
-  dueStateOf(request: FastifyRequest): RequestState | null {
-    const state = (request as Stateful)[kState]
-    if (state) return state
-    const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
-    if (sent === null) return null
-    const { config } = request.routeOptions
-    if (this.#sessions.couldBeKey(sent) && !(this.#settings.saveEveryRequest && renewsOn(config))) return null
-    return config?.session === false ? null : this.stateOf(request)
-  }
-
-  /** The state of a request, null where its session was not used. */
-  usedStateOf(request: FastifyRequest): RequestState | null {
-    return (request as Stateful)[kState] ?? null
-  }
-
-  /** The reply will be that of an error. */
-  noteError(request: FastifyRequest, error: Error): void {
-    const state = (request as Stateful)[kState]
-    if (state && error instanceof SessionInterrupted) state.interruptionIsReported = true
-  }
-
-  #open(request: Stateful): RequestState {
-    const { config, url } = request.routeOptions
-    if (config?.session === false) throw new SessionDisabled(String(url))
-    const sent = readCookie(request.headers.cookie, this.#settings.cookie.name)
-    const session = this.#sessions.open(sent, request.log, request)
-    const isActivity = renewsOn(config)
-    const state = new RequestState(session, sent !== null, this.#settings.saveEveryRequest && isActivity)
-    const lifecycle = lifecycleOf(session)
-    if (!isActivity) lifecycle.keepsEnd = true
-    lifecycle.data.observer = new LateWatch(state, request)
-    return state
-  }
-}
-
-/** Refuses `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */
-function refuseUncalled(route: RouteOptions): void {
-  for (const hook of Object.values(route).flat()) (hook as { [kRefuse]?: () => never } | undefined)?.[kRefuse]?.()
+function addUserSessionsHook(fastify: FastifyInstance, requests: RequestSessions, userSessions: UserSessions): void {
+  fastify.addHook('onResponse', (request, _reply, done) => {
+    const state = requests.usedStateOf(request)
+    if (state !== null) userSessions.replied(state.session)
+    done()
+  })
 }
 
 function refuseAssignment(): never {

@@ -1,5 +1,5 @@
-/** The session settings of a route: `config: { session }`. */
-import type { FastifyContextConfig } from 'fastify'
+/** What the plugin checks of a route: its session settings, `config: { session }`, and its hooks. */
+import type { FastifyContextConfig, RouteOptions } from 'fastify'
 import { InvalidRouteConfig } from '../errors.js'
 import { kindOf } from '../kind-of.js'
 
@@ -41,4 +41,12 @@ function isMode(value: unknown): value is 'lazy' | 'eager' {
 
 function described(value: unknown): string {
   return typeof value === 'string' ? JSON.stringify(value) : kindOf(value)
+}
+
+/** A method of functions that return a hook. It throws when a route uses the function itself as a hook, without calling it. */
+export const kRefuse = Symbol('fastify-django-sessions.refuse')
+
+/** Refuses `preHandler: loginRequired`, where `preHandler: loginRequired()` is meant. */
+export function refuseUncalled(route: RouteOptions): void {
+  for (const hook of Object.values(route).flat()) (hook as { [kRefuse]?: () => never } | undefined)?.[kRefuse]?.()
 }
