@@ -24,7 +24,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
     logout: followed('logout', (request) => logins.logout(request)),
     user: followed('user', user),
     userId: followed('userId', (request) => logins.userId(request)),
-    userOf: (session, request) => lifecycleOfArgument('userOf', session).follow(logins.userOf(session, request), 'userOf'),
+    userOf: (session, request) => lifecycleOfArgument('userOf', session).queue.follow(logins.userOf(session, request), 'userOf'),
     updateSessionAuthHash: followed('updateSessionAuthHash', (request, user: User) => logins.updateSessionAuthHash(request, user)),
     sessionsOf: followed('sessionsOf', (request) => logins.own.list(request)),
     endSession: followed('endSession', (request, id) => logins.own.end(request, id)),
@@ -39,7 +39,7 @@ export function createAuth<User extends AuthUser>(options: AuthOptions<User>): A
  * rejection of a call that is not awaited.
  */
 function followed<Args extends unknown[], T>(name: string, work: (request: FastifyRequest, ...args: Args) => Promise<T>) {
-  return (request: FastifyRequest, ...args: Args): Promise<T> => lifecycleOf(sessionOf(request)).follow(work(request, ...args), name)
+  return (request: FastifyRequest, ...args: Args): Promise<T> => lifecycleOf(sessionOf(request)).queue.follow(work(request, ...args), name)
 }
 
 const CHECKS: Record<keyof AuthOptions<AuthUser>, Check> = {

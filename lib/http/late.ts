@@ -10,8 +10,8 @@ import { forgottenFailure, type RequestState } from './reply.js'
 export const kReply = Symbol('fastify-django-sessions.reply')
 
 /**
- * Looks at a session that was used when the response has ended and no operation is under way: until then
- * `session.save()` may still save a change.
+ * Checks a used session for unsaved changes after the response has ended and no operation is running. Until then
+ * `session.save()` may still save them.
  */
 export class LateWatch implements ChangeObserver {
   readonly #state: RequestState
@@ -41,7 +41,7 @@ export class LateWatch implements ChangeObserver {
     // If the client disconnects, the response closes while the handler still runs. Its reply is committed later.
     if (!state.committed && !reply.sent) return
     const isCommitting = state.commit !== null && !state.committed
-    if (!isCommitting && lifecycleOf(state.session).isSettled) warn(reply, state)
+    if (!isCommitting && lifecycleOf(state.session).queue.isSettled) warn(reply, state)
     else settle(reply, state).then(() => warn(reply, state))
   }
 }

@@ -136,7 +136,7 @@ export class Committer {
   #start(reply: FastifyReply, state: RequestState, head: Head): Promise<void> | null {
     const { session, cookieSent, renews } = state
     const response = { statusCode: head.statusCode, cookieSent, renews }
-    const isSynchronous = lifecycleOf(session).isSettled && !this.#settings.saveNestedChanges && !isDue(session, response)
+    const isSynchronous = lifecycleOf(session).queue.isSettled && !this.#settings.saveNestedChanges && !isDue(session, response)
     if (!isSynchronous) return this.#save(reply, state, head)
     try {
       this.#warnOfDiscarded(reply.request, session)
@@ -154,7 +154,7 @@ export class Committer {
     let action: CookieAction = 'none'
     head.hold()
     try {
-      if (!lifecycle.isSettled) await lifecycle.settled()
+      if (!lifecycle.queue.isSettled) await lifecycle.settled()
       this.#warnOfDiscarded(reply.request, session)
       if (this.#settings.saveNestedChanges && head.statusCode < 500) lifecycle.data.recordNestedChanges()
       action = await commit(session, { statusCode: head.statusCode, cookieSent, renews })

@@ -200,24 +200,24 @@ class SessionFacade implements Session {
 
   load(): Promise<this> {
     this.#data.accessed = true
-    return this.#lifecycle.observe(this.#lifecycle.load(this))
+    return this.#lifecycle.queue.observe(this.#lifecycle.load(this))
   }
 
   save(): Promise<void>
   save(callback: SessionCallback): void
   save(callback?: SessionCallback): Promise<void> | void {
     this.#willStore()
-    return answer(() => this.#lifecycle.observe(this.#lifecycle.save()), 'save', callback)
+    return answer(() => this.#lifecycle.queue.observe(this.#lifecycle.save()), 'save', callback)
   }
 
   flush(): Promise<void> {
     this.#data.clear()
-    return this.#lifecycle.observe(this.#lifecycle.flush())
+    return this.#lifecycle.queue.observe(this.#lifecycle.flush())
   }
 
   cycleKey(): Promise<void> {
     this.#willStore()
-    return this.#lifecycle.observe(this.#lifecycle.cycleKey())
+    return this.#lifecycle.queue.observe(this.#lifecycle.cycleKey())
   }
 
   #willStore(): void {

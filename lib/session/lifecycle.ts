@@ -28,12 +28,13 @@ const NOTHING = Promise.resolve()
 
 export class SessionLifecycle {
   readonly data: WorkingCopy
+  /** The operations under way, for which the reply waits. */
+  readonly queue: SerialQueue
   /** Whether saves and rotations leave the end of the session where it is, because the request does not count as activity. */
   keepsEnd = false
   readonly #context: SessionContext
   readonly #log: SessionLog
   readonly #request: object | null
-  readonly #queue: SerialQueue
   #key: string | null
   #snapshot: Snapshot | null = null
   /** Whether a save failed that the store may have carried out. */
@@ -48,7 +49,7 @@ export class SessionLifecycle {
     this.#context = context
     this.#log = log
     this.#request = request
-    this.#queue = new SerialQueue(request === null ? (error) => this.#reportForgotten(error) : null)
+    this.queue = new SerialQueue(request === null ? (error) => this.#reportForgotten(error) : null)
     this.data = new WorkingCopy(context.codec.serializer, context.settings.saveNestedChanges)
     const canBeKey = sessionKey !== null && isSessionKey(sessionKey, context.engine.keyIsData)
     this.#key = canBeKey ? sessionKey : null
@@ -99,29 +100,9 @@ export class SessionLifecycle {
     return this.#cookieIsDue
   }
 
-  /** Whether `settled()` has nothing to wait for and nothing to report. */
-  get isSettled(): boolean {
-    return this.#queue.isSettled
-  }
-
-  /**
-   * Follows work of several operations, such as a login: the reply waits for it, and fails with its error if nothing
-   * else handles it.
-   *
-   * @param name that of the function, for an error
-   */
-  follow<T>(work: Promise<T>, name: string): Promise<T> {
-    return this.#queue.follow(work, name)
-  }
-
-  /** Hands an operation to a handler, which may forget to await it: then the reply waits for it, and fails with its error. */
-  observe<T>(operation: Promise<T>): Promise<T> {
-    return this.#queue.observe(operation)
-  }
-
   /** Waits for all that was started. @throws the error of what was never awaited; StoreUnavailable if what is followed does not end */
   settled(): Promise<void> {
-    return this.#queue.settled(this.#deadline())
+    return this.queue.settled(this.#deadline())
   }
 
   // --- operations: the deadline of each counts from its call, and includes waiting for earlier ones ---
@@ -134,7 +115,7 @@ export class SessionLifecycle {
    */
   load<T>(result: T): Promise<T> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#load(deadline, result))
+    return this.queue.run(() => this.#load(deadline, result))
   }
 
   /** Loads a session that has no key, so that there is nothing to ask the store for. Does nothing to any other. */
@@ -145,7 +126,7 @@ export class SessionLifecycle {
   /** Stores the data, whether or not it changed. @throws SessionInterrupted, StoreUnavailable, StoreRefused, SessionTooLarge */
   save(): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#save(deadline))
+    return this.queue.run(() => this.#save(deadline))
   }
 
   /**
@@ -156,7 +137,7 @@ export class SessionLifecycle {
    */
   flush(isExpired = false): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#flush(deadline, isExpired))
+    return this.queue.run(() => this.#flush(deadline, isExpired))
   }
 
   /**
@@ -166,7 +147,7 @@ export class SessionLifecycle {
    */
   continueAs(next: SessionLifecycle): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(async () => {
+    return this.queue.run(async () => {
       await this.#delete(deadline, false)
       // Not before: if the session cannot be deleted, the reply must not save it without its data.
       this.data.clear()
@@ -186,13 +167,13 @@ export class SessionLifecycle {
    */
   cycleKey(userId?: string): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#cycleKey(deadline, userId))
+    return this.queue.run(() => this.#cycleKey(deadline, userId))
   }
 
   /** Moves the end of an unchanged session, unless it was moved less than `touchAfter` seconds ago. @throws SessionInterrupted, StoreUnavailable */
   touch(): Promise<void> {
     const deadline = this.#deadline()
-    return this.#queue.run(() => this.#touch(deadline))
+    return this.queue.run(() => this.#touch(deadline))
   }
 
   #deadline(): Deadline {

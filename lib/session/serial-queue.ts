@@ -48,7 +48,7 @@ export class SerialQueue {
   }
 
   /**
-   * Follows work that is under way beside the operations, as a login is, which consists of some.
+   * Follows work that is under way beside the operations, as a login is, which consists of some: `settled()` waits for it too.
    *
    * @param name that of the function, for an error
    */
@@ -61,7 +61,7 @@ export class SerialQueue {
     return this.observe(work)
   }
 
-  /** A promise of the result for a caller that may forget to wait for it. */
+  /** The result for a handler, which may forget to await it: then `settled()` throws its error. */
   observe<T>(working: Promise<T>): Promise<T> {
     const promise = new Observed<T>((resolve, reject) => {
       working.then(resolve, (error) => {
