@@ -6,8 +6,8 @@ import { isSessionKey } from '../django/keys.js'
 import type { Members } from '../django/serializer.js'
 import { events, sessionRef } from '../events.js'
 import { callEngine } from './engine-call.js'
-import { liveSnapshot, refuseKey, unlessForged } from './loading.js'
-import { interrupted, report, type Subject } from './reports.js'
+import { liveSnapshot, refuseKey } from './loading.js'
+import { interrupted, report, type Subject, unlessForged } from './reports.js'
 import {
   earlier,
   expireDateOf,

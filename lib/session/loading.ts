@@ -1,6 +1,6 @@
 /** Judges a session that was read from the store, and logs why one is not used. */
 import type { SessionLog, StoredSession } from '../contract.js'
-import { SuspiciousSession, UnknownKey } from '../errors.js'
+import { UnknownKey } from '../errors.js'
 import { events } from '../events.js'
 import { report, type Subject } from './reports.js'
 import { decode, type SessionContext, Snapshot } from './saving.js'
@@ -20,14 +20,6 @@ export function liveSnapshot(context: SessionContext, stored: StoredSession | nu
   const { code, message } = new UnknownKey('its absolute timeout has passed')
   log.debug({ code }, message)
   if (events.expired.hasSubscribers) report('expired', { ...subject, members }, { reason: 'absolute' })
-  return null
-}
-
-/** Logs that what is stored is forged or damaged, and returns null: it counts as no session. @throws any other error */
-export function unlessForged(error: unknown, subject: Subject, log: SessionLog): null {
-  if (!(error instanceof SuspiciousSession)) throw error
-  log.warn({ code: error.code }, error.message)
-  if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
   return null
 }
 

@@ -1,6 +1,7 @@
 /** Publishes what happens to a session on the channels of `events`. */
+import type { SessionLog } from '../contract.js'
 import type { Members } from '../django/serializer.js'
-import { SessionInterrupted } from '../errors.js'
+import { SessionInterrupted, SuspiciousSession } from '../errors.js'
 import { engineName, events, type SessionEvent, type SessionEvents, sessionRef } from '../events.js'
 
 /** The settings by which an event names its session and engine. */
@@ -52,6 +53,14 @@ export function report<N extends Name>(
   details: Omit<SessionEvents[N], keyof SessionEvent> & { userId?: string }
 ): void {
   events[name].publish(new Payload(subject, details) as never)
+}
+
+/** Logs that what is stored is forged or damaged, and returns null: it counts as no session. @throws any other error */
+export function unlessForged(error: unknown, subject: Subject, log: SessionLog): null {
+  if (!(error instanceof SuspiciousSession)) throw error
+  log.warn({ code: error.code }, error.message)
+  if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
+  return null
 }
 
 const REASONS = {

@@ -7,11 +7,11 @@ import type { Deadline } from '../deadline.js'
 import type { Codec } from '../django/codec.js'
 import { EXPIRY_NAME, expiryDate } from '../django/expiry.js'
 import { type Members, toObject } from '../django/serializer.js'
-import { StoreUnavailable, SuspiciousSession } from '../errors.js'
+import { StoreUnavailable } from '../errors.js'
 import { events } from '../events.js'
 import type { Changes } from './changes.js'
 import type { KeyedMutex } from './keyed-mutex.js'
-import { interrupted, type ReportSettings, report, type Subject } from './reports.js'
+import { interrupted, type ReportSettings, report, type Subject, unlessForged } from './reports.js'
 import { started } from './started.js'
 import { absoluteEnd, withBeginning } from './timeouts.js'
 import type { Watches } from './watches.js'
@@ -133,9 +133,7 @@ export function decode({ codec }: SessionContext, { sessionData }: StoredSession
   try {
     return codec.decode(sessionData)
   } catch (error) {
-    if (!(error instanceof SuspiciousSession)) throw error
-    log.warn({ code: error.code }, error.message)
-    if (events.suspicious.hasSubscribers) report('suspicious', subject, {})
+    unlessForged(error, subject, log)
     return new Map()
   }
 }
