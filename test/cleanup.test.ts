@@ -6,11 +6,11 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
-import type { ClearExpiredOptions, StoredSession } from '../lib/contract.ts'
+import type { ClearExpiredOptions } from '../lib/contract.ts'
 import { clearExpired } from '../lib/database/cleanup.ts'
 import { tuned } from '../lib/database/dialects.ts'
-import type { SessionRows } from '../lib/database/rows.ts'
 import type { SessionTable } from '../lib/database/session-table.ts'
+import type { SettledTable } from '../lib/database/settled-table.ts'
 import { DbEngine } from '../lib/engines/db.ts'
 import { createApp } from './fixtures/app.ts'
 import { type DatabaseName, databases, lockWaiters, missing, openDatabase, openTransactions, waitsForLock } from './fixtures/databases.ts'
@@ -25,7 +25,7 @@ const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000)
 interface Store {
   knex: Knex
   table: SessionTable
-  rows: SessionRows<StoredSession>
+  rows: SettledTable
   engine: DbEngine
   /** Makes a session for each end, in seconds from now, and returns the keys. */
   fill(...ends: number[]): Promise<string[]>

@@ -97,7 +97,7 @@ async function openTable(t: Test, database: DatabaseName): Promise<SessionTable>
 /** The engine on a table whose statements wait for their turn. */
 const dbEngine = (scheduler: Scheduler, client: number, table: SessionTable) => {
   const gated = scheduler.gate(client, table, TABLE)
-  return new DbEngine({ table: gated, rows: new SettledTable(gated, table), clock, columns: undefined })
+  return new DbEngine({ table: gated, rows: new SettledTable(gated, gated), clock, columns: undefined })
 }
 const query = ({ connections, tableName }: SessionTable) => connections.knex(tableName)
 const keysOf = async (table: SessionTable): Promise<string[]> =>

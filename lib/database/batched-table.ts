@@ -6,7 +6,7 @@
 import type { Deadline, StoredSession } from '../contract.js'
 import { Batcher, type BatcherOptions } from './batcher.js'
 import type { Columns } from './columns.js'
-import type { Merged, SessionRows, StoredRow } from './rows.js'
+import type { SessionRows, StoredRow } from './rows.js'
 import { isPlain, type SessionTable } from './session-table.js'
 import { isRefused, timedOut } from './statement-error.js'
 import type { Retries } from './use.js'
@@ -61,7 +61,7 @@ const MAX_UNDER_WAY = 3
 /** How many callers get their result in one turn of the event loop (see `BatcherOptions`). Measured. */
 const RESULTS_PER_TURN = 12
 
-export class BatchedTable implements SessionRows<StoredRow> {
+export class BatchedTable implements SessionRows {
   readonly #table: SessionTable
   readonly #sql: ReturnType<typeof statementsOf>
   readonly #reads: Batcher<Read, StoredSession | null>
@@ -102,10 +102,6 @@ export class BatchedTable implements SessionRows<StoredRow> {
     return this.#reads.add(new Read(sessionKey, now), deadline)
   }
 
-  exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return this.#table.exists(sessionKey, deadline)
-  }
-
   /** Batches rows without additional columns only. */
   insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean> {
     return isPlain(columns)
@@ -116,18 +112,6 @@ export class BatchedTable implements SessionRows<StoredRow> {
   update(sessionKey: string, row: StoredRow, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean> {
     if (isPlain(columns)) return this.#saves.add(new Save(sessionKey, row, snapshot), deadline)
     return this.#table.update(sessionKey, row, columns, snapshot, deadline)
-  }
-
-  updateLocked(sessionKey: string, now: Date, merge: (stored: StoredSession) => Merged<StoredRow>, deadline: Deadline): Promise<boolean> {
-    return this.#table.updateLocked(sessionKey, now, merge, deadline)
-  }
-
-  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    return this.#table.touch(sessionKey, expireDate, snapshot, deadline)
-  }
-
-  cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    return this.#table.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)
   }
 
   delete(sessionKey: string, deadline: Deadline): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** The interface of a table of sessions, for the table itself and its decorators. */
+/** The most frequent statements on a table of sessions, which are sent one by one or in batches, and the rows that they write. */
 import type { Deadline, StoredSession } from '../contract.js'
 import type { Columns } from './columns.js'
 
@@ -17,28 +17,16 @@ export interface Merged<Row> {
   columns: Columns
 }
 
-/** The statements on one row. All throw StoreUnavailable and StoreRefused. `Row` is the type of rows to write. */
-export interface SessionRows<Row extends StoredSession> {
+/** All methods throw StoreUnavailable and StoreRefused. */
+export interface SessionRows {
   /** The row of a key, if it ends after `now`. Otherwise null. */
   findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null>
 
-  /** Whether there is a row with the key, live or expired. */
-  exists(sessionKey: string, deadline: Deadline): Promise<boolean>
-
   /** Inserts a row. Returns false if the key is taken. */
-  insert(sessionKey: string, row: Row, columns: Columns, deadline: Deadline): Promise<boolean>
+  insert(sessionKey: string, row: StoredRow, columns: Columns, deadline: Deadline): Promise<boolean>
 
   /** Replaces a row whose text is `snapshot`, or any text if that is null. Returns false if there is no such row. */
-  update(sessionKey: string, row: Row, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean>
-
-  /** Replaces a live row by the result of `merge`, under its lock. Returns false if there is none. */
-  updateLocked(sessionKey: string, now: Date, merge: (stored: StoredSession) => Merged<Row>, deadline: Deadline): Promise<boolean>
-
-  /** Moves the end of a row whose text is `snapshot`. Returns false if there is no such row. */
-  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean>
-
-  /** Changes the key of a row, and also its end if its text is `snapshot`. Returns false if there is no such row. */
-  cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean>
+  update(sessionKey: string, row: StoredRow, columns: Columns, snapshot: string | null, deadline: Deadline): Promise<boolean>
 
   /** Deletes a row. Returns false if there was none. */
   delete(sessionKey: string, deadline: Deadline): Promise<boolean>

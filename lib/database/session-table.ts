@@ -30,7 +30,8 @@ type Statements = Record<'find' | 'findLive' | 'exists' | 'insert' | 'update' | 
 const REPEATED: Retries = { whenLost: true }
 const NOT_REPEATED: Retries = {}
 
-export class SessionTable implements SessionRows<StoredRow> {
+/** All methods that query the database throw StoreUnavailable and StoreRefused. */
+export class SessionTable implements SessionRows {
   /** The option `tableName`. */
   readonly tableName: string
   /** The name, quoted. */
@@ -72,6 +73,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     return new Map(rows.map((row) => [row.session_key as string, this.read(row)]))
   }
 
+  /** Whether there is a row with the key, live or expired. */
   async exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
     return (await this.connections.rows(this.#sql.exists, [sessionKey], deadline, REPEATED)).length > 0
   }
@@ -92,6 +94,7 @@ export class SessionTable implements SessionRows<StoredRow> {
     return this.#write(this.#updateSql(columns, snapshot !== null), bindings, deadline, NOT_REPEATED)
   }
 
+  /** Replaces a live row by the result of `merge`, under its lock. Returns false if there is none. */
   updateLocked(sessionKey: string, now: Date, merge: (stored: StoredSession) => Merged<StoredRow>, deadline: Deadline): Promise<boolean> {
     return this.connections.transaction(async (send) => {
       const sql = `${this.#sql.findLive} ${this.#dialect.forUpdate}`
@@ -102,10 +105,12 @@ export class SessionTable implements SessionRows<StoredRow> {
     }, deadline)
   }
 
+  /** Moves the end of a row whose text is `snapshot`. Returns false if there is no such row. */
   touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
     return this.#write(this.#sql.touch, [this.#dialect.bindDate(expireDate), sessionKey, snapshot], deadline)
   }
 
+  /** Changes the key of a row, and also its end if its text is `snapshot`. Returns false if there is no such row. */
   cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
     return this.#write(this.#sql.cycleKey, [newKey, snapshot, this.#dialect.bindDate(expireDate), sessionKey], deadline)
   }

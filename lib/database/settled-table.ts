@@ -14,22 +14,18 @@ import { isOutcomeUnknown } from './statement-error.js'
 /** The outcome of a write, as the row shows it. */
 type Verdict = 'written' | 'not written' | 'unknown'
 
-export class SettledTable implements SessionRows<StoredSession> {
-  readonly #rows: SessionRows<StoredRow>
+export class SettledTable {
+  readonly #rows: SessionRows
   readonly #table: SessionTable
 
-  /** @param rows sends the statements, batched or not @param table reads rows after a broken connection */
-  constructor(rows: SessionRows<StoredRow>, table: SessionTable) {
+  /** @param rows sends the frequent statements, batched or not @param table sends all others */
+  constructor(rows: SessionRows, table: SessionTable) {
     this.#rows = rows
     this.#table = table
   }
 
   findLive(sessionKey: string, now: Date, deadline: Deadline): Promise<StoredSession | null> {
     return this.#rows.findLive(sessionKey, now, deadline)
-  }
-
-  exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return this.#rows.exists(sessionKey, deadline)
   }
 
   /** A key that is taken may have been by the same statement, whose connection broke. */
@@ -59,19 +55,15 @@ export class SettledTable implements SessionRows<StoredSession> {
       judgeMerged = (found) => judge(found, row, null)
       return { row, columns: merged.columns }
     }
-    return this.#rows
+    return this.#table
       .updateLocked(sessionKey, now, mergeToRow, deadline)
       .catch((error) => this.#settle(error, sessionKey, judgeMerged, deadline))
   }
 
-  touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    return this.#rows.touch(sessionKey, expireDate, snapshot, deadline)
-  }
-
   /** As in `insert`: a row under the new key is the one that was moved, since the key is random, and nobody else has it. */
   async cycleKey(sessionKey: string, newKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    if (await this.#rows.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)) return true
-    return this.#rows.exists(newKey, deadline)
+    if (await this.#table.cycleKey(sessionKey, newKey, expireDate, snapshot, deadline)) return true
+    return this.#table.exists(newKey, deadline)
   }
 
   delete(sessionKey: string, deadline: Deadline): Promise<boolean> {

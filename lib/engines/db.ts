@@ -3,17 +3,17 @@ import type { ClearExpiredOptions, ClearExpiredReport, Deadline, SaveResult, Ses
 import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'
 import { deleteKeys } from '../database/delete-keys.js'
-import type { SessionRows } from '../database/rows.js'
 import type { SessionTable } from '../database/session-table.js'
+import type { SettledTable } from '../database/settled-table.js'
 import { newSessionKey } from '../django/keys.js'
 import type { BulkEngine } from './bulk.js'
 import { claimNewKey } from './claim-key.js'
 
 export interface DbEngineOptions {
-  /** The table, for the cleanup. */
+  /** The table, for statements that are neither batched nor settled. */
   table: SessionTable
-  /** The table's single-row statements, batched or not. */
-  rows: SessionRows<StoredSession>
+  /** The same table with its other statements, batched or not, and with writes whose outcome is settled. */
+  rows: SettledTable
   clock: () => Date
   /** Returns values of additional columns, at each create and save, as Django's `create_model_instance` does. */
   columns?: ((data: Record<string, unknown>, sessionKey: string) => Columns) | undefined
@@ -21,7 +21,7 @@ export interface DbEngineOptions {
 
 export class DbEngine implements BulkEngine {
   readonly #table: SessionTable
-  readonly #rows: SessionRows<StoredSession>
+  readonly #rows: SettledTable
   readonly #clock: () => Date
   readonly #columns: DbEngineOptions['columns']
 
@@ -62,7 +62,7 @@ export class DbEngine implements BulkEngine {
   }
 
   async touch(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<boolean> {
-    return (await this.#rows.touch(sessionKey, expireDate, snapshot, deadline)) || (await this.load(sessionKey, deadline)) !== null
+    return (await this.#table.touch(sessionKey, expireDate, snapshot, deadline)) || (await this.load(sessionKey, deadline)) !== null
   }
 
   async cycleKey(sessionKey: string, expireDate: Date, snapshot: string, deadline: Deadline): Promise<string | null> {
@@ -79,7 +79,7 @@ export class DbEngine implements BulkEngine {
   }
 
   exists(sessionKey: string, deadline: Deadline): Promise<boolean> {
-    return this.#rows.exists(sessionKey, deadline)
+    return this.#table.exists(sessionKey, deadline)
   }
 
   clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
