@@ -13,6 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import createKnex, { type Knex } from 'knex'
 import { tuned } from '../lib/database/dialects.ts'
+import { ExpiredSessions } from '../lib/database/expired-sessions.ts'
 import type { SessionTable } from '../lib/database/session-table.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { PostgresServer } from '../test/fixtures/postgres.ts'
@@ -241,7 +242,7 @@ async function check(table: SessionTable, { expired, live }: Target, renewed: Se
   const count = async (query: Knex.QueryBuilder) => Number((await query.count({ total: '*' }))[0].total)
   let missing = 0
   for (const sessionKey of renewed) if (!(await table.exists(sessionKey, soon()))) missing++
-  const { count: stayed } = await table.countExpired(NOW)
+  const { count: stayed } = await new ExpiredSessions(table).count(NOW)
   const total = await count(table.connections.knex(table.tableName))
   return [
     ...(missing > 0 ? [`${missing} of ${renewed.size} renewed sessions are gone`] : []),

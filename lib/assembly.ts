@@ -5,6 +5,7 @@ import type { Engine, SessionLog } from './contract.js'
 import { BatchedTable } from './database/batched-table.js'
 import { Connections } from './database/connections.js'
 import { clientProblem, dialectOf, tuned } from './database/dialects.js'
+import { ExpiredSessions } from './database/expired-sessions.js'
 import { createKnex } from './database/open.js'
 import { SessionModel } from './database/session-model.js'
 import { SessionTable } from './database/session-table.js'
@@ -110,7 +111,7 @@ export function createTable(knex: Knex, settings: ConnectionSettings & Pick<Sett
 export function createDb(table: SessionTable, { batching, clock, columns }: Pick<Settings, 'batching' | 'clock' | 'columns'>): DbEngine {
   const batches = batching && table.connections.dialect.canBatch
   const rows = new SettledTable(batches ? new BatchedTable(table) : table, table)
-  return new DbEngine({ table, rows, clock, columns })
+  return new DbEngine({ table, rows, expired: new ExpiredSessions(table), clock, columns })
 }
 
 /** Returns a function that finds many sessions: with one statement if they are in a table, otherwise one by one. */

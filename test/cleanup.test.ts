@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import type { ClearExpiredOptions } from '../lib/contract.ts'
 import { clearExpired } from '../lib/database/cleanup.ts'
 import { tuned } from '../lib/database/dialects.ts'
+import { ExpiredSessions } from '../lib/database/expired-sessions.ts'
 import type { SessionTable } from '../lib/database/session-table.ts'
 import type { SettledTable } from '../lib/database/settled-table.ts'
 import { DbEngine } from '../lib/engines/db.ts'
@@ -25,6 +26,7 @@ const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000)
 interface Store {
   knex: Knex
   table: SessionTable
+  expired: ExpiredSessions
   rows: SettledTable
   engine: DbEngine
   /** Makes a session for each end, in seconds from now, and returns the keys. */
@@ -35,12 +37,14 @@ interface Store {
 async function openStore(t: Test, name: DatabaseName): Promise<Store> {
   const knex = await openDatabase(t, name)
   const table = createTable(knex, { storeTimeout: 30 })
+  const expired = new ExpiredSessions(table)
   const rows = createRows(table)
   return {
     knex,
     table,
+    expired,
     rows,
-    engine: new DbEngine({ table, rows, clock: () => NOW }),
+    engine: new DbEngine({ table, rows, expired, clock: () => NOW }),
     fill: (...ends) =>
       Promise.all(
         ends.map(async (end) => {
@@ -63,15 +67,15 @@ function openAgain(t: Test, { knex }: Store): Knex {
 
 const range = (count: number, end: (index: number) => number) => Array.from({ length: count }, (_, index) => end(index))
 
-/** The table, before whose batches something happens. */
-function before(table: SessionTable, happens: () => Promise<unknown>): SessionTable {
-  return new Proxy(table, {
+/** The expired sessions, before whose batches something happens. */
+function before(expired: ExpiredSessions, happens: () => Promise<unknown>): ExpiredSessions {
+  return new Proxy(expired, {
     get(_target, name) {
-      const value = Reflect.get(table, name, table)
-      if (name !== 'deleteExpired') return typeof value === 'function' ? value.bind(table) : value
-      return async (...args: Parameters<SessionTable['deleteExpired']>) => {
+      const value = Reflect.get(expired, name, expired)
+      if (name !== 'delete') return typeof value === 'function' ? value.bind(expired) : value
+      return async (...args: Parameters<ExpiredSessions['delete']>) => {
         await happens()
-        return table.deleteExpired(...args)
+        return expired.delete(...args)
       }
     }
   })
@@ -83,16 +87,16 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 
 for (const name of databases) {
   t.test(name, { skip: missing(name) }, async (t) => {
-    t.test('countExpired() counts what ended before the date, and finds the oldest', async (t) => {
-      const { table, fill } = await openStore(t, name)
-      t.strictSame(await table.countExpired(NOW), { count: 0, oldest: null }, 'an empty table')
+    t.test('count() counts what ended before the date, and finds the oldest', async (t) => {
+      const { expired, fill } = await openStore(t, name)
+      t.strictSame(await expired.count(NOW), { count: 0, oldest: null }, 'an empty table')
       await fill(-10, -86_400.25, -3600, 0, 10)
-      t.strictSame(await table.countExpired(NOW), { count: 3, oldest: at(-86_400.25) })
-      t.strictSame(await table.countExpired(at(-3600)), { count: 1, oldest: at(-86_400.25) }, 'not what ended at it')
-      t.strictSame(await table.countExpired(at(-100_000)), { count: 0, oldest: null })
-      t.strictSame(await table.oldestExpired(NOW), at(-86_400.25))
-      t.strictSame(await table.oldestExpired(NOW, at(-3600)), at(-3600))
-      t.equal(await table.oldestExpired(at(-100_000)), null)
+      t.strictSame(await expired.count(NOW), { count: 3, oldest: at(-86_400.25) })
+      t.strictSame(await expired.count(at(-3600)), { count: 1, oldest: at(-86_400.25) }, 'not what ended at it')
+      t.strictSame(await expired.count(at(-100_000)), { count: 0, oldest: null })
+      t.strictSame(await expired.oldest(NOW), at(-86_400.25))
+      t.strictSame(await expired.oldest(NOW, at(-3600)), at(-3600))
+      t.equal(await expired.oldest(at(-100_000)), null)
     })
 
     t.test('the age of the backlog is that of the oldest session to remove', async (t) => {
@@ -129,7 +133,7 @@ for (const name of databases) {
     })
 
     t.test('a session that ends at a whole second, as Django writes it, is read and removed like any other', async (t) => {
-      const { knex, table, rows, engine, keys } = await openStore(t, name)
+      const { knex, expired, rows, engine, keys } = await openStore(t, name)
       const zone = name === 'postgres' ? '+00' : ''
       /** Each row is named by its end. */
       const insert = async (...ends: string[]) => {
@@ -149,7 +153,7 @@ for (const name of databases) {
       }
 
       await insert('03:03:05', '03:04:04', '03:04:05', '03:04:06')
-      t.strictSame(await table.countExpired(NOW), { count: 3, oldest: new Date('2026-01-02T03:03:05Z') })
+      t.strictSame(await expired.count(NOW), { count: 3, oldest: new Date('2026-01-02T03:03:05Z') })
       t.match(await engine.clearExpired({ grace: 60 }), { deleted: 1, backlogAge: 61 })
       t.strictSame(await keys(), ['03:04:04', '03:04:05', '03:04:06'])
       const isLive = async (key: string, now: string) => (await rows.findLive(key, new Date(`2026-01-02T${now}Z`), soon())) !== null
@@ -159,10 +163,10 @@ for (const name of databases) {
     })
 
     t.test('a session that is renewed before its batch stays', async (t) => {
-      const { table, rows, fill, keys } = await openStore(t, name)
+      const { expired, rows, fill, keys } = await openStore(t, name)
       const [renewed] = (await fill(-20, -30, -10)) as [string, ...string[]]
       const renew = () => rows.update(renewed, { sessionData: 'renewed', expireDate: at(60) }, {}, null, soon())
-      t.match(await clearExpired(before(table, renew), NOW, {}), { deleted: 2 })
+      t.match(await clearExpired(before(expired, renew), NOW, {}), { deleted: 2 })
       t.strictSame(await keys(), [renewed])
     })
 
@@ -178,7 +182,7 @@ for (const name of databases) {
       cleaner.on('query', ({ sql }) => {
         if (sql.startsWith('BEGIN')) tries++
       })
-      const cleaning = clearExpired(createTable(cleaner, { storeTimeout: 30 }), NOW, {})
+      const cleaning = clearExpired(new ExpiredSessions(createTable(cleaner, { storeTimeout: 30 })), NOW, {})
       if (name === 'mariadb') await waitsForLock(other)
       // It passes by on PostgreSQL, and is told to come back on SQLite.
       else if (name === 'postgres') t.match(await cleaning, { deleted: 2 })
@@ -193,7 +197,7 @@ for (const name of databases) {
       const live = await store.fill(...range(5, () => 60))
       await store.fill(...range(100, (index) => -1 - index))
       const cleaners = [store.table, createTable(openAgain(t, store), { storeTimeout: 30 })].map((table) =>
-        clearExpired(table, NOW, { batchSize: 5 })
+        clearExpired(new ExpiredSessions(table), NOW, { batchSize: 5 })
       )
       const reports = await Promise.all(cleaners)
       t.equal(
@@ -365,34 +369,34 @@ t.test('a sweep comes back for expired sessions that moved or came in behind it'
   t.strictSame(await keys(), ['key25001', 'renewed'])
 })
 
-/** A table on which batches take as long as the test says. */
-function timed(milliseconds: number[]): { table: SessionTable; limits: number[] } {
+/** Expired sessions whose batches take as long as the test says. */
+function timed(milliseconds: number[]): { expired: ExpiredSessions; limits: number[] } {
   const limits: number[] = []
-  const table = {
+  const expired = {
     pagesToSweep: async () => 0,
     cleanup: { initialBatchSize: 100, adapts: true },
-    oldestExpired: async () => (limits.length < milliseconds.length ? at(-1) : null),
-    deleteExpired: async (_from: Date, _before: Date, limit: number) => {
+    oldest: async () => (limits.length < milliseconds.length ? at(-1) : null),
+    delete: async (_from: Date, _before: Date, limit: number) => {
       limits.push(limit)
       return { deleted: limit, milliseconds: milliseconds[limits.length - 1] }
     }
   }
-  return { table: table as unknown as SessionTable, limits }
+  return { expired: expired as unknown as ExpiredSessions, limits }
 }
 
 t.test('batches on SQLite are fitted to five milliseconds', async (t) => {
-  const { table, limits } = timed([1, 2.5, 4, 10, 500, 5])
-  await clearExpired(table, NOW, {})
+  const { expired, limits } = timed([1, 2.5, 4, 10, 500, 5])
+  await clearExpired(expired, NOW, {})
   t.strictSame(limits, [100, 200, 400, 500, 250, 10])
   const given = timed([1, 50])
-  await clearExpired(given.table, NOW, { batchSize: 7 })
+  await clearExpired(given.expired, NOW, { batchSize: 7 })
   t.strictSame(given.limits, [7, 7], 'unless their size is given')
 })
 
 t.test('the signal ends the pause between two batches at once', async (t) => {
-  const { table, limits } = timed([2 ** 30, 1])
+  const { expired, limits } = timed([2 ** 30, 1])
   const stop = new AbortController()
-  const cleaning = clearExpired(table, NOW, { signal: stop.signal })
+  const cleaning = clearExpired(expired, NOW, { signal: stop.signal })
   await turn()
   t.equal(limits.length, 1)
   stop.abort()
@@ -416,6 +420,6 @@ t.test('batches that the database cannot remove in time become smaller', { skip:
   await knex.raw(
     'CREATE TRIGGER hang AFTER DELETE ON django_session REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION hang()'
   )
-  t.match(await clearExpired(createTable(knex, { storeTimeout: 1.5 }), NOW, {}), { deleted: 30 })
+  t.match(await clearExpired(new ExpiredSessions(createTable(knex, { storeTimeout: 1.5 })), NOW, {}), { deleted: 30 })
   t.strictSame(await keys(), [])
 })

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import createKnex, { type Knex } from 'knex'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
+import { ExpiredSessions } from '../lib/database/expired-sessions.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { plain } from '../lib/testing/engine-contract.ts'
 import { engineContract } from '../lib/testing.ts'
@@ -88,7 +89,7 @@ for (const [name, setting] of Object.entries(settings)) {
               { sessionData: 'b', expireDate: LATER }
             ])
             await engine.create(record('ended', new Date('2026-01-01T00:00:00.001Z')))
-            t.strictSame(await table.countExpired(NOW), { count: 1, oldest: new Date('2026-01-01T00:00:00.001Z') })
+            t.strictSame(await new ExpiredSessions(table).count(NOW), { count: 1, oldest: new Date('2026-01-01T00:00:00.001Z') })
             t.match(await engine.clearExpired(), { deleted: 1, backlogAge: 97_446 })
           })
         })

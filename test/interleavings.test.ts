@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { KeyvCache } from '../lib/caches/keyv.ts'
 import { type Cache, MemoryCache } from '../lib/caches/memory.ts'
 import type { Engine, StoredSession } from '../lib/contract.ts'
+import { ExpiredSessions } from '../lib/database/expired-sessions.ts'
 import type { SessionTable } from '../lib/database/session-table.ts'
 import { SettledTable } from '../lib/database/settled-table.ts'
 import { deadlineIn } from '../lib/deadline.ts'
@@ -54,16 +55,14 @@ const writes = (resource: 'database' | 'cache' | 'files') => ({ resource, writes
 const TABLE: Steps = {
   findLive: reads('database'),
   exists: reads('database'),
-  oldestExpired: reads('database'),
-  pagesToSweep: reads('database'),
   insert: writes('database'),
   update: writes('database'),
   updateLocked: writes('database'),
   touch: writes('database'),
   cycleKey: writes('database'),
-  delete: writes('database'),
-  deleteExpired: writes('database')
+  delete: writes('database')
 }
+const EXPIRED: Steps = { oldest: reads('database'), pagesToSweep: reads('database'), delete: writes('database') }
 const CACHE: Steps = { get: reads('cache'), add: writes('cache'), replace: writes('cache'), delete: writes('cache') }
 const FILES: Steps = {
   load: reads('files'),
@@ -97,7 +96,8 @@ async function openTable(t: Test, database: DatabaseName): Promise<SessionTable>
 /** The engine on a table whose statements wait for their turn. */
 const dbEngine = (scheduler: Scheduler, client: number, table: SessionTable) => {
   const gated = scheduler.gate(client, table, TABLE)
-  return new DbEngine({ table: gated, rows: new SettledTable(gated, gated), clock, columns: undefined })
+  const expired = scheduler.gate(client, new ExpiredSessions(table), EXPIRED)
+  return new DbEngine({ table: gated, rows: new SettledTable(gated, gated), expired, clock, columns: undefined })
 }
 const query = ({ connections, tableName }: SessionTable) => connections.knex(tableName)
 const keysOf = async (table: SessionTable): Promise<string[]> =>

@@ -4,6 +4,7 @@ import { createPool } from 'mysql2'
 import t, { type Test } from 'tap'
 import type { SessionRecord } from '../lib/contract.ts'
 import type { Columns } from '../lib/database/columns.ts'
+import { ExpiredSessions } from '../lib/database/expired-sessions.ts'
 import { deadlineIn } from '../lib/deadline.ts'
 import { migrationSource } from '../lib/migrations.ts'
 import { plain } from '../lib/testing/engine-contract.ts'
@@ -235,7 +236,7 @@ t.test('no statement reads more of the table than it needs', { skip }, async (t)
   await engine.touch(key, LATER, 'text')
   await engine.cycleKey('unknownunknownunknown', LATER, 'text')
   await engine.delete('unknownunknownunknown')
-  await createTable(knex).deleteExpired(new Date('2023-01-01'), new Date('2024-01-01'), 5)
+  await new ExpiredSessions(createTable(knex)).delete(new Date('2023-01-01'), new Date('2024-01-01'), 5)
   const statements = sent.filter(({ sql }) => /^(SELECT .* FROM `|UPDATE|DELETE|\/\*M!)/.test(sql))
   t.equal(statements.length, 12)
   for (const { sql, bindings } of statements) {

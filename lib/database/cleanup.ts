@@ -1,8 +1,7 @@
 /** Removes expired sessions in small batches, so that other statements do not have to wait long. */
 import type { ClearExpiredOptions, ClearExpiredReport } from '../contract.js'
 import { monotonicNow, pause } from '../timers.js'
-import type { DeletedBatch } from './pages.js'
-import type { SessionTable } from './session-table.js'
+import type { DeletedBatch, ExpiredSessions } from './expired-sessions.js'
 import { isOverdue } from './statement-error.js'
 
 /** How long a batch should hold its locks, if the size of batches adapts. */
@@ -26,16 +25,16 @@ const UNDO_PAUSE = 1000
 /**
  * Deletes sessions that have expired at `now`, each batch in a transaction of its own.
  */
-export async function clearExpired(table: SessionTable, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
+export async function clearExpired(expired: ExpiredSessions, now: Date, options: ClearExpiredOptions): Promise<ClearExpiredReport> {
   const { grace = 0, batchSize, signal, onProgress } = options
   const before = new Date(now.getTime() - grace * 1000)
   const started = monotonicNow()
-  const oldest = await table.oldestExpired(before)
+  const oldest = await expired.oldest(before)
   const backlogAge = oldest === null ? null : Math.round((now.getTime() - oldest.getTime()) / 1000)
   const report: ClearExpiredReport = { deleted: 0, batches: 0, milliseconds: 0, backlogAge }
   if (oldest === null) return report
-  const pages = batchSize === undefined ? await table.pagesToSweep(before) : 0
-  const batches = pages > 0 ? sweepTwice(table, before, pages, signal) : fromOldest(table, before, oldest, options)
+  const pages = batchSize === undefined ? await expired.pagesToSweep(before) : 0
+  const batches = pages > 0 ? sweepTwice(expired, before, pages, signal) : fromOldest(expired, before, oldest, options)
   for await (const batch of batches) {
     if (batch === null) return { ...report, skipped: true }
     report.deleted += batch.deleted
@@ -56,12 +55,12 @@ type Batches = AsyncGenerator<DeletedBatch | null, void>
  * database would read again and again over the entries of deleted rows. They stay there
  * until VACUUM or purge removes them, which a long transaction can delay.
  */
-async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { batchSize, signal }: ClearExpiredOptions): Batches {
-  const { initialBatchSize, adapts } = table.cleanup
+async function* fromOldest(expired: ExpiredSessions, before: Date, oldest: Date, { batchSize, signal }: ClearExpiredOptions): Batches {
+  const { initialBatchSize, adapts } = expired.cleanup
   let size = batchSize ?? initialBatchSize
   for (let from: Date | null = oldest; from !== null && !signal?.aborted; ) {
-    const batch: DeletedBatch | number | null = await table
-      .deleteExpired(from, before, size)
+    const batch: DeletedBatch | number | null = await expired
+      .delete(from, before, size)
       .catch((error) => smallerIfOverdue(error, size, signal))
     if (typeof batch === 'number') {
       size = batch
@@ -72,7 +71,7 @@ async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { ba
     yield batch
     if (batch === null) return
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds, TARGET_MILLISECONDS)
-    from = await table.oldestExpired(before, from)
+    from = await expired.oldest(before, from)
     if (from !== null) await rest(batch.milliseconds, signal)
   }
 }
@@ -81,20 +80,20 @@ async function* fromOldest(table: SessionTable, before: Date, oldest: Date, { ba
  * The second time for sessions that moved, or came in, behind the first. By the index that would take longer than
  * the first sweep where rows are in no order: the entry of each deleted row is still there, and leads to its page.
  */
-async function* sweepTwice(table: SessionTable, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
-  yield* sweep(table, before, pages, signal)
-  yield* sweep(table, before, await table.countPages(), signal)
+async function* sweepTwice(expired: ExpiredSessions, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
+  yield* sweep(expired, before, pages, signal)
+  yield* sweep(expired, before, await expired.countPages(), signal)
 }
 
 /**
  * In the order in which sessions lie in the table, for a run that deletes many of them: a batch of the oldest ones
  * touches as many pages as it has rows. Sessions that other writers hold are left to them, or to the next run.
  */
-async function* sweep(table: SessionTable, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
+async function* sweep(expired: ExpiredSessions, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
   let size = SWEPT_ROWS.first
   for (let page = 0; page < pages && !signal?.aborted; ) {
-    const batch: DeletedBatch | number | null = await table
-      .deleteExpiredIn(page, page + SWEPT_PAGES, before, size)
+    const batch: DeletedBatch | number | null = await expired
+      .deleteIn(page, page + SWEPT_PAGES, before, size)
       .catch((error) => smallerIfOverdue(error, size, signal))
     if (typeof batch === 'number') {
       size = batch

@@ -2,6 +2,7 @@
 import type { Knex } from 'knex'
 import type { Codec } from '../django/codec.js'
 import { toObject } from '../django/serializer.js'
+import { ExpiredSessions } from './expired-sessions.js'
 import type { SessionTable } from './session-table.js'
 
 /** A row as Django's `Session` objects show it. */
@@ -63,6 +64,6 @@ export class SessionModel {
    * @throws StoreUnavailable
    */
   countExpired(before: Date): Promise<{ count: number; oldest: Date | null }> {
-    return this.#table.countExpired(before)
+    return new ExpiredSessions(this.#table).count(before)
   }
 }

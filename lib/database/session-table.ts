@@ -1,13 +1,11 @@
 /**
- * The table of django.contrib.sessions.models.Session, one row at a time. Handles keys,
- * signed text and dates, without their meaning.
+ * The table of django.contrib.sessions.models.Session, whose rows are read and written by their
+ * keys. Handles keys, signed text and dates, without their meaning.
  */
 import type { Deadline, StoredSession } from '../contract.js'
-import { monotonicNow } from '../timers.js'
 import { bindColumns, type Columns } from './columns.js'
-import { type Connections, undo } from './connections.js'
-import type { Binding, Dialect, PageStatements, Row } from './dialect.js'
-import { countPages, type DeletedBatch, pagesToSweep } from './pages.js'
+import type { Connections } from './connections.js'
+import type { Binding, Dialect, Row } from './dialect.js'
 import type { Merged, SessionRows, StoredRow } from './rows.js'
 import { isKeyTaken } from './statement-error.js'
 import type { Retries } from './use.js'
@@ -119,71 +117,6 @@ export class SessionTable implements SessionRows {
     return this.#write(this.#sql.delete, [sessionKey], deadline)
   }
 
-  /** The batch sizes for `deleteExpired` on this database. */
-  get cleanup(): Dialect['cleanup'] {
-    return this.#dialect.cleanup
-  }
-
-  /**
-   * The end of the oldest session that ended before the date. Null if there is none.
-   *
-   * @param from ignores sessions that ended earlier
-   */
-  async oldestExpired(before: Date, from: Date | null = null): Promise<Date | null> {
-    return (await this.#expired('NULL', before, from)).oldest
-  }
-
-  /** The number of sessions that ended before the date, and the end of the oldest. */
-  countExpired(before: Date): Promise<{ count: number; oldest: Date | null }> {
-    return this.#expired('count(*)', before, null)
-  }
-
-  /**
-   * Deletes at most `limit` sessions that ended from `from` on and before `before`, the oldest
-   * first.
-   *
-   * @returns their number, and for how many milliseconds they were locked; null if another cleanup is running
-   */
-  deleteExpired(from: Date, before: Date, limit: number): Promise<DeletedBatch | null> {
-    return this.#deleteBatch(this.#dialect.deleteExpired(this.table, this.#bindLimit(from), this.#bindLimit(before), limit))
-  }
-
-  /** The number of the table's pages, if it is best to delete what ended before the date page by page. Otherwise 0. */
-  pagesToSweep(before: Date): Promise<number> {
-    return pagesToSweep(this.connections, this.table, this.#bindLimit(before))
-  }
-
-  /** The number of the table's pages, on a database that deletes by them. */
-  countPages(): Promise<number> {
-    return countPages(this.connections, this.table)
-  }
-
-  /** As `deleteExpired`, for the sessions in the pages from `from` up to the one before `to`, in no order. */
-  deleteExpiredIn(from: number, to: number, before: Date, limit: number): Promise<DeletedBatch | null> {
-    const { deleteExpired } = this.#dialect.pages as PageStatements
-    return this.#deleteBatch(deleteExpired(this.table, from, to, this.#bindLimit(before), limit))
-  }
-
-  /** Deletes expired sessions by a statement, in a transaction of its own. Null if another cleanup run is at work. */
-  async #deleteBatch(statement: [sql: string, bindings: Binding[]]): Promise<DeletedBatch | null> {
-    const { tryLock, unlock } = this.#dialect
-    const lockName = `clearsessions ${this.tableName}`
-    let started = 0
-    const deleted = await this.connections.transaction(async (send) => {
-      started = monotonicNow()
-      if (tryLock !== null) {
-        const [lock] = this.#dialect.rows(await send(tryLock, [lockName]))
-        if (!lock?.held) return null
-      }
-      try {
-        return this.#dialect.affected(await send(...statement))
-      } finally {
-        if (unlock !== null) await undo(send, unlock, [lockName])
-      }
-    })
-    return deleted === null ? null : { deleted, milliseconds: monotonicNow() - started }
-  }
-
   readonly #hasAffected = (answer: unknown) => this.#dialect.affected(answer) > 0
 
   readonly #readFirst = (answer: unknown): StoredSession | null => {
@@ -193,25 +126,6 @@ export class SessionTable implements SessionRows {
 
   read(row: Row): StoredSession {
     return new ReadSession(row, this.#dialect)
-  }
-
-  /** @param count SQL for the number of sessions, where it is wanted */
-  async #expired(count: string, before: Date, from: Date | null): Promise<{ count: number; oldest: Date | null }> {
-    const [where, dates] = from === null ? ['expire_date < ?', [before]] : ['expire_date >= ? AND expire_date < ?', [from, before]]
-    // The inner query finds the minimum by the index. Only that one is converted to the form that `readDate` reads.
-    const expired = `SELECT ${count} AS total, min(expire_date) AS expire_date FROM ${this.table} WHERE ${where}`
-    const [row] = await this.connections.rows(
-      `SELECT CAST(total AS CHAR(20)) AS total, ${this.#dialect.selectDate('expire_date')} AS oldest FROM (${expired}) AS expired`,
-      dates.map((date) => this.#bindLimit(date)),
-      undefined,
-      REPEATED
-    )
-    return { count: Number(row?.total), oldest: row?.oldest == null ? null : this.#dialect.readDate(row.oldest) }
-  }
-
-  /** Binds a limit so that the database compares dates as they are read: rounded up to the millisecond. */
-  #bindLimit(date: Date): string {
-    return this.#dialect.bindDate(date, 999)
   }
 
   #write(sql: string, bindings: Binding[], deadline: Deadline, retries: Retries = REPEATED): Promise<boolean> {

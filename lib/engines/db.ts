@@ -3,6 +3,7 @@ import type { ClearExpiredOptions, ClearExpiredReport, Deadline, SaveResult, Ses
 import { clearExpired } from '../database/cleanup.js'
 import { type Columns, checkColumns } from '../database/columns.js'
 import { deleteKeys } from '../database/delete-keys.js'
+import type { ExpiredSessions } from '../database/expired-sessions.js'
 import type { SessionTable } from '../database/session-table.js'
 import type { SettledTable } from '../database/settled-table.js'
 import { newSessionKey } from '../django/keys.js'
@@ -14,6 +15,8 @@ export interface DbEngineOptions {
   table: SessionTable
   /** The same table with its other statements, batched or not, and with writes whose outcome is settled. */
   rows: SettledTable
+  /** The expired sessions of the same table, for the cleanup. */
+  expired: ExpiredSessions
   clock: () => Date
   /** Returns values of additional columns, at each create and save, as Django's `create_model_instance` does. */
   columns?: ((data: Record<string, unknown>, sessionKey: string) => Columns) | undefined
@@ -22,12 +25,14 @@ export interface DbEngineOptions {
 export class DbEngine implements BulkEngine {
   readonly #table: SessionTable
   readonly #rows: SettledTable
+  readonly #expired: ExpiredSessions
   readonly #clock: () => Date
   readonly #columns: DbEngineOptions['columns']
 
-  constructor({ table, rows, clock, columns }: DbEngineOptions) {
+  constructor({ table, rows, expired, clock, columns }: DbEngineOptions) {
     this.#table = table
     this.#rows = rows
+    this.#expired = expired
     this.#clock = clock
     this.#columns = columns
   }
@@ -83,7 +88,7 @@ export class DbEngine implements BulkEngine {
   }
 
   clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
-    return clearExpired(this.#table, this.#clock(), options)
+    return clearExpired(this.#expired, this.#clock(), options)
   }
 
   #columnsOf(record: SessionRecord, sessionKey: string): Columns {
