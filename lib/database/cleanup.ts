@@ -58,21 +58,20 @@ type Batches = AsyncGenerator<DeletedBatch | null, void>
 async function* fromOldest(expired: ExpiredSessions, before: Date, oldest: Date, { batchSize, signal }: ClearExpiredOptions): Batches {
   const { initialBatchSize, adapts } = expired.cleanup
   let size = batchSize ?? initialBatchSize
-  for (let from: Date | null = oldest; from !== null && !signal?.aborted; ) {
-    const batch: DeletedBatch | number | null = await expired
-      .delete(from, before, size)
-      .catch((error) => smallerIfOverdue(error, size, signal))
-    if (typeof batch === 'number') {
-      size = batch
-      continue
-    }
+  for (let from = oldest; ; ) {
+    const done = await deleteInTime((limit) => expired.delete(from, before, limit), size, signal)
+    if (done === null) return
+    const { batch } = done
+    size = done.size
     // Other writers hold the rest, to renew or to delete it.
     if (batch?.deleted === 0) return
     yield batch
     if (batch === null) return
     if (adapts && batchSize === undefined) size = fitted(size, batch.milliseconds, TARGET_MILLISECONDS)
-    from = await expired.oldest(before, from)
-    if (from !== null) await rest(batch.milliseconds, signal)
+    const next = await expired.oldest(before, from)
+    if (next === null) return
+    from = next
+    await rest(batch.milliseconds, signal)
   }
 }
 
@@ -91,14 +90,11 @@ async function* sweepTwice(expired: ExpiredSessions, before: Date, pages: number
  */
 async function* sweep(expired: ExpiredSessions, before: Date, pages: number, signal: AbortSignal | undefined): Batches {
   let size = SWEPT_ROWS.first
-  for (let page = 0; page < pages && !signal?.aborted; ) {
-    const batch: DeletedBatch | number | null = await expired
-      .deleteIn(page, page + SWEPT_PAGES, before, size)
-      .catch((error) => smallerIfOverdue(error, size, signal))
-    if (typeof batch === 'number') {
-      size = batch
-      continue
-    }
+  for (let page = 0; page < pages; ) {
+    const done = await deleteInTime((limit) => expired.deleteIn(page, page + SWEPT_PAGES, before, limit), size, signal)
+    if (done === null) return
+    const { batch } = done
+    size = done.size
     if (batch?.deleted !== 0) yield batch
     if (batch === null) return
     const isFull = batch.deleted === size
@@ -110,16 +106,30 @@ async function* sweep(expired: ExpiredSessions, before: Date, pages: number, sig
   }
 }
 
+/**
+ * Deletes a batch. One that misses its deadline is tried again with a smaller size, once the database has undone it.
+ *
+ * @returns the batch and its size; null if the signal aborts first
+ */
+async function deleteInTime(
+  deleteBatch: (limit: number) => Promise<DeletedBatch | null>,
+  firstSize: number,
+  signal: AbortSignal | undefined
+): Promise<{ batch: DeletedBatch | null; size: number } | null> {
+  for (let size = firstSize; !signal?.aborted; size = Math.ceil(size / 10)) {
+    try {
+      return { batch: await deleteBatch(size), size }
+    } catch (error) {
+      if (!isOverdue(error) || size === 1) throw error
+    }
+    await rest(UNDO_PAUSE, signal)
+  }
+  return null
+}
+
 /** Waits, at most until the signal: after a batch for as long as it took, so that other statements have as much time. */
 async function rest(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   await pause(milliseconds, undefined, { signal }).catch(() => {})
-}
-
-/** Resolves to the next batch size after a batch that missed its deadline, when that is undone. @throws any other error */
-async function smallerIfOverdue(error: unknown, size: number, signal: AbortSignal | undefined): Promise<number> {
-  if (!isOverdue(error) || size === 1) throw error
-  await rest(UNDO_PAUSE, signal)
-  return Math.ceil(size / 10)
 }
 
 /** The next batch size. At most twice the last one, since a fast batch may have found its pages in memory. */
