@@ -84,7 +84,7 @@ export class Batcher<Item, Result> {
     // Runs after the I/O of this turn, which may bring more calls.
     setImmediate(() => {
       this.#isScheduled = false
-      this.#waiting = this.#withoutOverdue(this.#waiting, false)
+      this.#waiting = this.#rejectOverdue(this.#waiting, false)
       if (this.#waiting.length > 0) this.#sendNext()
       this.#schedule()
     })
@@ -94,19 +94,19 @@ export class Batcher<Item, Result> {
   readonly #watch = AsyncResource.bind(() => {
     this.#isWatched = true
     // After the I/O of this turn, which may bring the answer.
-    const look = () => setImmediate(this.#rejectOverdue)
+    const look = () => setImmediate(this.#rejectAllOverdue)
     setTimeout(look, LOOK_EVERY).unref()
   })
 
-  readonly #rejectOverdue = () => {
+  readonly #rejectAllOverdue = () => {
     this.#isWatched = false
-    this.#waiting = this.#withoutOverdue(this.#waiting, false)
-    for (const calls of this.#underWay) this.#withoutOverdue(calls, true)
+    this.#waiting = this.#rejectOverdue(this.#waiting, false)
+    for (const calls of this.#underWay) this.#rejectOverdue(calls, true)
     if (this.#waiting.length > 0 || this.#underWay.size > 0) this.#watch()
   }
 
   /** Rejects overdue calls, and returns the others. */
-  #withoutOverdue(calls: readonly Call<Item, Result>[], wereSent: boolean): Call<Item, Result>[] {
+  #rejectOverdue(calls: readonly Call<Item, Result>[], wereSent: boolean): Call<Item, Result>[] {
     const now = monotonicNow() - (wereSent ? GRACE : 0)
     return calls.filter((call) => {
       if (call.isOverdue) return false

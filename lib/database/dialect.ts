@@ -124,8 +124,11 @@ export function fromDjangoText(value: unknown): Date {
 
 export const microsecondsOfDjangoText = (value: unknown) => Number(fractionOf(String(value)))
 
-export const doubleQuote = (identifier: string) =>
+/** Returns a function that quotes an identifier with a mark, which is doubled inside it. A dot separates schema and table. */
+export const quoteWith = (mark: string) => (identifier: string) =>
   identifier
     .split('.')
-    .map((part) => `"${part.replaceAll('"', '""')}"`)
+    .map((part) => mark + part.replaceAll(mark, mark + mark) + mark)
     .join('.')
+
+export const doubleQuote = quoteWith('"')

@@ -151,7 +151,7 @@ export function hasLostStatements({ code = '', errno }: DriverError): boolean {
   return code === '26000' || code === '42P05' || errno === 1243
 }
 
-function kindOf(kinds: Kinds, code: string): ErrorKind | undefined {
+function kindOfCode(kinds: Kinds, code: string): ErrorKind | undefined {
   for (let length = code.length; length > 1; length--) {
     const start = code.slice(0, length)
     const found = Object.entries(kinds).find(([, codes]) => codes.includes(start))
@@ -162,22 +162,22 @@ function kindOf(kinds: Kinds, code: string): ErrorKind | undefined {
 
 export function postgresMeaning({ code = '', severity }: DriverError): Meaning {
   // An error without a severity comes from the socket.
-  const kind = severity === undefined ? 'lost' : (kindOf(POSTGRES_KINDS, code) ?? 'unknown')
+  const kind = severity === undefined ? 'lost' : (kindOfCode(POSTGRES_KINDS, code) ?? 'unknown')
   return { kind, reason: POSTGRES_REASONS[code] ?? REASONS[kind] }
 }
 
 export function mysqlMeaning({ fatal, errno, sqlState }: DriverError): Meaning {
-  const kind = kindOf(MYSQL_KINDS, String(errno)) ?? mysqlKindOfState(fatal, sqlState)
+  const kind = kindOfCode(MYSQL_KINDS, String(errno)) ?? mysqlKindOfState(fatal, sqlState)
   return { kind, reason: MYSQL_REASONS[String(errno)] ?? REASONS[kind] }
 }
 
 function mysqlKindOfState(fatal = false, sqlState = ''): ErrorKind {
   // An error without an SQLSTATE comes from the socket.
-  return fatal || sqlState === '' ? 'lost' : (kindOf(MYSQL_STATES, sqlState) ?? 'unknown')
+  return fatal || sqlState === '' ? 'lost' : (kindOfCode(MYSQL_STATES, sqlState) ?? 'unknown')
 }
 
 export function sqliteMeaning({ code = '', message }: DriverError): Meaning {
-  const kind = kindOf(SQLITE_KINDS, code) ?? 'unknown'
+  const kind = kindOfCode(SQLITE_KINDS, code) ?? 'unknown'
   return { kind, reason: sqliteReason(code, message) ?? REASONS[kind] }
 }
 

@@ -1,8 +1,7 @@
 /** Queries about a table and the server's time, and the column types of Django's migrations, for each database. */
 import type { Deadline } from '../deadline.js'
 import type { Connections } from './connections.js'
-import type { Dialect } from './dialect.js'
-import { dialectOf } from './dialects.js'
+import { doubleQuote } from './dialect.js'
 
 export interface Column {
   name: string
@@ -49,8 +48,6 @@ export interface Inspection {
 
 const SHORT_KEY: Cost = { type: /\(([1-9]|[12]\d|3[01])\)/, status: 'fail', message: 'keys have 32 characters' }
 
-const { quote } = dialectOf('pg') as Dialect
-
 // All columns of an answer are texts: the dialect asks the driver for nothing else.
 const postgres: Inspection = {
   columns: `SELECT attname AS name, format_type(atttypid, atttypmod) AS type, (NOT attnotnull)::int::text AS nullable, (atthasdef OR attidentity <> '')::int::text AS has_default
@@ -58,7 +55,7 @@ const postgres: Inspection = {
   indexes: `SELECT indexrelid::text AS name, pg_get_indexdef(indexrelid, position, true) AS column_name, indisprimary::int::text AS is_primary, indisunique::int::text AS is_unique
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam, generate_series(1, indnkeyatts) AS position
     WHERE indrelid = to_regclass(?) AND indisvalid AND indpred IS NULL AND amname = 'btree' ORDER BY indexrelid, position`,
-  bind: (table) => [quote(table)],
+  bind: (table) => [doubleQuote(table)],
   now: 'SELECT (extract(epoch from clock_timestamp()) * 1000)::text AS now',
   hasTimeZones: true,
   django: {

@@ -1,5 +1,5 @@
 /** MySQL and MariaDB, by the driver mysql2. */
-import { type Binding, type Dialect, fromDjangoText, microsecondsOfDjangoText, type Row, toDjangoText } from './dialect.js'
+import { type Binding, type Dialect, fromDjangoText, microsecondsOfDjangoText, quoteWith, type Row, toDjangoText } from './dialect.js'
 import { mysqlMeaning } from './driver-errors.js'
 
 interface MysqlHeader {
@@ -132,11 +132,7 @@ const NO_LOCK_WAIT = '/*M!100100 SET STATEMENT innodb_lock_wait_timeout = 0 FOR 
 const bytesOf = (value: Binding) => (typeof value === 'string' || Buffer.isBuffer(value) ? Buffer.byteLength(value) : 0)
 
 export const mysql: Dialect = {
-  quote: (identifier) =>
-    identifier
-      .split('.')
-      .map((part) => `\`${part.replaceAll('`', '``')}\``)
-      .join('.'),
+  quote: quoteWith('`'),
   canBatch: false,
   isInProcess: false,
   execute: (connection, sql, bindings, prepare) => {

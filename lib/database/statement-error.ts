@@ -46,12 +46,11 @@ export function notSent(reason: string): Error {
 /** The error of a statement whose deadline passed before it was sent. */
 export const tooLate = () => notSent('it was not sent before its deadline')
 
-export function overdue(reason: string): Error {
-  return failure({ kind: 'overdue', reason, error: new Error(), message: 'it was cut off' })
+/** The error of a call whose deadline has passed. @param wasSent whether it may have been carried out */
+export function timedOut(wasSent: boolean): Error {
+  if (!wasSent) return tooLate()
+  return failure({ kind: 'overdue', reason: 'the database gave no answer in time', error: new Error(), message: 'it was cut off' })
 }
-
-/** The error of a call whose deadline has passed. */
-export const timedOut = (wasSent: boolean) => (wasSent ? overdue('the database gave no answer in time') : tooLate())
 
 /** Replaces bound values in a driver's message by question marks. */
 export function masked(message: string, bindings: readonly unknown[]): string {

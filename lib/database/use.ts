@@ -4,7 +4,7 @@ import { pause } from '../timers.js'
 import type { Binding, Dialect } from './dialect.js'
 import { type DriverError, type ErrorKind, hasLostStatements, READ_ONLY } from './driver-errors.js'
 import type { Connection, ConnectionPool } from './pool.js'
-import { type FailureKind, failure, kindOfFailure, masked, notSent, overdue } from './statement-error.js'
+import { type FailureKind, failure, kindOfFailure, masked, notSent, timedOut } from './statement-error.js'
 
 /** Sends one statement, with `?` for bindings. Returns the driver's answer, or a promise of it unless the dialect is `isInProcess`. */
 export type Send = (sql: string, bindings: readonly Binding[]) => unknown
@@ -85,7 +85,7 @@ export class Use {
       // Connections of the same age may be dead too.
       this.#pool.discardAsOldAs(this.#connection, 'an answer was overdue')
       this.#dialect.abort(this.#connection)
-      if (this.#hasSent || lastError === null) return overdue('the database gave no answer in time')
+      if (this.#hasSent || lastError === null) return timedOut(true)
     }
     if (lastError === null) return noneFree()
     if (kindOfFailure(lastError) !== 'busy') return lastError

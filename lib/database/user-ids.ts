@@ -1,4 +1,5 @@
 /** The column `user_id`, whose type is that of the users' primary key. */
+import type { UserSessionsMigrationSourceOptions } from '../migrations.js'
 import type { Dialect } from './dialect.js'
 import type { Column } from './inspection.js'
 
@@ -26,7 +27,7 @@ function bindText(userId: string): string | null {
 }
 
 /** The types that the migration of the column knows. */
-export type UserIdType = 'bigint' | 'uuid' | 'text'
+type UserIdType = UserSessionsMigrationSourceOptions['userId']
 
 const BINDERS: Record<UserIdType, UserIdColumn['bind']> = { bigint: bindInteger, uuid: bindUuid, text: bindText }
 
