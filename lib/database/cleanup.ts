@@ -76,7 +76,7 @@ async function* fromOldest(expired: ExpiredSessions, before: Date, oldest: Date,
 }
 
 /**
- * The second time for sessions that moved, or came in, behind the first. By the index that would take longer than
+ * Sweeps again for rows that moved or were inserted behind the first sweep. By the index that would take longer than
  * the first sweep where rows are in no order: the entry of each deleted row is still there, and leads to its page.
  */
 async function* sweepTwice(expired: ExpiredSessions, before: Date, pages: number, signal: AbortSignal | undefined): Batches {

@@ -34,7 +34,7 @@ export async function deleteKeys(
       const keys = sessionKeys.slice(start, start + MAX_KEYS)
       const where = `session_key IN (${keys.map(() => exactParameter).join(', ')}) AND ${condition.sql}`
       const bindings = [...keys, ...condition.bindings]
-      // Refused at once where a row is locked, which a DELETE of several rows has no words for.
+      // The SELECT fails at once if a row is locked; a DELETE of several rows has no NOWAIT.
       found.push(...rows(await send(`SELECT session_key FROM ${table} WHERE ${where} ${forUpdate}`, bindings)))
       await send(`DELETE FROM ${table} WHERE ${where}`, bindings)
     }

@@ -11,6 +11,7 @@ export interface DeletedBatch {
   readonly milliseconds: number
 }
 
+/** Idempotent statements are sent again if the connection breaks. */
 const REPEATED: Retries = { whenLost: true }
 
 /** The rows of a smaller table are in memory, so that the order in which they are deleted does not matter. */

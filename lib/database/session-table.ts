@@ -24,7 +24,7 @@ export interface SessionTableOptions {
 /** The statements that are built once. */
 type Statements = Record<'find' | 'findLive' | 'exists' | 'insert' | 'update' | 'compareAndSwap' | 'touch' | 'cycleKey' | 'delete', string>
 
-/** A statement that does no more when it is carried out twice is sent again where its connection broke. */
+/** Idempotent statements are sent again if the connection breaks. */
 const REPEATED: Retries = { whenLost: true }
 const NOT_REPEATED: Retries = {}
 

@@ -3,7 +3,7 @@
  * breaks, the statement that was under way may have been carried out. The signed text
  * alone cannot tell: two processes that make the same change in the same second write
  * the same text. So each write has microseconds of its own, which the row is read for.
- * All but an update are sent again, and do no more the second time.
+ * Every statement but an update is idempotent and is simply sent again.
  */
 import type { Deadline, StoredSession } from '../contract.js'
 import type { Columns } from './columns.js'
@@ -28,7 +28,7 @@ export class SettledTable {
     return this.#rows.findLive(sessionKey, now, deadline)
   }
 
-  /** A key that is taken may have been by the same statement, whose connection broke. */
+  /** If the key is taken, the same statement may have taken it before its connection broke. */
   async insert(sessionKey: string, stored: StoredSession, columns: Columns, deadline: Deadline): Promise<boolean> {
     const row = new MarkedRow(stored)
     if (await this.#rows.insert(sessionKey, row, columns, deadline)) return true
