@@ -158,6 +158,16 @@ t.test('the events of a login and a logout say whose they are, whatever the sess
   t.strictSame(told(), [['created', '1']])
 })
 
+t.test('a session whose user id is null belongs to nobody', async (t) => {
+  const { app } = await createApp(t, { engine: 'cache', cache: new MemoryCache() })
+  const heard = listen(t, ['created'])
+  await app.sessions
+    .open()
+    .set('_auth_user_id' as string, null)
+    .save()
+  t.match(heard, [['created', { userId: null }]])
+})
+
 t.test('forged and damaged sessions are suspicious, wherever they are', async (t) => {
   const knex = await openDatabase(t, 'sqlite')
   const { app } = await createApp(t, { knex }, addRoutes)

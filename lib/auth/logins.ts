@@ -6,11 +6,11 @@
 import type { FastifyRequest } from 'fastify'
 import { constantTimeCompare } from '../django/crypto.js'
 import type { Members } from '../django/serializer.js'
+import { userIdOf } from '../django/user-id.js'
 import { LoginRequired } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
 import type { Session } from '../session/session.js'
 import { Sessions } from '../sessions.js'
-import { isUserId } from '../user-sessions/user-id.js'
 import { checkLoginOptions, checkNames } from './arguments.js'
 import type { AuthOptions, LoginOptions, ReauthenticateOptions } from './auth.js'
 import { entryOf, recordLogin, recordReauthentication } from './authentication.js'
@@ -61,7 +61,7 @@ export class Logins<User extends AuthUser> {
     const hashes = authHashes(Sessions.of(session), user)
     const id = String(user.id)
     const stored = session.get('_auth_user_hash')
-    const isSame = userIdOf(session) === id && hashes.some((hash) => isEqual(stored, hash))
+    const isSame = userIdOf(session.get('_auth_user_id')) === id && hashes.some((hash) => isEqual(stored, hash))
     // The session of another user ends last: a login that fails leaves it as it is, also where it has been ended meanwhile.
     const isAnother = !isSame && session.has('_auth_user_id')
     const next = isAnother ? await Sessions.of(session).open(null, request.log, request).load() : session
@@ -150,7 +150,7 @@ export class Logins<User extends AuthUser> {
 
   /** django.contrib.auth.get_user */
   async #verify(session: Session, request?: FastifyRequest): Promise<User | null> {
-    const id = userIdOf(session)
+    const id = userIdOf(session.get('_auth_user_id'))
     const backend = session.get('_auth_user_backend')
     if (id === null || !this.#backends.some((accepted) => accepted === backend)) return null
     const stored = session.get('_auth_user_hash')
@@ -162,7 +162,7 @@ export class Logins<User extends AuthUser> {
     const [hash, ...fallbacks] = authHashes(Sessions.of(session), found)
     if (isEqual(stored, hash)) return found
     // The handler may have signed in or out during the query. Then the session must not be changed here.
-    const isStillThere = userIdOf(session) === id && session.get('_auth_user_hash') === stored
+    const isStillThere = userIdOf(session.get('_auth_user_id')) === id && session.get('_auth_user_hash') === stored
     if (fallbacks.some((fallback) => isEqual(stored, fallback))) {
       if (isStillThere) session.set('_auth_user_hash', hash)
       return found
@@ -170,12 +170,6 @@ export class Logins<User extends AuthUser> {
     if (isStillThere) await session.flush()
     return null
   }
-}
-
-/** The user id of a session, as a string. Null if it has none. Django accepts numbers too (`_get_user_session_key`). */
-function userIdOf(session: Session): string | null {
-  const id: unknown = session.get('_auth_user_id')
-  return isUserId(id) ? String(id) : null
 }
 
 function isEqual(stored: unknown, hash: string): boolean {

@@ -1,10 +1,10 @@
 /** Users: their type, the checks of arguments, and the hashes that a login stores. */
 import type { FastifyRequest } from 'fastify'
+import { isUserId } from '../django/user-id.js'
 import { getSession } from '../http/request-sessions.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'
-import { isUserId } from '../user-sessions/user-id.js'
 
 const HASH_SALT = 'django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash'
 

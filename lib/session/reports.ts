@@ -1,6 +1,7 @@
 /** Publishes what happens to a session on the channels of `events`. */
 import type { SessionLog } from '../contract.js'
 import type { Members } from '../django/serializer.js'
+import { userIdOf } from '../django/user-id.js'
 import { SessionInterrupted, SuspiciousSession } from '../errors.js'
 import { engineName, events, type SessionEvent, type SessionEvents, sessionRef } from '../events.js'
 
@@ -29,10 +30,9 @@ class Payload implements SessionEvent {
   readonly #request: object | null
 
   constructor({ settings, sessionKey, members, request }: Subject, details: object) {
-    const userId = members?.get('_auth_user_id')?.value
     this.engine = engineName(settings.engine)
     this.sessionRef = sessionRef(settings.secretKey, sessionKey)
-    this.userId = userId === undefined ? null : String(userId)
+    this.userId = userIdOf(members?.get('_auth_user_id')?.value)
     this.#request = request
     Object.assign(this, details)
   }

@@ -2,10 +2,10 @@
 import type { Entry, UserSessionsTable } from '../database/user-sessions-table.js'
 import { deadlineIn } from '../deadline.js'
 import type { Members } from '../django/serializer.js'
+import { userIdOf } from '../django/user-id.js'
 import { earlier, type SessionContext } from '../session/saving.js'
 import { absoluteEnd } from '../session/timeouts.js'
 import { NO_IP, storedUserAgent } from './client.js'
-import { userIdOf } from './user-id.js'
 
 /** A session of a user. */
 export interface UserSession {
@@ -70,7 +70,7 @@ export class Finder {
         continue
       }
       const members = this.#context.codec.tryDecode(stored.sessionData)
-      const owner = members === null ? null : userIdOf(members)
+      const owner = userIdOf(members?.get('_auth_user_id')?.value)
       if (members === null || owner === null || !this.#table.isSameUser(owner, userId)) continue
       const endsAt = earlier(stored.expireDate, timeouts.absolute === undefined ? null : absoluteEnd(members, timeouts.absolute, now))
       if (endsAt <= now) continue

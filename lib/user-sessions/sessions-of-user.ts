@@ -1,7 +1,6 @@
 /** The sessions of one user, for administrators and for applications without `createAuth`. */
-
+import { isUserId } from '../django/user-id.js'
 import type { FoundSession, UserSession } from './finder.js'
-import { isUserId } from './user-id.js'
 import type { UserSessions } from './user-sessions.js'
 
 /** The sessions of one user: `app.sessions.ofUser(id)`. */

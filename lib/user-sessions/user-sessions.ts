@@ -1,5 +1,6 @@
 import type { Entry, Sighting, UserSessionsTable } from '../database/user-sessions-table.js'
 import { type Deadline, deadlineIn } from '../deadline.js'
+import { userIdOf } from '../django/user-id.js'
 import type { BulkEngine } from '../engines/bulk.js'
 import { followDeadline } from '../engines/indexed.js'
 import type { SessionContext } from '../session/saving.js'
@@ -121,7 +122,7 @@ export class UserSessions {
     const { sessionKey } = session
     if (use === undefined || sessionKey === null || !session.isLoaded || !this.isDue(session)) return
     // Another user may have signed in since, or nobody be signed in any more.
-    if (String(session.get('_auth_user_id')) !== use.userId) return
+    if (userIdOf(session.get('_auth_user_id')) !== use.userId) return
     // Noted before it is written: a table that fails is asked no more often than one that does not.
     this.#recentlySeen.add(sessionKey)
     const write = this.#note(sessionKey, use.userId, use.client).catch((error) => this.#warn(error))
