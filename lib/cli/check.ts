@@ -19,12 +19,9 @@ import type { Command, Task } from './command.js'
 import { connectAgainst } from './database.js'
 import { describe, UsageError } from './errors.js'
 import { type Io, print, styled, widthOf } from './io.js'
-import { readSecrets, type Secrets } from './secret.js'
-import { openDatabase, openSessions, Reader, settingsOf } from './store.js'
+import { readSecrets, requireSecrets, type Secrets } from './secret.js'
+import { noTable, openDatabase, openSessions, Reader, settingsOf } from './store.js'
 import { counted, wrap } from './text.js'
-
-/** The number of sessions whose signatures are checked. */
-const SAMPLE = 20
 
 export const check: Command = {
   summary: 'Find problems of the table, the secret key and the clock',
@@ -39,10 +36,8 @@ export const check: Command = {
 async function run(task: Task): Promise<number> {
   const { options, io } = task
   const timeouts = timeoutsOf(options)
-  const secrets = await readSecrets(options, io.env)
-  // Without it no row can be read, and a comparison of nothing would look like one without findings.
-  if (options.timeouts !== undefined && secrets === null)
-    throw new UsageError('--timeouts needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  // Without the key no row can be read, and a comparison of nothing would look like one without findings.
+  const secrets = await (options.timeouts === undefined ? readSecrets(options, io.env) : requireSecrets(options, io.env, '--timeouts'))
   const surroundings = await surroundingsOf(task)
   const findings: Finding[] = []
   try {
@@ -97,7 +92,7 @@ async function* checkDatabase(
   yield [checkClock(await probeClock(() => readClock(database), io.clock))]
   const columns = await readColumns(database, table)
   if (columns.length === 0) {
-    yield [finding('fail', 'table', `there is no table ${table}: run migrate, or manage.py migrate sessions`)]
+    yield [finding('fail', 'table', noTable(table))]
     return
   }
   const schema = checkTable(table, inspectionOf(database), columns, await readIndexes(database, table))
@@ -127,7 +122,7 @@ async function checkSessions(task: Task, secrets: Secrets | null, hasTimeZones: 
   const now = io.clock()
   const expired = checkExpired(await model.countExpired(now), now)
   if (secrets === null) return [expired]
-  const newest = await new Reader(settings).readNewest(model, SAMPLE)
+  const newest = await new Reader(settings).readNewest(model)
   return [expired, ...checkRows(newest, hasTimeZones), ...checkTimeouts(newest, timeouts, now)]
 }
 

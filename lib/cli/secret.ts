@@ -20,6 +20,13 @@ export async function readSecrets(options: Options, env: NodeJS.ProcessEnv): Pro
   return secretsOf([env.SECRET_KEY, ...(env.SECRET_KEY_FALLBACKS ?? '').split(',').map((text) => text.trim())])
 }
 
+/** Reads the keys for a command or an option that cannot do without them. @throws UsageError also when there are none */
+export async function requireSecrets(options: Options, env: NodeJS.ProcessEnv, name: string): Promise<Secrets> {
+  const secrets = await readSecrets(options, env)
+  if (secrets !== null) return secrets
+  throw new UsageError(`${name} needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE`)
+}
+
 function secretsOf([secretKey, ...fallbacks]: string[]): Secrets {
   return { secretKey: secretKey as string, secretKeyFallbacks: fallbacks.filter((text) => text !== '') }
 }

@@ -4,15 +4,13 @@ import { USER_SESSIONS_TABLE } from '../database/user-sessions-table.js'
 import type { Sessions } from '../sessions.js'
 import type { Settings } from '../settings/settings.js'
 import type { UserSession } from '../user-sessions/finder.js'
+import { idOf } from '../user-sessions/sessions-of-user.js'
 import type { Command, Task } from './command.js'
 import { UsageError } from './errors.js'
 import { print, printSentence, styled } from './io.js'
-import { readSecrets } from './secret.js'
+import { requireSecrets } from './secret.js'
 import { checkTableExists, openDatabase, openSessions, Reader, readUserIdColumn, settingsOf } from './store.js'
 import { counted, utc } from './text.js'
-
-/** The number of the newest sessions whose signatures tell a wrong secret key from a user without sessions. */
-const SAMPLE = 20
 
 export const sessions: Command = {
   summary: 'List or end the sessions of a user',
@@ -31,9 +29,8 @@ async function run(task: Task): Promise<number> {
   const { user, id } = options
   if (!user) throw new UsageError('--user: expected the primary key of a user, got nothing')
   if (id !== undefined && argument === 'list') throw new UsageError('--id is an option of sessions end')
-  if (id !== undefined && !/^[1-9]\d{0,15}$/.test(id)) throw new UsageError(`--id: expected a whole number, got ${JSON.stringify(id)}`)
-  const secrets = await readSecrets(options, io.env)
-  if (secrets === null) throw new UsageError('sessions needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  if (id !== undefined && idOf(id) === null) throw new UsageError(`--id: expected a whole number, got ${JSON.stringify(id)}`)
+  const secrets = await requireSecrets(options, io.env, 'sessions')
   await checkTableExists(task)
   await checkUser(task, user)
   const settings = settingsOf(task, secrets, { userSessions: true })
@@ -56,7 +53,7 @@ async function checkUser(task: Task, user: string): Promise<void> {
 
 /** With another key no session can be read, and a user would seem to have none. */
 async function checkSecret(settings: Settings, { model }: Sessions): Promise<void> {
-  const newest = await new Reader(settings).readNewest(model, SAMPLE)
+  const newest = await new Reader(settings).readNewest(model)
   if (newest.length === 0 || newest.some(({ signedAt }) => signedAt !== null)) return
   throw new Error(
     `none of the newest ${counted(newest.length, 'session')} is signed with this secret key: set SECRET_KEY to the key of the site, and SECRET_KEY_FALLBACKS to its former keys`

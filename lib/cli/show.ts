@@ -7,12 +7,9 @@ import type { Command, Task } from './command.js'
 import { UsageError } from './errors.js'
 import { type Io, print, styled } from './io.js'
 import { pretty, strict } from './json-text.js'
-import { readSecrets } from './secret.js'
+import { requireSecrets } from './secret.js'
 import { openSessions, Reader, type Reading, settingsOf } from './store.js'
 import { duration, utc } from './text.js'
-
-/** The number of other sessions whose signatures tell a wrong secret key from a wrong row. */
-const SAMPLE = 20
 
 export const show: Command = {
   summary: 'Print the data of a session and the time when it expires',
@@ -29,8 +26,7 @@ type Readable = Reading & { signedAt: Date; members: NonNullable<Reading['member
 
 async function showSession(task: Task): Promise<number> {
   const { options, argument, io } = task
-  const secrets = await readSecrets(options, io.env)
-  if (secrets === null) throw new UsageError('show needs the secret key: set SECRET_KEY in the environment, or --secret-key-file FILE')
+  const secrets = await requireSecrets(options, io.env, 'show')
   const sessionKey = argument === '-' ? await readKey(io) : argument
   if (!isSessionKey(sessionKey)) throw new UsageError('expected the key of a session, 8 to 40 letters and digits')
   const settings = settingsOf(task, secrets)
@@ -63,7 +59,7 @@ async function read(model: SessionModel, reader: Reader, sessionKey: string): Pr
 }
 
 async function explainSignature(reader: Reader, model: SessionModel): Promise<string> {
-  const newest = await reader.readNewest(model, SAMPLE)
+  const newest = await reader.readNewest(model)
   const signed = newest.filter(({ signedAt }) => signedAt !== null).length
   if (signed > 0) {
     return `the session is not signed with this secret key, but ${signed} of the newest ${newest.length} are: it was altered, or signed with a former key (SECRET_KEY_FALLBACKS)`

@@ -20,6 +20,9 @@ const STORE_TIMEOUT = 60
 /** The most that the option `maxSize` can be. The commands do not know that of the application, and must pass over no session. */
 const MAX_SIZE = 2 ** 30
 
+/** The number of the newest sessions that are read to see which secret key signs them. */
+const SAMPLE = 20
+
 /** A placeholder for commands that neither sign nor verify. */
 const NO_SECRETS: Secrets = { secretKey: 'never used', secretKeyFallbacks: [] }
 
@@ -44,11 +47,13 @@ export function openDatabase({ knex }: Pick<Task, 'knex'>): Connections {
   return createConnections(knex, { storeTimeout: STORE_TIMEOUT, preparedStatements: false })
 }
 
+export const noTable = (table: string) => `there is no table ${table}: run migrate, or manage.py migrate sessions`
+
 /** @throws Error if there is no table of sessions */
 export async function checkTableExists(task: Task): Promise<void> {
   const { table } = task.options
   if ((await readColumns(openDatabase(task), table)).length > 0) return
-  throw new Error(`there is no table ${table}: run migrate, or manage.py migrate sessions`)
+  throw new Error(noTable(table))
 }
 
 /** The column for ids of users in the table of user sessions. Undefined if there is no such table. @throws StoreUnavailable, StoreRefused */
@@ -86,8 +91,8 @@ export class Reader {
   }
 
   /** Reads the sessions with the latest expire_date, which are usually the newest. */
-  async readNewest(model: SessionModel, count: number): Promise<Reading[]> {
-    const keys: string[] = await model.query().orderBy('expire_date', 'desc').limit(count).pluck('session_key')
+  async readNewest(model: SessionModel): Promise<Reading[]> {
+    const keys: string[] = await model.query().orderBy('expire_date', 'desc').limit(SAMPLE).pluck('session_key')
     const rows = await Promise.all(keys.map((key) => model.find(key)))
     return rows.filter((row) => row !== null).map((row) => this.read(row))
   }

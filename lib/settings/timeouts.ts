@@ -26,7 +26,7 @@ export interface Timeouts {
 
 const HOUR = 3600
 
-/** Two weeks, in seconds. */
+/** Two weeks, in seconds. Django's default of SESSION_COOKIE_AGE too. */
 export const DEFAULT_COOKIE_AGE = 14 * 24 * HOUR
 
 /** NIST SP 800-63B-4 §2.1.3, §2.2.3 and §2.3.3 (Reauthentication). */

@@ -1,11 +1,9 @@
 /** Checks of the newest rows. They show whether the secret key is right, and settings of a Django that writes to the table. */
 import { EXPIRY_NAME, expiryAge, fixedDate } from '../../django/expiry.js'
+import { DEFAULT_COOKIE_AGE } from '../../settings/timeouts.js'
 import type { Reading } from '../store.js'
 import { duration } from '../text.js'
 import { type Finding, finding } from './finding.js'
-
-/** Django's default of SESSION_COOKIE_AGE, in seconds. */
-const COOKIE_AGE = 1_209_600
 
 /** Offsets of time zones, in seconds, are multiples of a quarter of an hour, and at most 14 hours. */
 const QUARTER = 900
@@ -73,7 +71,7 @@ function offsetOf(reading: Reading): number {
   const { signedAt, row } = reading
   const expiry = expiryOf(reading)
   if (signedAt === null || fixedDate(expiry) !== null) return 0
-  const seconds = (row.expireDate.getTime() - signedAt.getTime()) / 1000 - expiryAge(expiry, COOKIE_AGE, signedAt)
+  const seconds = (row.expireDate.getTime() - signedAt.getTime()) / 1000 - expiryAge(expiry, DEFAULT_COOKIE_AGE, signedAt)
   const offset = Math.round(seconds / QUARTER) * QUARTER
   // Two seconds of tolerance: the signature has whole seconds, and is made shortly before or after the date.
   return Math.abs(seconds - offset) <= 2 && Math.abs(offset) <= MAX_OFFSET ? offset : 0
