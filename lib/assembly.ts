@@ -30,7 +30,7 @@ import type { SessionContext } from './session/saving.js'
 import { Watches, type WatchesOptions } from './session/watches.js'
 import type { EngineClass, EngineName } from './settings/options.js'
 import type { Settings } from './settings/settings.js'
-import { checkMadeEngine } from './settings/storage.js'
+import { checkMadeEngine, isInTable } from './settings/storage.js'
 import { UserSessions } from './user-sessions/user-sessions.js'
 
 /** The parts of `Sessions`. */
@@ -116,7 +116,7 @@ export function createDb(table: SessionTable, { batching, clock, columns }: Pick
 
 /** Returns a function that finds many sessions: with one statement if they are in a table, otherwise one by one. */
 function finderOf({ engine: name, clock }: Settings, table: SessionTable | null, engine: Engine): WatchesOptions['find'] {
-  if (table !== null && (name === 'db' || name === 'cached_db')) {
+  if (table !== null && isInTable(name)) {
     return (sessionKeys, deadline) => table.findAllLive(sessionKeys, clock(), deadline)
   }
   // One that cannot be read must not keep the others from being found.

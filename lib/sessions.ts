@@ -20,6 +20,7 @@ import type { Session } from './session/session.js'
 import { ended } from './session/watches.js'
 import { checkClearExpired } from './settings/schedule.js'
 import type { Settings } from './settings/settings.js'
+import { isInTable } from './settings/storage.js'
 import { checkWatch, type WatchOptions } from './settings/watch.js'
 import { SessionsOfUser } from './user-sessions/sessions-of-user.js'
 import type { UserSessions } from './user-sessions/user-sessions.js'
@@ -69,7 +70,7 @@ export class Sessions {
    */
   async verify(): Promise<void> {
     const { engine, tableName } = this.#settings
-    if (this.#connections === null || (engine !== 'db' && engine !== 'cached_db')) return
+    if (this.#connections === null || !isInTable(engine)) return
     try {
       const deadline = deadlineIn(VERIFY_TIMEOUT)
       await Promise.all([

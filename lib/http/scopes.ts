@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { AlreadyRegistered } from '../errors.js'
 import type { Settings } from '../settings/settings.js'
+import { isInTable } from '../settings/storage.js'
 
 interface Claim {
   scope: FastifyInstance
@@ -39,8 +40,6 @@ function hasSameCookie({ cookie: a }: Settings, { cookie: b }: Settings): boolea
 
 /** Whether sessions may be in the same place, as far as the options tell: two configurations may be those of one database. */
 function hasSameStore(a: Settings, b: Settings): boolean {
-  if (isInTable(a) && isInTable(b)) return a.tableName === b.tableName
+  if (isInTable(a.engine) && isInTable(b.engine)) return a.tableName === b.tableName
   return a.engine === b.engine && a.filePath === b.filePath
 }
-
-const isInTable = ({ engine }: Settings) => engine === 'db' || engine === 'cached_db'

@@ -43,6 +43,9 @@ const USERS = {
   columns: ['db', 'cached_db']
 } satisfies Partial<Record<keyof SessionOptions, EngineName[]>>
 
+/** Whether an engine keeps its sessions in the table. */
+export const isInTable = (engine: unknown): boolean => engine === 'db' || engine === 'cached_db'
+
 /** Describes everything that is wrong with these options, alone and together. */
 export function storageProblems(options: SessionOptions): string[] {
   const { engine = 'db', knex, cache, djangoCache } = options
@@ -54,7 +57,7 @@ export function storageProblems(options: SessionOptions): string[] {
     ...checkSome(djangoCache, DJANGO_CACHE_CHECKS, 'djangoCache.'),
     ...engineProblems(engine),
     ...knexProblems(knex),
-    ...(knex === undefined && (engine === 'db' || engine === 'cached_db') ? [missing('knex')] : []),
+    ...(knex === undefined && isInTable(engine) ? [missing('knex')] : []),
     ...(cache === undefined && (engine === 'cache' || engine === 'cached_db') ? [missing('cache')] : []),
     ...Object.entries(USERS).flatMap(([name, users]) => uselessProblems(name as keyof typeof USERS, users, options))
   ]

@@ -2,6 +2,7 @@
 import { KeyvCache } from '../caches/keyv.js'
 import { BOOLEAN, type Check, checkAll, isObject, oneOf } from './check.js'
 import type { SessionOptions, UserSessionsOptions } from './options.js'
+import { isInTable } from './storage.js'
 
 const CHECKS: Record<keyof UserSessionsOptions, Check> = { ip: oneOf('full', 'prefix', false), userAgent: BOOLEAN }
 
@@ -12,7 +13,7 @@ export function userSessionsProblems({ userSessions, engine = 'db', cache }: Ses
 }
 
 function engineProblems(engine: unknown, cache: unknown): string[] {
-  if (engine !== 'db' && engine !== 'cached_db') {
+  if (!isInTable(engine)) {
     const received = typeof engine === 'string' ? JSON.stringify(engine) : 'another one'
     return [
       `userSessions: expected the engine "db" or "cached_db" with it, got ${received}: only in a table can the sessions of a user be found, and ended`
