@@ -1,5 +1,3 @@
-import { monotonicNow } from '../timers.js'
-
 /** About 150 bytes each. Beyond them, sessions that were seen longest ago are written once more. */
 const MAX_KEYS = 20_000
 
@@ -12,9 +10,9 @@ export class RecentlySeen {
 
   /**
    * @param lifetime seconds
-   * @param now milliseconds on a clock that never goes back
+   * @param now milliseconds on the option `clock`. Setting it back only delays the next write
    */
-  constructor(lifetime: number, now: () => number = monotonicNow) {
+  constructor(lifetime: number, now: () => number) {
     this.#lifetime = lifetime * 1000
     this.#now = now
   }
