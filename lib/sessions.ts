@@ -4,7 +4,6 @@
  */
 import { assemble, type Parts } from './assembly.js'
 import type { ClearExpiredOptions, ClearExpiredReport, SessionLog } from './contract.js'
-import type { Connections } from './database/connections.js'
 import type { SessionModel } from './database/session-model.js'
 import { verifyTable, verifyUserSessionsTable } from './database/verification.js'
 import { deadlineIn } from './deadline.js'
@@ -33,22 +32,11 @@ const owners = new WeakMap<SessionContext, Sessions>()
 
 /** Sessions outside requests: `fastify.sessions`. */
 export class Sessions {
-  readonly #settings: Settings
-  readonly #context: SessionContext
-  readonly #connections: Connections | null
-  readonly #model: SessionModel | null
-  readonly #close: () => Promise<void>
-  /** @internal For the plugin and `createAuth`. Null without the option `userSessions`. */
-  readonly userSessions: UserSessions | null
+  readonly #parts: Parts
 
-  private constructor({ settings, context, connections, model, userSessions, close }: Parts) {
-    this.#settings = settings
-    this.#context = context
-    this.#connections = connections
-    this.#model = model
-    this.userSessions = userSessions
-    this.#close = close
-    owners.set(context, this)
+  private constructor(parts: Parts) {
+    this.#parts = parts
+    owners.set(parts.context, this)
   }
 
   /** @throws InvalidOptions */
@@ -69,17 +57,17 @@ export class Sessions {
    * @throws TableMismatch
    */
   async verify(): Promise<void> {
-    const { engine, tableName } = this.#settings
-    if (this.#connections === null || !isInTable(engine)) return
+    const { settings, context, connections, userSessions } = this.#parts
+    if (connections === null || !isInTable(settings.engine)) return
     try {
       const deadline = deadlineIn(VERIFY_TIMEOUT)
       await Promise.all([
-        verifyTable(this.#connections, tableName, deadline),
-        this.userSessions === null ? null : verifyUserSessionsTable(this.#connections, deadline)
+        verifyTable(connections, settings.tableName, deadline),
+        userSessions === null ? null : verifyUserSessionsTable(connections, deadline)
       ])
     } catch (error) {
       if (!(error instanceof StoreUnavailable || error instanceof StoreRefused)) throw error
-      this.#context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
+      context.log.warn({ err: error }, 'The table of sessions was not verified: the application starts without its database')
     }
   }
 
@@ -89,23 +77,29 @@ export class Sessions {
    * @throws InvalidOptions without a database
    */
   get model(): SessionModel {
-    if (this.#model === null) throw new InvalidOptions('- knex: expected for sessions.model, got nothing')
-    return this.#model
+    const { model } = this.#parts
+    if (model === null) throw new InvalidOptions('- knex: expected for sessions.model, got nothing')
+    return model
+  }
+
+  /** @internal For the plugin and `createAuth`. Null without the option `userSessions`. */
+  get userSessions(): UserSessions | null {
+    return this.#parts.userSessions
   }
 
   /** The option `cookie.name`. */
   get cookieName(): string {
-    return this.#settings.cookie.name
+    return this.#parts.settings.cookie.name
   }
 
   /** The age of a session without an expiry of its own, in seconds of inactivity: `timeouts.idle`, or the option `cookieAge`. */
   get cookieAge(): number {
-    return this.#settings.cookieAge
+    return this.#parts.settings.cookieAge
   }
 
   /** The current time by the option `clock`. */
   now(): Date {
-    return this.#settings.clock()
+    return this.#parts.settings.clock()
   }
 
   /**
@@ -115,12 +109,12 @@ export class Sessions {
    * @param request is in the events about the session
    */
   open(sessionKey: string | null = null, log?: SessionLog, request?: object): Session {
-    return openSession(this.#context, sessionKey, log, request)
+    return openSession(this.#parts.context, sessionKey, log, request)
   }
 
   /** Whether the value of a cookie can be a session key. */
   couldBeKey(text: string): boolean {
-    return isSessionKey(text, this.#context.engine.keyIsData)
+    return isSessionKey(text, this.#parts.context.engine.keyIsData)
   }
 
   /**
@@ -154,7 +148,7 @@ export class Sessions {
    * @param keySalt the namespace of the signature
    */
   saltedHmacs(keySalt: string, text: string): [Buffer, ...Buffer[]] {
-    const { secretKey, secretKeyFallbacks } = this.#settings
+    const { secretKey, secretKeyFallbacks } = this.#parts.settings
     const hmac = (secret: string) => saltedHmac(keySalt, text, secret)
     return [hmac(secretKey), ...secretKeyFallbacks.map(hmac)]
   }
@@ -166,8 +160,8 @@ export class Sessions {
    */
   async clearExpired(options: ClearExpiredOptions = {}): Promise<ClearExpiredReport> {
     checkClearExpired(options)
-    const report = await this.#context.engine.clearExpired(options)
-    if (events.cleaned.hasSubscribers) events.cleaned.publish({ engine: engineName(this.#settings.engine), ...report })
+    const report = await this.#parts.context.engine.clearExpired(options)
+    if (events.cleaned.hasSubscribers) events.cleaned.publish({ engine: engineName(this.#parts.settings.engine), ...report })
     return report
   }
 
@@ -183,7 +177,7 @@ export class Sessions {
    */
   watch(session: Session, options: WatchOptions = {}): AbortSignal {
     checkWatch(options)
-    const { engine, watches } = this.#context
+    const { engine, watches } = this.#parts.context
     const { key, data } = lifecycleOfArgument('watch', session)
     if (engine.keyIsData) throw new InvalidOptions('- engine: expected one that stores sessions for watch(), got signed_cookies')
     if (data.members === null) throw new TypeError('watch(session): expected a session that is loaded: await session.load() first')
@@ -193,13 +187,13 @@ export class Sessions {
 
   /** @internal Aborts the signals of `watch()`, so that what waits for them lets the application close. */
   async closeWatches(): Promise<void> {
-    await this.#context.watches.close()
+    await this.#parts.context.watches.close()
   }
 
   /** Ends the database connections that are ours, after what is still to be written. */
   async close(): Promise<void> {
     await this.closeWatches()
     await this.userSessions?.close()
-    await this.#close()
+    await this.#parts.close()
   }
 }
