@@ -1,6 +1,7 @@
 /** A cache on any store that Keyv reaches. */
 import { StoreUnavailable } from '../errors.js'
 import { kindOf } from '../kind-of.js'
+import { checkMethods } from './client.js'
 import type { Cache } from './memory.js'
 
 /** The part of Keyv in use. Its times to live are in milliseconds. */
@@ -26,8 +27,7 @@ export class KeyvCache implements Cache {
 
   /** @throws TypeError when the store is none, or swallows errors: an outage would sign everybody out, and a logout fail without a word */
   constructor(store: KeyvStore) {
-    const missing = ['get', 'set', 'delete'].filter((name) => typeof Object(store)[name] !== 'function')
-    if (missing.length > 0) throw new TypeError(`KeyvCache: expected a Keyv, got ${kindOf(store)} without ${missing.join(', ')}`)
+    checkMethods(store, ['get', 'set', 'delete'], 'KeyvCache: expected a Keyv')
     if (store.throwOnErrors === false)
       throw new TypeError(
         'KeyvCache: expected a Keyv that throws the errors of its store, such as new Keyv({ store, throwOnErrors: true })'
@@ -67,6 +67,7 @@ export class KeyvCache implements Cache {
       throw new StoreUnavailable('the store of KeyvCache stored nothing')
     return true
   }
+
   /** An error of another call at the same time counts as well: the store is failing. */
   async #call(send: (store: KeyvStore) => Promise<unknown>): Promise<unknown> {
     const before = this.#failures

@@ -1,6 +1,7 @@
 /** A cache on Redis or Valkey, a single server or a cluster, through a client of the application. */
 import { StoreUnavailable } from '../errors.js'
 import { kindOf } from '../kind-of.js'
+import { checkMethods } from './client.js'
 import type { Cache } from './memory.js'
 
 /** The part of ioredis and iovalkey in use, of their classes Redis and Cluster. */
@@ -41,12 +42,7 @@ export class RedisCache implements Cache {
 
   /** @throws TypeError if the client lacks one of the methods get, set, eval and del */
   constructor(client: IoRedisClient | NodeRedisClient) {
-    const missing = ['get', 'set', 'eval', 'del'].filter((name) => typeof Object(client)[name] !== 'function')
-    if (missing.length > 0) {
-      throw new TypeError(
-        `RedisCache: expected a client of ioredis, iovalkey or redis, got ${kindOf(client)} without ${missing.join(', ')}`
-      )
-    }
+    checkMethods(client, ['get', 'set', 'eval', 'del'], 'RedisCache: expected a client of ioredis, iovalkey or redis')
     this.#client = client
     if ('defineCommand' in client) {
       this.#add = (key, value, ttl) => client.set(key, value, 'EX', ttl, 'NX')

@@ -22,6 +22,7 @@ export const oneOf = (...values: unknown[]): Check => [
 
 export const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
 export const FUNCTION: Check = ['a function', (value) => typeof value === 'function']
+export const ABORT_SIGNAL: Check = ['an AbortSignal', (value) => value instanceof AbortSignal]
 
 /** @throws InvalidOptions with all problems, if there are any */
 export function refuse(problems: readonly string[]): void {

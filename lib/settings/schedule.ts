@@ -1,7 +1,7 @@
 /** The option `clearExpired`: its type and its checks. */
 import { Cron } from 'croner'
 import type { ClearExpiredOptions } from '../contract.js'
-import { type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
+import { ABORT_SIGNAL, type Check, checkAll, FUNCTION, isNumberFrom, isObject, refuse } from './check.js'
 import { isDurationFrom } from './duration.js'
 
 /** The option `clearExpired`: at intervals or by a cron expression. */
@@ -58,7 +58,7 @@ export function scheduleProblems(schedule: unknown): string[] {
 const CLEAR_EXPIRED_CHECKS: Record<keyof ClearExpiredOptions, Check> = {
   grace: GRACE,
   batchSize: ['a whole number from 1', (value) => Number.isInteger(value) && isNumberFrom(1)(value)],
-  signal: ['an AbortSignal', (value) => value instanceof AbortSignal],
+  signal: ABORT_SIGNAL,
   onProgress: FUNCTION
 }
 

@@ -1,5 +1,5 @@
 /** The options of `app.sessions.watch()`, and their checks. */
-import { type Check, checkAll, isNumberFrom, refuse } from './check.js'
+import { ABORT_SIGNAL, type Check, checkAll, isNumberFrom, refuse } from './check.js'
 
 /** Options of `app.sessions.watch()`. */
 export interface WatchOptions {
@@ -11,7 +11,7 @@ export interface WatchOptions {
 
 const CHECKS: Record<keyof WatchOptions, Check> = {
   every: ['seconds from 0.01 to 86400', isNumberFrom(0.01, 86_400)],
-  signal: ['an AbortSignal', (value) => value instanceof AbortSignal]
+  signal: ABORT_SIGNAL
 }
 
 /** Checks the options of `app.sessions.watch()`. @throws InvalidOptions with all problems */
