@@ -35,7 +35,7 @@ async function run(task: Task): Promise<number> {
   await checkUser(task, user)
   const settings = settingsOf(task, secrets, { userSessions: true })
   const opened = await openSessions(settings, io)
-  await checkSecret(settings, opened)
+  await refuseWrongSecret(settings, opened)
   const ofUser = opened.ofUser(user)
   if (argument === 'list') return list(await ofUser.list(), task)
   if (id === undefined) return ended(await ofUser.endAll(), task)
@@ -52,7 +52,7 @@ async function checkUser(task: Task, user: string): Promise<void> {
 }
 
 /** With another key no session can be read, and a user would seem to have none. */
-async function checkSecret(settings: Settings, { model }: Sessions): Promise<void> {
+async function refuseWrongSecret(settings: Settings, { model }: Sessions): Promise<void> {
   const newest = await new Reader(settings).readNewest(model)
   if (newest.length === 0 || newest.some(({ signedAt }) => signedAt !== null)) return
   throw new Error(

@@ -16,7 +16,7 @@ export interface SessionLimit {
   then: 'endOldest' | 'refuse'
 }
 
-export interface UserSessionsOptions {
+export interface UserSessionsParts {
   table: UserSessionsTable
   context: SessionContext
   /** The engine on the table, for many sessions at once. */
@@ -29,7 +29,7 @@ export interface UserSessionsOptions {
 const SEEN_EVERY = 300
 
 export class UserSessions {
-  readonly #options: UserSessionsOptions
+  readonly #parts: UserSessionsParts
   readonly #context: SessionContext
   readonly #finder: Finder
   readonly #ending: Ending
@@ -38,12 +38,12 @@ export class UserSessions {
   readonly #uses = new WeakMap<Session, { userId: string; client: Client }>()
   readonly #writes = new Set<Promise<void>>()
 
-  constructor(options: UserSessionsOptions) {
-    this.#options = options
-    this.#context = options.context
-    this.#finder = new Finder(options.table, options.context)
-    this.#ending = new Ending({ ...options, finder: this.#finder })
-    this.#recentlySeen = new RecentlySeen(SEEN_EVERY, () => options.context.settings.clock().getTime())
+  constructor(parts: UserSessionsParts) {
+    this.#parts = parts
+    this.#context = parts.context
+    this.#finder = new Finder(parts.table, parts.context)
+    this.#ending = new Ending({ ...parts, finder: this.#finder })
+    this.#recentlySeen = new RecentlySeen(SEEN_EVERY, () => parts.context.settings.clock().getTime())
   }
 
   /**
@@ -72,7 +72,7 @@ export class UserSessions {
   /** Enters a session that its user has just signed in with. A failure is logged. */
   async enter(sessionKey: string, userId: string, client: Client): Promise<void> {
     this.#recentlySeen.add(sessionKey)
-    const { table } = this.#options
+    const { table } = this.#parts
     const sighting = this.#sightingOf(client)
     const deadline = followDeadline(this.#deadline())
     const write = async () =>
@@ -101,7 +101,7 @@ export class UserSessions {
       if (then === 'endOldest') surplus = others.slice(of - 1)
       return then === 'endOldest' || others.length < of
     }
-    const isAdmitted = await this.#options.table.admit(sessionKey, userId, this.#sightingOf(client), decide, this.#deadline())
+    const isAdmitted = await this.#parts.table.admit(sessionKey, userId, this.#sightingOf(client), decide, this.#deadline())
     if (isAdmitted) this.#recentlySeen.add(sessionKey)
     return { isAdmitted, surplus }
   }
@@ -136,7 +136,7 @@ export class UserSessions {
   }
 
   async #note(sessionKey: string, userId: string, client: Client): Promise<void> {
-    const { table } = this.#options
+    const { table } = this.#parts
     const sighting = this.#sightingOf(client)
     const deadline = this.#deadline()
     // Unknown to the table, the session is one of a login through Django.
@@ -144,7 +144,7 @@ export class UserSessions {
   }
 
   #sightingOf(client: Client): Sighting {
-    const { ip, userAgent } = this.#options
+    const { ip, userAgent } = this.#parts
     return { at: this.#context.settings.clock(), ip: storedIp(client.ip, ip), userAgent: storedUserAgent(client.userAgent, userAgent) }
   }
 
