@@ -47,7 +47,7 @@ export interface SessionEvents {
   tooLate: SessionEvent
   /** Expired sessions were removed. */
   cleaned: ClearExpiredReport & { readonly engine: string }
-  /** The database takes no writes, or no connections, as after a failover. Once, until it does again. */
+  /** The database takes no writes, or no connections, as after a failover. Published once per outage. */
   failover: { readonly error: Error }
 }
 

@@ -46,8 +46,8 @@ export class Ending {
   }
 
   /**
-   * A session may get another key between a look and its end, and its entry has the key a moment later. So it looks again
-   * until no session is left, and no entry of one that may have moved.
+   * A key may be cycled between our read and our delete, and its entry follows a moment later. So repeat until no session
+   * is left, nor any entry whose session may have moved.
    *
    * @param cause for the event
    * @returns the number of sessions that were ended
@@ -82,7 +82,7 @@ export class Ending {
     }
   }
 
-  /** Returns the sessions that were there. One may be locked: then it is the only one that is left. */
+  /** Returns the sessions that were there. If the bulk delete fails, each is deleted alone, so that one locked row spares only itself. */
   async #endAll(sessions: readonly FoundSession[], cause: EndingCause): Promise<FoundSession[]> {
     const { bulk, context } = this.#options
     const ended: FoundSession[] = []

@@ -81,8 +81,8 @@ export class UserSessions {
   }
 
   /**
-   * Enters such a session, unless its user has as many others as the limit allows. No two processes do so for one user at
-   * the same time.
+   * Enters a session whose user has just signed in, unless the user has as many others as the limit allows. No two
+   * processes do so for one user at the same time.
    *
    * @param counts whether a session of the user is still signed in
    * @returns whether it was entered, and the sessions that are to be ended for it: those that were used longest ago
