@@ -178,14 +178,16 @@ for (const name of databases) {
 
     t.test('are as many as the limit allows after fifty logins at once', async (t) => {
       const knex = await openUserSessions(t, name)
-      const ending = await createSite(t, knex, {}, { maxSessions: { of: 5, then: 'endOldest' } })
+      // Each login waits for those before it, on a loaded machine for longer than the default allows.
+      const patient = { storeTimeout: 60 }
+      const ending = await createSite(t, knex, patient, { maxSessions: { of: 5, then: 'endOldest' } })
       const browsers = await Promise.all(Array.from({ length: 50 }, () => ending.login('1')))
       t.ok(browsers.every(({ cookie }) => cookie !== null))
       const live = await knex('django_session').pluck('session_key')
       t.equal(live.length, 5)
       t.strictSame(await entryKeys(knex), live.sort())
 
-      const refusing = await createSite(t, knex, {}, { maxSessions: { of: ({ id }) => (id === '2' ? 5 : 1), then: 'refuse' } })
+      const refusing = await createSite(t, knex, patient, { maxSessions: { of: ({ id }) => (id === '2' ? 5 : 1), then: 'refuse' } })
       const refused = await Promise.all(Array.from({ length: 50 }, () => refusing.login('2')))
       t.equal(refused.filter(({ cookie }) => cookie !== null).length, 5)
       t.equal((await refusing.app.sessions.ofUser(2).list()).length, 5)
