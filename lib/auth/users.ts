@@ -1,7 +1,7 @@
 /** Users: their type, the checks of arguments, and the hashes that a login stores. */
 import type { FastifyRequest } from 'fastify'
 import { isUserId } from '../django/user-id.js'
-import { getSession } from '../http/request-sessions.js'
+import { getSession } from '../http/get-session.js'
 import { kindOf } from '../kind-of.js'
 import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'

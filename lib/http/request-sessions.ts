@@ -1,9 +1,8 @@
 /** The session of each request: it is created at its first use. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readCookie } from '../django/cookie-header.js'
-import { NotRegistered, SessionDisabled, SessionInterrupted } from '../errors.js'
+import { SessionDisabled, SessionInterrupted } from '../errors.js'
 import { lifecycleOf } from '../session/facade.js'
-import type { Session } from '../session/session.js'
 import type { Sessions } from '../sessions.js'
 import type { Settings } from '../settings/settings.js'
 import { kReply, LateWatch } from './late.js'
@@ -14,17 +13,6 @@ export const kState = Symbol('fastify-django-sessions.state')
 
 /** Both may be missing: Fastify's decorators do not reach scopes that were created before the plugin was loaded. */
 export type Stateful = FastifyRequest & { [kState]?: RequestState | null; [kReply]?: FastifyReply | null }
-
-/**
- * The session of a request, for applications in which another plugin types `request.session`.
- *
- * @throws NotRegistered, SessionDisabled
- */
-export function getSession(request: FastifyRequest): Session {
-  const { session } = request as FastifyRequest & { session?: Session }
-  if (session === undefined) throw new NotRegistered(String(request.routeOptions.url))
-  return session
-}
 
 export class RequestSessions {
   readonly #sessions: Sessions
