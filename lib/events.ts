@@ -71,10 +71,8 @@ export interface SessionOperation {
   milliseconds: number
 }
 
-const OPERATIONS = ['load', 'create', 'save', 'touch', 'rotate', 'delete'] as const
-
 /** The operations of a store that are traced. */
-export type OperationName = (typeof OPERATIONS)[number]
+export type OperationName = 'load' | 'create' | 'save' | 'touch' | 'rotate' | 'delete'
 
 /** The payload of an operation, which counts its statements. */
 export class TracedOperation implements SessionOperation {
@@ -137,6 +135,8 @@ export const EVENT_NAMES = [
 ] as const satisfies (keyof SessionEvents)[]
 
 export const events = Object.fromEntries(EVENT_NAMES.map((name) => [name, channel(PREFIX + name)])) as unknown as EventChannels
+
+const OPERATIONS = ['load', 'create', 'save', 'touch', 'rotate', 'delete'] as const satisfies OperationName[]
 
 export const operations = Object.fromEntries(OPERATIONS.map((name) => [name, tracingChannel(PREFIX + name)])) as unknown as {
   readonly [Name in OperationName]: Traced<SessionOperation>
