@@ -27,7 +27,7 @@ export function isPassing(error: unknown): boolean {
   return classOf(error) === NODE_REPLACED || PASSING.includes(wordOf(error) ?? '')
 }
 
-/** Whether the connection broke, by a code of the system. The client may learn of its end a moment later, and fail the next command as well. */
+/** Whether the connection broke: no other error has a code of the system. The client may notice a moment later, and fail the next command too. */
 export function isCutOff(error: unknown): boolean {
   return Object(error).code !== undefined
 }

@@ -10,14 +10,13 @@ const MAX_ATTEMPTS = 3
 /**
  * Claims a new key, and returns it.
  *
- * @param claim stores something under a key that is unused; returns null or false if the key is taken
+ * @param claim stores something under a key that is unused; returns false if the key is taken
  * @throws StoreUnavailable if the store refuses every key
  */
-export async function claimNewKey(claim: (sessionKey: string) => Promise<unknown>): Promise<string> {
+export async function claimNewKey(claim: (sessionKey: string) => Promise<object | boolean>): Promise<string> {
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     const sessionKey = newSessionKey()
-    const claimed = await claim(sessionKey)
-    if (claimed !== null && claimed !== false) return sessionKey
+    if (await claim(sessionKey)) return sessionKey
   }
   throw new StoreUnavailable(
     `it stored nothing under ${MAX_ATTEMPTS} new keys, as if all of them were taken. Does something discard new sessions, such as a trigger?`

@@ -35,8 +35,8 @@ export function unsaved(session: Session, { cookieSent }: Response): CookieActio
 export async function commit(session: Session, response: Response): Promise<CookieAction> {
   if (!isDue(session, response)) return unsaved(session, response)
   const lifecycle = lifecycleOf(session)
-  // Only loading tells whether the browser's key belongs to a session.
   lifecycle.loadNew()
+  // Only the store tells whether the browser's key belongs to a session.
   if (!session.isLoaded) await lifecycle.load(null)
   if (session.isEmpty) return removal(response.cookieSent)
   if (lifecycle.hasEnded) {
